@@ -1,0 +1,91 @@
+"""What to compute from a recording: a frozen description with a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from serctl.errors import ConfigError
+
+FEATURE_VERSION = 1
+"""Raised whenever the feature code changes what it computes, so that no cache entry outlives its code."""
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Parameters of the feature set; frequencies in Hz, times in seconds.
+
+    A recording is cut into windows of window_s. Of each window, the frames before the first and after the last one
+    within trim_db of the loudest are left out, so that silence around the speech does not dilute its statistics.
+    Raises ConfigError if a value is out of range.
+    """
+
+    sample_rate: int = 16_000
+    window_s: float = 3.0
+    frame_s: float = 0.04
+    hop_s: float = 0.01
+    n_fft: int = 1024
+    n_mels: int = 64
+    mel_low_hz: float = 50.0
+    mel_high_hz: float = 7_600.0
+    n_mfcc: int = 20
+    f0_low_hz: float = 60.0
+    f0_high_hz: float = 500.0
+    trim_db: float = 40.0
+
+    def __post_init__(self) -> None:
+        _require(self.sample_rate >= 10_000, "sample_rate of at least 10000 Hz", self.sample_rate)
+        _require(0.1 <= self.window_s <= 60, "window_s between 0.1 and 60", self.window_s)
+        _require(0 < self.hop_s <= self.frame_s, "0 < hop_s <= frame_s", (self.hop_s, self.frame_s))
+        _require(self.frame_length <= self.n_fft, "n_fft of at least one frame", (self.n_fft, self.frame_length))
+        _require(
+            0 <= self.mel_low_hz < self.mel_high_hz <= self.sample_rate / 2,
+            "0 <= mel_low_hz < mel_high_hz <= sample_rate / 2",
+            (self.mel_low_hz, self.mel_high_hz),
+        )
+        _require(4 <= self.n_mfcc <= self.n_mels, "4 <= n_mfcc <= n_mels", (self.n_mfcc, self.n_mels))
+        _require(
+            2 / self.frame_s <= self.f0_low_hz < self.f0_high_hz <= 1_000,
+            "two periods of f0_low_hz in a frame, and f0_low_hz < f0_high_hz <= 1000",
+            (self.f0_low_hz, self.f0_high_hz),
+        )
+        _require(self.trim_db > 0, "trim_db above 0", self.trim_db)
+
+    @property
+    def frame_length(self) -> int:
+        """Samples in a frame."""
+        return round(self.frame_s * self.sample_rate)
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+        return round(self.hop_s * self.sample_rate)
+
+    @property
+    def max_frames(self) -> int:
+        """Frames in the longest window: a remainder shorter than half a window joins the last one."""
+        return 1 + int(1.5 * self.window_s * self.sample_rate) // self.hop_length
+
+    def digest(self) -> str:
+        """Hex digest of the parameters and of the version of the feature code."""
+        text = json.dumps({"version": FEATURE_VERSION, **asdict(self)}, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters as JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FeatureConfig:
+        """The inverse of to_dict. Raises ConfigError on an unknown or missing parameter."""
+        expected = {field.name for field in fields(cls)}
+        if set(values) != expected:
+            raise ConfigError(f"feature config: expected the parameters {sorted(expected)}, came {sorted(values)}")
+        return cls(**values)
+
+
+def _require(condition: bool, expected: str, came: object) -> None:
+    if not condition:
+        raise ConfigError(f"feature config: expected {expected}, came {came}")

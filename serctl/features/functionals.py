@@ -1,0 +1,204 @@
+"""Utterance-level statistics of the frame-level descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serctl.features.config import FeatureConfig
+from serctl.features.spectral import FloatArray, delta
+
+STATISTICS = ("mean", "sd", "skewness", "p05", "p25", "p50", "p75", "p95", "slope")
+DELTA_STATISTICS = ("sd", "p05", "p95")
+PERCENTILES = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
+
+SPECTRAL = (
+    "level_db",
+    "loudness",
+    "zcr",
+    "centroid_hz",
+    "bandwidth_hz",
+    "rolloff_hz",
+    "flux",
+    "alpha_ratio_db",
+    "hammarberg_db",
+    "slope_low",
+    "slope_mid",
+    "periodicity",
+)
+VOICE = (
+    "f0_hz",
+    "f0_semitone",
+    "hnr_db",
+    "jitter",
+    "shimmer_db",
+    "h1_h2_db",
+    "h1_a3_db",
+    "f1_hz",
+    "f2_hz",
+    "f3_hz",
+    "f1_bandwidth_hz",
+    "f2_bandwidth_hz",
+    "f3_bandwidth_hz",
+    "f1_level_db",
+    "f2_level_db",
+    "f3_level_db",
+)
+TEMPORAL = (
+    "active_s",
+    "voiced_share",
+    "voiced_segments_per_s",
+    "voiced_segment_s_mean",
+    "voiced_segment_s_sd",
+    "unvoiced_segment_s_mean",
+    "unvoiced_segment_s_sd",
+    "loudness_peaks_per_s",
+    "loudness_rise_mean",
+    "loudness_fall_mean",
+    "f0_rise_mean",
+    "f0_fall_mean",
+)
+
+
+@lru_cache(maxsize=8)
+def lld_names(config: FeatureConfig) -> tuple[str, ...]:
+    """Names of the low-level descriptors, in the order of the columns of Features.lld.
+
+    Those of the voice are NaN in unvoiced frames.
+    """
+    return (*SPECTRAL, *(f"mfcc_{k:02d}" for k in range(1, config.n_mfcc + 1)), *VOICE)
+
+
+@lru_cache(maxsize=8)
+def functional_names(config: FeatureConfig) -> tuple[str, ...]:
+    """Names of the functionals, in the order of Features.functionals."""
+    full = _full_names(config)
+    return (
+        *(f"{name}_{statistic}" for statistic in STATISTICS for name in full),
+        *(f"{name}_delta_{statistic}" for statistic in DELTA_STATISTICS for name in full),
+        *(f"{name}_{statistic}" for statistic in STATISTICS for name in VOICE),
+        *TEMPORAL,
+    )
+
+
+@lru_cache(maxsize=8)
+def _full_names(config: FeatureConfig) -> tuple[str, ...]:
+    mels = (f"mel_{k:02d}_db" for k in range(1, config.n_mels + 1, 2))
+    return (*lld_names(config)[: len(SPECTRAL) + config.n_mfcc], *mels)
+
+
+def compute_functionals(lld: FloatArray, log_mel: FloatArray, config: FeatureConfig) -> FloatArray:
+    """Statistics of every descriptor, over all frames or, for those of the voice, over the voiced ones.
+
+    A descriptor that no frame has (the pitch of a whisper) gives zeros, so that the result is always finite.
+    lld: float32, shape (frames, len(lld_names)); log_mel: float32, shape (frames, n_mels).
+    Returns float32, shape (len(functional_names),).
+    """
+    n_full = len(SPECTRAL) + config.n_mfcc
+    full = np.concatenate([lld[:, :n_full], _every_second_band(log_mel)], axis=1)
+    voice = lld[:, n_full:]
+    voiced = ~np.isnan(voice[:, 0])
+    return np.concatenate(
+        [
+            _statistics(full).ravel(),
+            _delta_statistics(delta(full)).ravel(),
+            _statistics(_fill_gaps(voice[voiced])).ravel(),
+            _temporal(lld, voiced, config),
+        ]
+    ).astype(np.float32)
+
+
+def _every_second_band(log_mel: FloatArray) -> FloatArray:
+    return log_mel[:, ::2]
+
+
+def _statistics(values: FloatArray) -> FloatArray:
+    """The STATISTICS of each column; float32, shape (len(STATISTICS), columns); slopes per second of frames."""
+    if not len(values):
+        return np.zeros((len(STATISTICS), values.shape[1]), dtype=np.float32)
+    mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = values - mean
+    sd = np.sqrt(np.mean(np.square(centred), axis=0))
+    skewness = np.mean(centred * np.square(centred), axis=0) / np.maximum(sd, np.float32(1e-6)) ** 3
+    time = np.arange(len(values), dtype=np.float32)
+    time -= time.mean()
+    slope = (time @ centred) / max(float(time @ time), 1e-6) * 100
+    return np.stack([mean, sd, np.clip(skewness, -10, 10), *_percentiles(values, PERCENTILES), slope])
+
+
+def _delta_statistics(values: FloatArray) -> FloatArray:
+    sd = np.sqrt(np.mean(np.square(values - values.mean(axis=0)), axis=0))
+    return np.stack([sd, *_percentiles(values, PERCENTILES[[0, -1]])])
+
+
+def _percentiles(values: FloatArray, shares: NDArray[np.float64]) -> FloatArray:
+    """Linearly interpolated percentiles of each column; shape (len(shares), columns)."""
+    ordered = np.sort(np.ascontiguousarray(values.T), axis=1)
+    position = shares * (ordered.shape[1] - 1)
+    below = position.astype(np.intp)
+    above = np.minimum(below + 1, ordered.shape[1] - 1)
+    weight = (position - below).astype(np.float32)
+    return np.asarray((ordered[:, below] * (1 - weight) + ordered[:, above] * weight).T)
+
+
+def _fill_gaps(values: FloatArray) -> FloatArray:
+    """Replace what a voiced frame lacks (a third formant, say) by the column's mean, or by zero."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    counts = np.maximum((~missing).sum(axis=0), 1)
+    means = np.where(missing, np.float32(0), values).sum(axis=0) / counts
+    return np.where(missing, means, values).astype(np.float32)
+
+
+def _temporal(lld: FloatArray, voiced: NDArray[np.bool_], config: FeatureConfig) -> FloatArray:
+    seconds = len(lld) * config.hop_s
+    voiced_s, unvoiced_s = (lengths * config.hop_s for lengths in run_lengths(voiced))
+    loudness = _smooth(lld[:, SPECTRAL.index("loudness")])
+    semitones = lld[voiced, lld.shape[1] - len(VOICE) + VOICE.index("f0_semitone")]
+    return np.array(
+        [
+            seconds,
+            voiced.mean(),
+            len(voiced_s) / seconds,
+            *_mean_sd(voiced_s),
+            *_mean_sd(unvoiced_s),
+            count_peaks(loudness) / seconds,
+            *_rise_and_fall(loudness),
+            *_rise_and_fall(semitones),
+        ],
+        dtype=np.float32,
+    )
+
+
+def run_lengths(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Lengths of the runs of True and of the runs of False, in frames."""
+    edges = np.flatnonzero(np.diff(flags)) + 1
+    bounds = np.concatenate([[0], edges, [len(flags)]])
+    lengths = np.diff(bounds)
+    first = 0 if flags[0] else 1
+    return lengths[first::2], lengths[1 - first :: 2]
+
+
+def count_peaks(loudness: FloatArray) -> int:
+    """Local maxima that rise above the mean: about one per syllable, so a proxy of the speech rate."""
+    inner = loudness[1:-1]
+    return int(np.sum((inner > loudness[:-2]) & (inner >= loudness[2:]) & (inner > loudness.mean())))
+
+
+def _smooth(values: FloatArray) -> FloatArray:
+    kernel = np.ones(7, dtype=np.float32) / 7
+    return np.convolve(np.pad(values, 3, mode="edge"), kernel, mode="valid")
+
+
+def _mean_sd(values: NDArray[np.float64]) -> tuple[float, float]:
+    return (float(values.mean()), float(values.std())) if len(values) else (0.0, 0.0)
+
+
+def _rise_and_fall(values: FloatArray) -> tuple[float, float]:
+    steps: Sequence[float] | FloatArray = np.diff(values)
+    rise, fall = np.maximum(steps, 0), np.maximum(np.negative(steps), 0)
+    return (float(np.mean(rise)), float(np.mean(fall))) if len(rise) else (0.0, 0.0)

@@ -1,0 +1,202 @@
+"""Voice descriptors per frame: pitch, periodicity, formants and harmonic levels.
+
+Both the pitch and the vocal-tract filter come from autocorrelations, and an autocorrelation is the inverse Fourier
+transform of the power spectrum that already exists: one product with a small cosine matrix gives just the lags needed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serctl.features.config import FeatureConfig
+from serctl.features.spectral import FLOOR, FloatArray, hann, to_db
+
+VOICING_THRESHOLD = 0.5
+OCTAVE_COST = 0.02
+MEDIAN_COST = 0.15
+PITCH_BAND_HZ = 4_000
+VOICE_LOW_HZ = 50
+
+FORMANT_BAND_HZ = 5_000
+LPC_ORDER = 10
+PRE_EMPHASIS = 0.97
+N_FORMANTS = 3
+MIN_FORMANT_HZ = 150
+_GRID = 256
+
+
+class Pitch(NamedTuple):
+    """Pitch per frame, each field of shape (frames,): f0_hz (NaN when unvoiced), periodicity in [0, 1], voiced."""
+
+    f0_hz: FloatArray
+    periodicity: FloatArray
+    voiced: NDArray[np.bool_]
+
+
+def track_pitch(spectrum: FloatArray, audible: NDArray[np.bool_], config: FeatureConfig) -> Pitch:
+    """Fundamental frequency by the normalised autocorrelation, in two passes.
+
+    The first pass takes each frame's best period; the second one weighs the candidates by their distance from the
+    median pitch of the first, which removes octave jumps.
+    spectrum: float32, shape (frames, bins); audible: bool, shape (frames,), False where no voice can be.
+    Source: Boersma 1993, Proc. Institute of Phonetic Sciences 17; two passes after De Looze & Hirst 2008.
+    """
+    correlation = _normalised_autocorrelation(spectrum, config)
+    lags = _pitch_lags(config)
+    inner = correlation[:, 1:-1]
+    peaks = (inner > correlation[:, :-2]) & (inner >= correlation[:, 2:])
+    octaves = np.log2(lags[1:-1] / lags[1]).astype(np.float32)
+    strength = np.where(peaks, inner - np.float32(OCTAVE_COST) * octaves, np.float32(-1))
+    best = np.argmax(strength, axis=1)
+    rows = np.arange(len(best))
+    clear = audible & (inner[rows, best] > VOICING_THRESHOLD)
+    if clear.any():
+        away = np.abs(octaves - np.median(octaves[best[clear]]))
+        best = np.argmax(strength - np.float32(MEDIAN_COST) * away, axis=1)
+    periodicity = np.where(strength[rows, best] > -1, np.clip(inner[rows, best], 0, 1), np.float32(0))
+    voiced = audible & (periodicity > VOICING_THRESHOLD)
+    offset = _vertex(correlation[rows, best], inner[rows, best], correlation[rows, best + 2])
+    f0_hz = 2 * PITCH_BAND_HZ / (lags[1:-1][best] + offset)
+    return Pitch(np.where(voiced, f0_hz, np.nan).astype(np.float32), periodicity.astype(np.float32), voiced)
+
+
+def harmonics_to_noise_db(periodicity: FloatArray) -> FloatArray:
+    """Harmonics-to-noise ratio in dB, from -10 to 30; periodicity and result of shape (frames,).
+
+    Source: Boersma 1993, Proc. Institute of Phonetic Sciences 17.
+    """
+    share = np.clip(periodicity, np.float32(0.0909), np.float32(0.999))
+    return np.float32(10) * np.log10(share / (1 - share))
+
+
+def formants(spectrum: FloatArray, config: FeatureConfig) -> tuple[FloatArray, FloatArray]:
+    """Frequencies and bandwidths in Hz of the first three formants, each float32, shape (frames, 3); NaN if not found.
+
+    Selective linear prediction of the band up to 5 kHz. Near a resonance the inverse filter's power is a parabola in
+    frequency, c * ((f - F)^2 + (B / 2)^2), so its local minima give F and B without finding roots.
+    spectrum: float32, shape (frames, bins).
+    Source: Makhoul 1975, doi:10.1109/TASSP.1975.1162685.
+    """
+    coefficients = _levinson(spectrum[:, : _band_bins(FORMANT_BAND_HZ, config)] @ _formant_cosines(config))
+    inverse = np.square(coefficients @ _grid_cosines()) + np.square(coefficients @ _grid_sines())
+    before, middle, after = inverse[:, :-2], inverse[:, 1:-1], inverse[:, 2:]
+    step_hz = FORMANT_BAND_HZ / (_GRID - 1)
+    dips = (middle < before) & (middle <= after)
+    dips[:, : int(MIN_FORMANT_HZ / step_hz)] = False
+    order = np.cumsum(dips, axis=1)
+    rows = np.arange(len(inverse))[:, None]
+    found = order[:, -1:] >= np.arange(1, N_FORMANTS + 1)
+    index = np.stack([np.argmax(order >= rank, axis=1) for rank in range(1, N_FORMANTS + 1)], axis=1)
+    left, centre, right = before[rows, index], middle[rows, index], after[rows, index]
+    offset = _vertex(left, centre, right)
+    curvature = np.maximum((left - 2 * centre + right) / 2, 1e-12)
+    lowest = np.maximum(centre - curvature * np.square(offset), 1e-12)
+    frequency = (index + 1 + offset) * step_hz
+    bandwidth = np.minimum(2 * step_hz * np.sqrt(lowest / curvature), 1_000)
+    return _where_found(found, frequency), _where_found(found, bandwidth)
+
+
+def level_at(spectrum: FloatArray, hz: FloatArray, config: FeatureConfig) -> FloatArray:
+    """Level in dB of the strongest of the three bins around a frequency; NaN where hz is NaN.
+
+    spectrum: float32, shape (frames, bins); hz: float32, shape (frames,) or (frames, k). Returns the shape of hz.
+    """
+    bins = np.nan_to_num(hz) * (config.n_fft / config.sample_rate)
+    centre = np.clip(np.rint(bins).astype(np.intp), 1, spectrum.shape[1] - 2)
+    rows = np.arange(len(spectrum)).reshape(-1, *([1] * (hz.ndim - 1)))
+    strongest = np.maximum.reduce([spectrum[rows, centre + step] for step in (-1, 0, 1)])
+    return np.where(np.isnan(hz), np.float32(np.nan), to_db(strongest))
+
+
+def _where_found(found: NDArray[np.bool_], values: NDArray[np.floating]) -> FloatArray:
+    return np.where(found, values, np.nan).astype(np.float32)
+
+
+def _vertex(left: NDArray[np.floating], centre: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Position of a parabola's vertex, in steps from the centre one of three points; at most half a step away."""
+    curvature = left - 2 * centre + right
+    safe = np.where(np.abs(curvature) < FLOOR, 1, curvature)
+    return np.clip(np.where(np.abs(curvature) < FLOOR, 0, 0.5 * (left - right) / safe), -0.5, 0.5)
+
+
+def _normalised_autocorrelation(spectrum: FloatArray, config: FeatureConfig) -> FloatArray:
+    low, high = int(np.ceil(VOICE_LOW_HZ * config.n_fft / config.sample_rate)), _band_bins(PITCH_BAND_HZ, config)
+    products = spectrum[:, low:high] @ _pitch_cosines(config)[low:]
+    return products[:, 1:] / np.maximum(products[:, :1], np.float32(FLOOR)) / _window_autocorrelation(config)
+
+
+def _band_bins(high_hz: float, config: FeatureConfig) -> int:
+    return 1 + round(high_hz * config.n_fft / config.sample_rate)
+
+
+@lru_cache(maxsize=8)
+def _pitch_lags(config: FeatureConfig) -> NDArray[np.float64]:
+    """Lags searched, in samples at twice the pitch band, one more on either side for the interpolation."""
+    rate = 2 * PITCH_BAND_HZ
+    return np.arange(int(rate / config.f0_high_hz) - 1, int(np.ceil(rate / config.f0_low_hz)) + 2, dtype=np.float64)
+
+
+@lru_cache(maxsize=8)
+def _pitch_cosines(config: FeatureConfig) -> FloatArray:
+    lags = np.concatenate([[0], _pitch_lags(config)])
+    return _cosines(_band_bins(PITCH_BAND_HZ, config), lags)
+
+
+@lru_cache(maxsize=8)
+def _formant_cosines(config: FeatureConfig) -> FloatArray:
+    n_bins = _band_bins(FORMANT_BAND_HZ, config)
+    angle = np.pi * np.arange(n_bins) / (n_bins - 1)
+    emphasis = 1 - 2 * PRE_EMPHASIS * np.cos(angle) + PRE_EMPHASIS**2
+    return (emphasis[:, None] * _cosines(n_bins, np.arange(LPC_ORDER + 1))).astype(np.float32)
+
+
+def _cosines(n_bins: int, lags: NDArray[np.floating] | NDArray[np.integer]) -> FloatArray:
+    """Weights that turn a one-sided power spectrum into autocorrelations at lags of its own sample rate."""
+    weights = np.full(n_bins, 2.0)
+    weights[[0, -1]] = 1
+    angles = np.pi * np.arange(n_bins)[:, None] * lags[None, :] / (n_bins - 1)
+    return (weights[:, None] * np.cos(angles)).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _window_autocorrelation(config: FeatureConfig) -> FloatArray:
+    window = hann(config.frame_length).astype(np.float64)
+    correlation = np.correlate(window, window, mode="full")[config.frame_length - 1 :]
+    lags = _pitch_lags(config) * config.sample_rate / (2 * PITCH_BAND_HZ)
+    return (np.interp(lags, np.arange(config.frame_length), correlation) / correlation[0]).astype(np.float32)
+
+
+def _levinson(autocorrelation: FloatArray) -> NDArray[np.float64]:
+    """Prediction-error filters [1, a1, ..., ap] of many frames at once; shape (frames, p + 1).
+
+    Source: Durbin 1960, doi:10.2307/1401322.
+    """
+    r = autocorrelation.astype(np.float64)
+    # A noise floor of -40 dB keeps the recursion stable on frames that are almost sinusoidal.
+    error = r[:, 0] * 1.0001 + FLOOR
+    filters = np.zeros_like(r)
+    filters[:, 0] = 1
+    for order in range(1, r.shape[1]):
+        reflection = -np.einsum("tk,tk->t", filters[:, :order], r[:, order:0:-1]) / error
+        filters[:, 1 : order + 1] += reflection[:, None] * filters[:, order - 1 :: -1][:, :order]
+        error = error * (1 - np.square(reflection))
+    return filters
+
+
+@lru_cache(maxsize=1)
+def _grid_angles() -> NDArray[np.float64]:
+    return np.arange(LPC_ORDER + 1)[:, None] * np.linspace(0, np.pi, _GRID)[None, :]
+
+
+@lru_cache(maxsize=1)
+def _grid_cosines() -> NDArray[np.float64]:
+    return np.cos(_grid_angles())
+
+
+@lru_cache(maxsize=1)
+def _grid_sines() -> NDArray[np.float64]:
+    return np.sin(_grid_angles())
