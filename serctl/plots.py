@@ -1,0 +1,293 @@
+"""The pictures of an evaluation or a training run, as PNG files 1,500 pixels wide.
+
+Figures are built without pyplot, so nothing is global and no display is needed, and with matplotlib's defaults, so the
+user's matplotlibrc does not change them: the same input gives the same bytes. Colours are those of Okabe & Ito, which
+colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from serctl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+
+_BLUE = "#0072B2"
+_SKY = "#56B4E9"
+_VERMILLION = "#D55E00"
+_GREY = "#666666"
+_PALE = "#EEEEEE"
+
+_WIDTH_IN = 10.0
+_STYLE = {
+    "savefig.dpi": 150,
+    "figure.constrained_layout.use": True,
+    "font.size": 12,
+    "axes.titlesize": 14,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    # Class and speaker names are shown as they are, also when they hold a dollar sign.
+    "text.parse_math": False,
+}
+_TITLE_CHARACTERS = 80
+_NAME_CHARACTERS = 24
+_MOST_SPEAKERS = 60
+_MOST_CLASSES_WITH_COUNTS = 12
+_HISTORY_SERIES = ("loss", "val_loss", "val_uar")
+
+
+class Reliability(Protocol):
+    """Bins of confidence, each array of shape (bins,): what metrics.ReliabilityCurve offers."""
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """The middle of each bin."""
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """Mean confidence, nan in an empty bin."""
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """Share of correct predictions, nan in an empty bin."""
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """Number of predictions."""
+
+
+def plot_confusion(path: Path, matrix: ArrayLike, classes: Sequence[str], *, title: str) -> None:
+    """Draw a confusion matrix: each row's percentages with the counts, the recall of each class at the right margin.
+
+    matrix: counts, shape (k, k), rows are the truth.
+    Raises ConfigError if the matrix does not fit the classes.
+    """
+    _write(path, lambda: _confusion_figure(matrix, classes, title=title))
+
+
+def plot_reliability(path: Path, curve: Reliability, *, ece: float, title: str) -> None:
+    """Draw accuracy against confidence, with a histogram of the confidences below.
+
+    ece: the expected calibration error, from 0 to 1.
+    """
+    _write(path, lambda: _reliability_figure(curve, ece=ece, title=title))
+
+
+def plot_history(path: Path, history: Mapping[str, Sequence[float]], *, best_epoch: int, title: str) -> None:
+    """Draw training loss, validation loss and validation UAR per epoch, with the best epoch marked.
+
+    history: `loss`, `val_loss` and `val_uar` (0 to 1), one value per epoch; other series are left out.
+    best_epoch: counted from 1.
+    Raises ConfigError if a series is missing, their lengths differ or the best epoch is not among the epochs.
+    """
+    _write(path, lambda: _history_figure(history, best_epoch=best_epoch, title=title))
+
+
+def plot_speakers(path: Path, per_speaker: Mapping[str, Mapping[str, Any]], *, title: str) -> None:
+    """Draw the UAR of each speaker as a bar, the best on top; of more than 60 speakers, the best and the worst 30.
+
+    per_speaker: `uar` (0 to 1) and `n` (utterances) for each speaker.
+    Raises ConfigError if there are no speakers.
+    """
+    _write(path, lambda: _speakers_figure(per_speaker, title=title))
+
+
+def _write(path: Path, build: Callable[[], Figure]) -> None:
+    """Save the figure so that path never holds half a picture."""
+    # Named here and not by tempfile, whose files only their owner can read.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with _style():
+            # The Software entry would make the bytes depend on the version of matplotlib.
+            build().savefig(part, format="png", metadata={"Software": None})
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    from matplotlib import style
+
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        # The built-in font lacks some scripts: a name in one of them shows as boxes, which is no reason to warn.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
+
+
+def _new_figure(height_in: float, title: str, subtitle: str = "") -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH_IN, height_in))
+    figure.suptitle("\n".join([*textwrap.wrap(title, _TITLE_CHARACTERS), subtitle]).strip(), fontsize=15)
+    return figure
+
+
+def _shorten(name: str) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "…"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _confusion_figure(matrix: ArrayLike, classes: Sequence[str], *, title: str) -> Figure:
+    counts = np.asarray(matrix)
+    if not classes or counts.shape != (len(classes), len(classes)):
+        raise ConfigError(f"expected a confusion matrix of {len(classes)} classes, got shape {counts.shape}")
+    support = counts.sum(axis=1)
+    shares = np.full(counts.shape, np.nan)
+    np.divide(counts, support[:, np.newaxis], out=shares, where=support[:, np.newaxis] > 0)
+    figure = _new_figure(min(2.4 + 0.75 * len(classes), 11), title)
+    axes = figure.add_subplot(facecolor=_PALE)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    _write_cells(axes, counts, shares)
+    _label_classes(axes, [_shorten(name) for name in classes])
+    _label_recalls(axes, [_recall_text(recall, n) for recall, n in zip(shares.diagonal(), support, strict=True)])
+    return figure
+
+
+def _write_cells(axes: Axes, counts: NDArray[Any], shares: NDArray[np.float64]) -> None:
+    spacious = len(counts) <= _MOST_CLASSES_WITH_COUNTS
+    for (row, column), share in np.ndenumerate(shares):
+        if np.isnan(share):
+            continue
+        text = f"{100 * share:.0f} %\n({counts[row, column]})" if spacious else f"{100 * share:.0f}"
+        colour = "white" if share > 0.6 else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=12 if spacious else 9, color=colour)
+
+
+def _label_classes(axes: Axes, names: Sequence[str]) -> None:
+    ticks = range(len(names))
+    tilted = max(map(len, names)) * len(names) > 80
+    axes.set_xticks(ticks, names, rotation=40 if tilted else 0, ha="right" if tilted else "center")
+    axes.set_yticks(ticks, names)
+    axes.set_xlabel("Predicted: % of the row" + (" (utterances)" if len(names) <= _MOST_CLASSES_WITH_COUNTS else ""))
+    axes.set_ylabel("True")
+    axes.spines[:].set_visible(False)
+
+
+def _label_recalls(axes: Axes, texts: Sequence[str]) -> None:
+    margin = axes.secondary_yaxis("right")
+    margin.spines[:].set_visible(False)
+    margin.set_ticks(range(len(texts)), labels=texts)
+    margin.tick_params(length=0)
+    margin.set_ylabel("Recall (utterances)", labelpad=10)
+
+
+def _recall_text(recall: float, n: int) -> str:
+    return "no utterances" if n == 0 else f"{_percent(recall)} ({n})"
+
+
+def _reliability_figure(curve: Reliability, *, ece: float, title: str) -> Figure:
+    subtitle = f"Expected calibration error {_percent(ece)} over {curve.count.sum()} predictions"
+    figure = _new_figure(9, title, subtitle)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    _draw_reliability(above, curve)
+    below.bar(curve.centre, curve.count, width=1 / len(curve.centre), color=_GREY, edgecolor="white")
+    below.set_ylabel("Predictions")
+    below.yaxis.get_major_locator().set_params(integer=True)
+    below.set_xlabel("Confidence")
+    below.set_xlim(0, 1)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_reliability(axes: Axes, curve: Reliability) -> None:
+    filled = curve.count > 0
+    accuracy = curve.accuracy[filled]
+    width = 1 / len(curve.centre)
+    axes.bar(curve.centre[filled], accuracy, width, color=_SKY, edgecolor="white", label="Accuracy of the bin")
+    # An accuracy of 0 leaves no bar: its point must not be cut off by the axis.
+    axes.plot(curve.confidence[filled], accuracy, "o", color=_BLUE, clip_on=False, label="Accuracy at mean confidence")
+    axes.plot([0, 1], [0, 1], "--", color=_VERMILLION, linewidth=2, label="Perfect calibration")
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("Accuracy")
+
+
+def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, title: str) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
+    loss, val_loss, val_uar = _history_series(history)
+    if not 1 <= best_epoch <= len(loss):
+        raise ConfigError(f"expected a best epoch from 1 to {len(loss)}, got {best_epoch}")
+    figure = _new_figure(8, title)
+    above, below = figure.subplots(2, 1, sharex=True)
+    epochs = np.arange(1, len(loss) + 1)
+    marker = "o" if len(epochs) <= 40 else None
+    above.plot(epochs, loss, color=_BLUE, marker=marker, markersize=4, label="Training loss")
+    above.plot(epochs, val_loss, "--", color=_VERMILLION, marker=marker, markersize=4, label="Validation loss")
+    above.set_ylabel("Loss")
+    below.plot(epochs, 100 * val_uar, color=_BLUE, marker=marker, markersize=4, label="Validation UAR")
+    below.set_ylabel("UAR (%)")
+    below.set_xlabel("Epoch")
+    below.set_xlim(0.5, len(epochs) + 0.5)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    _mark_best_epoch(above, below, best_epoch, val_uar[best_epoch - 1])
+    return figure
+
+
+def _history_series(history: Mapping[str, Sequence[float]]) -> list[NDArray[np.float64]]:
+    missing = [name for name in _HISTORY_SERIES if name not in history]
+    if missing:
+        raise ConfigError(f"history: expected {', '.join(_HISTORY_SERIES)}, got {', '.join(history) or 'nothing'}")
+    series = [np.asarray(history[name], dtype=np.float64) for name in _HISTORY_SERIES]
+    lengths = [len(values) for values in series]
+    if lengths[0] == 0 or len(set(lengths)) > 1:
+        raise ConfigError(f"history: expected series of one length, at least 1, got lengths {lengths}")
+    return series
+
+
+def _mark_best_epoch(above: Axes, below: Axes, epoch: int, best_uar: float) -> None:
+    label = f"Best epoch {epoch}: {_percent(best_uar)}"
+    below.plot(epoch, 100 * best_uar, "*", color=_VERMILLION, markersize=16, label=label)
+    for axes in (above, below):
+        axes.axvline(epoch, color=_GREY, linestyle=":", linewidth=2, zorder=1)
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(loc="best")
+
+
+def _speakers_figure(per_speaker: Mapping[str, Mapping[str, Any]], *, title: str) -> Figure:
+    if not per_speaker:
+        raise ConfigError("expected the scores of at least one speaker, got none")
+    ranked = sorted(per_speaker, key=lambda name: (per_speaker[name]["uar"], name))
+    half = _MOST_SPEAKERS // 2
+    crowded = len(ranked) > _MOST_SPEAKERS
+    shown = ranked[:half] + ranked[-half:] if crowded else ranked
+    subtitle = f"The highest {half} and the lowest {half} of {len(ranked)} speakers" if crowded else ""
+    figure = _new_figure(2.4 + 0.3 * len(shown), title, subtitle)
+    axes = figure.add_subplot()
+    _draw_bars(axes, {name: per_speaker[name] for name in shown})
+    if crowded:
+        axes.axhline(half - 0.5, color=_GREY)
+    mean = float(np.mean([scores["uar"] for scores in per_speaker.values()]))
+    label = f"Mean of the speakers {_percent(mean)}"
+    axes.axvline(100 * mean, color=_VERMILLION, linestyle="--", linewidth=2, label=label)
+    figure.legend(loc="outside lower center")
+    return figure
+
+
+def _draw_bars(axes: Axes, speakers: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = range(len(speakers))
+    axes.barh(rows, [100 * scores["uar"] for scores in speakers.values()], color=_SKY)
+    for row, scores in enumerate(speakers.values()):
+        axes.text(1, row, f"{_percent(scores['uar'])} ({scores['n']})", va="center", fontsize=10)
+    axes.set_yticks(rows, [_shorten(name) for name in speakers])
+    axes.set_ylim(-0.6, len(speakers) - 0.4)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("UAR in % (utterances)")
