@@ -213,14 +213,14 @@ class Cache:
                         _remove(path)
 
 
-def _encode_entry(key: str, arrays: Mapping[str, NDArray[Any]]) -> list[bytes | NDArray[np.uint8]]:
+def _encode_entry(key: str, arrays: Mapping[str, NDArray[Any]]) -> list[bytes | memoryview]:
     """The parts of an entry's file, in order; the arrays' bytes are views where the arrays are contiguous."""
     header = json.dumps([_describe(name, array) for name, array in arrays.items()]).encode()
     length = _HEADER_LENGTH.pack(len(header))
-    body: list[bytes | NDArray[np.uint8]] = [length, header, _padding(_PREFIX_SIZE + len(header))]
+    body: list[bytes | memoryview] = [length, header, _padding(_PREFIX_SIZE + len(header))]
     for array in arrays.values():
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        body += [data, _padding(data.size)]
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        body += [data, _padding(data.nbytes)]
     return [_MAGIC, _digest(key, body), *body]
 
 
@@ -235,14 +235,14 @@ def _padding(size: int) -> bytes:
     return bytes(-size % _ALIGNMENT)
 
 
-def _digest(key: str, pieces: Sequence[Any]) -> bytes:
+def _digest(key: str, pieces: Sequence[bytes | memoryview]) -> bytes:
     digest = hashlib.blake2b(digest_size=_DIGEST_SIZE, key=key.encode())
     for piece in pieces:
         digest.update(piece)
     return digest.digest()
 
 
-def _write_entry(path: Path, pieces: Sequence[bytes | NDArray[np.uint8]]) -> None:
+def _write_entry(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
     """Write beside the entry and rename, so that other processes see all of it or nothing.
 
     There is no fsync: it costs milliseconds, and an entry torn by a power cut fails its digest and is computed again.
