@@ -33,7 +33,7 @@ class FeatureConfig:
     n_mfcc: int = 20
     f0_low_hz: float = 60.0
     f0_high_hz: float = 500.0
-    trim_db: float = 40.0
+    trim_db: float = 30.0
 
     def __post_init__(self) -> None:
         _require(self.sample_rate >= 10_000, "sample_rate of at least 10000 Hz", self.sample_rate)
