@@ -1,0 +1,95 @@
+"""`serctl corpus`: look at the corpora that training and evaluation would use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from serctl.cli._app import CorpusArgument, OverwriteOption, console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from serctl.pipeline.scan import CorpusReport
+
+_SHOWN_PROBLEMS = 10
+
+corpus_app = typer.Typer(
+    name="corpus",
+    help="Look at corpora of emotional speech.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@corpus_app.callback()
+def corpus() -> None:
+    """Look at corpora of emotional speech."""
+
+
+@corpus_app.command(epilog="Example: serctl corpus scan ./ravdess ./emodb -o manifest.csv")
+def scan(
+    paths: CorpusArgument,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Option(
+            "--output", "-o", help="Write one manifest of all utterances; the suffix, .csv or .parquet, is the format."
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Show what is recognised in corpora: emotions, speakers, hours, licence, problems.
+
+    Example: serctl corpus scan ./ravdess ./emodb -o manifest.csv
+    """
+    from serctl.pipeline.scan import scan as scan_corpora
+
+    result = scan_corpora(paths, output=output, overwrite=overwrite)
+    terminal = console()
+    for report in result.corpora:
+        terminal.print(_table(report), soft_wrap=False)
+    if result.manifest:
+        written = sum(report.utterances for report in result.corpora)
+        terminal.print(f"{written} utterances written to {result.manifest}", markup=False)
+
+
+def _table(report: CorpusReport) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("corpus", no_wrap=True)
+    # Text, not str: file names may hold what rich takes for markup.
+    table.add_column(Text(report.name if report.root is None else f"{report.name} ({report.root})"), overflow="fold")
+    for name, value in _facts(report).items():
+        table.add_row(name, Text(value))
+    return table
+
+
+def _facts(report: CorpusReport) -> dict[str, str]:
+    genders = _listed(report.genders)
+    return {
+        "utterances": f"{report.utterances}, {report.hours:.2f} h",
+        "speakers": f"{report.speakers or 'unknown'}{f' (utterances: {genders})' if genders else ''}",
+        "emotions": _listed(report.emotions),
+        "languages": _listed(report.languages) or "unknown",
+        "licence": report.licence or "unknown",
+        "citation": report.citation or "unknown",
+        "problems": _problems(report.problems),
+    }
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _problems(problems: tuple[str, ...]) -> str:
+    if not problems:
+        return "none"
+    hidden = len(problems) - _SHOWN_PROBLEMS
+    lines = [str(len(problems)), *problems[:_SHOWN_PROBLEMS], *([f"... and {hidden} more"] if hidden > 0 else [])]
+    return "\n".join(lines)

@@ -1,0 +1,23 @@
+"""Emotional speech corpora: what serctl recognises, one emotion vocabulary, and named evaluation protocols."""
+
+from serctl.corpora.base import EMOTIONS, Corpus, Utterance, normalise_emotion
+from serctl.corpora.generic import citation_of, licence_of
+from serctl.corpora.loading import load_corpora, load_corpus
+from serctl.corpora.protocols import Fold, Protocol, Split, make_protocol, protocol_names, split_speakers
+
+__all__ = [
+    "EMOTIONS",
+    "Corpus",
+    "Fold",
+    "Protocol",
+    "Split",
+    "Utterance",
+    "citation_of",
+    "licence_of",
+    "load_corpora",
+    "load_corpus",
+    "make_protocol",
+    "normalise_emotion",
+    "protocol_names",
+    "split_speakers",
+]

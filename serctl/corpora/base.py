@@ -1,0 +1,96 @@
+"""The emotion vocabulary, and what a labelled utterance and a corpus are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from serctl.errors import CorpusError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "neutral": ("neutrality", "neu", "normal"),
+    "calm": ("calmness", "relaxed"),
+    "happy": ("happiness", "joy", "joyful", "hap"),
+    "sad": ("sadness",),
+    "angry": ("anger", "ang", "rage"),
+    "fearful": ("fear", "fea", "afraid", "scared", "anxiety", "anxious"),
+    "disgust": ("disgusted", "dis"),
+    "surprised": ("surprise", "sur", "ps", "pleasant surprise", "pleasantly surprised", "pleasant surprised"),
+    "boredom": ("bored",),
+    "contempt": ("contemptuous",),
+    "excited": ("excitement", "exc"),
+    "frustrated": ("frustration", "fru"),
+    "amused": ("amusement",),
+    "sleepy": ("sleepiness",),
+    "other": ("oth", "others"),
+}
+"""Every emotion serctl knows, each with the other spellings that corpora use for it."""
+
+EMOTIONS: tuple[str, ...] = tuple(_ALIASES)
+"""The one emotion vocabulary: labels of every corpus are translated to these."""
+
+
+def _key(label: str) -> str:
+    return re.sub(r"[\s_-]+", "", label.casefold())
+
+
+_BY_KEY = {_key(name): emotion for emotion, aliases in _ALIASES.items() for name in (emotion, *aliases)}
+
+
+def normalise_emotion(label: str) -> str | None:
+    """The emotion of EMOTIONS that a corpus's label means, or None if it is unknown.
+
+    Letter case, spaces, hyphens and underscores do not matter: 'Pleasant_Surprise' is 'surprised'.
+    """
+    return _BY_KEY.get(_key(label))
+
+
+def unknown_labels(source: str, found: Mapping[str, int]) -> CorpusError:
+    """The error for labels outside the vocabulary: says which, all labels found, and all known emotions."""
+    unknown = ", ".join(repr(label) for label in sorted(found) if normalise_emotion(label) is None)
+    listed = ", ".join(f"{label!r} ({count})" for label, count in sorted(found.items()))
+    return CorpusError(
+        f"{source}: no known emotion is called {unknown}. Labels found: {listed}. Known emotions: {', '.join(EMOTIONS)}"
+    )
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A labelled recording, or the part of one between start_s and end_s (seconds; None: to the end).
+
+    emotion is one of EMOTIONS, speaker is the corpus's own code ('01'), gender 'female' or 'male', language an
+    ISO 639-1 code, split 'train', 'validation' or 'test' where a manifest gives one.
+    """
+
+    path: Path
+    emotion: str
+    corpus: str
+    speaker: str | None = None
+    gender: str | None = None
+    language: str | None = None
+    text: str | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    split: str | None = None
+
+    @property
+    def speaker_id(self) -> str | None:
+        """The speaker's name among all corpora ('ravdess/01'), or None if the speaker is unknown."""
+        return None if self.speaker is None else f"{self.corpus}/{self.speaker}"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Labelled utterances, sorted by path, and what was wrong with the recordings that were left out or look odd."""
+
+    name: str
+    utterances: tuple[Utterance, ...]
+    problems: tuple[str, ...] = ()
+    licence: str | None = None
+    citation: str | None = None
+    root: Path | None = None

@@ -1,0 +1,305 @@
+"""Corpora of any make: a manifest that lists the recordings, or one folder per emotion."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from serctl.corpora import filename, iemocap
+from serctl.corpora.base import Corpus, Utterance, normalise_emotion, unknown_labels
+from serctl.errors import CorpusError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+MANIFEST_NAMES = ("manifest.csv", "manifest.parquet")
+
+_GENDERS = {
+    "f": "female",
+    "female": "female",
+    "w": "female",
+    "woman": "female",
+    "m": "male",
+    "male": "male",
+    "man": "male",
+}
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of a manifest; a column that is absent or empty reads as the empty string."""
+
+    number: int
+    cells: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        cell = self.cells.get(column, "")
+        return cell if column == "path" else cell.strip()
+
+
+class _BadRowError(ValueError):
+    """One line of a manifest cannot be used; the message says why."""
+
+
+def find_manifest(folder: Path) -> Path | None:
+    """The manifest in the root of a folder, or None."""
+    return next((folder / name for name in MANIFEST_NAMES if (folder / name).is_file()), None)
+
+
+def load_manifest(manifest: Path) -> Corpus:
+    """The recordings that a manifest (CSV in UTF-8, or Parquet) lists.
+
+    Columns: path (relative to the manifest's folder, or absolute) and emotion; optional speaker, gender, language,
+    text, start and end (seconds), split (train, validation, test) and corpus; others are ignored. Where the file names
+    follow a known corpus, that corpus gives the name, the terms, and what the manifest leaves empty.
+    Lines that cannot be used, a missing recording among them, become problems.
+    Raises CorpusError if the manifest cannot be read, lacks a column, or holds an unknown emotion or split.
+    """
+    rows = _read_rows(manifest)
+    _require_known_emotions(manifest, rows)
+    utterances: dict[tuple[Path, float, float | None], Utterance] = {}
+    problems = []
+    for row in rows:
+        try:
+            utterance = _utterance(manifest, row)
+        except _BadRowError as error:
+            problems.append(f"{manifest}, row {row.number}: {error}")
+            continue
+        key = (utterance.path, utterance.start_s, utterance.end_s)
+        if key in utterances:
+            problems.append(f"{manifest}, row {row.number}: {utterance.path} is listed twice; the first one is kept")
+        utterances.setdefault(key, utterance)
+    if not utterances:
+        detail = f"; the first problem: {problems[0]}" if problems else ""
+        raise CorpusError(f"{manifest}: none of its {len(rows)} rows can be used{detail}")
+    return _identify(manifest, list(utterances.values()), [*problems, *_odd_genders(manifest, rows)])
+
+
+def _read_rows(manifest: Path) -> list[_Row]:
+    readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
+    reader = readers.get(manifest.suffix.lower())
+    if reader is None:
+        raise CorpusError(f"{manifest}: expected a folder or a manifest ({', '.join(readers)})")
+    rows = [_Row(number, cells) for number, cells in enumerate(reader(manifest), start=1)]
+    columns = {column for row in rows for column in row.cells}
+    missing = [column for column in ("path", "emotion") if column not in columns]
+    if missing:
+        found = ", ".join(sorted(columns)) or "none"
+        raise CorpusError(f"{manifest}: expected the columns path and emotion; lacks {', '.join(missing)}, has {found}")
+    return rows
+
+
+def _csv_rows(manifest: Path) -> Iterator[dict[str, str]]:
+    try:
+        # surrogateescape: file names need not be valid UTF-8.
+        with manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            for row in csv.DictReader(lines, restkey=""):
+                yield {_column(name): cell for name, cell in row.items() if isinstance(cell, str)}
+    except (OSError, csv.Error) as error:
+        raise CorpusError(f"{manifest}: cannot be read as CSV: {error}") from error
+
+
+def _parquet_rows(manifest: Path) -> Iterator[dict[str, str]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(manifest)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise CorpusError(f"{manifest}: cannot be read as Parquet: {error}") from error
+    for row in table.to_pylist():
+        yield {_column(name): "" if cell is None or cell != cell else str(cell) for name, cell in row.items()}
+
+
+def _column(name: str) -> str:
+    return name.strip().lower()
+
+
+def _require_known_emotions(manifest: Path, rows: Sequence[_Row]) -> None:
+    found = Counter(row["emotion"] for row in rows if row["emotion"])
+    if any(normalise_emotion(label) is None for label in found):
+        raise unknown_labels(str(manifest), found)
+
+
+def _utterance(manifest: Path, row: _Row) -> Utterance:
+    if not row["path"]:
+        raise _BadRowError("has no path")
+    emotion = normalise_emotion(row["emotion"])
+    if emotion is None:
+        raise _BadRowError(f"{row['path']} has no emotion")
+    path = manifest.parent / row["path"]
+    if not path.is_file():
+        raise _BadRowError(f"there is no file {path}")
+    start_s, end_s = _span(row)
+    return Utterance(
+        path=path,
+        emotion=emotion,
+        corpus=row["corpus"],
+        speaker=row["speaker"] or None,
+        gender=_gender(row["gender"]),
+        language=row["language"] or None,
+        text=row["text"] or None,
+        start_s=start_s,
+        end_s=end_s,
+        split=_split(manifest, row),
+    )
+
+
+def _span(row: _Row) -> tuple[float, float | None]:
+    start_s = _seconds(row, "start") or 0.0
+    end_s = _seconds(row, "end")
+    if end_s is not None and end_s <= start_s:
+        raise _BadRowError(f"{row['path']} ends at {end_s} s, before or at its start at {start_s} s")
+    return start_s, end_s
+
+
+def _seconds(row: _Row, column: str) -> float | None:
+    if not row[column]:
+        return None
+    try:
+        seconds = float(row[column])
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise _BadRowError(f"{row['path']}: {column} is {row[column]!r}, expected seconds from 0 up")
+    return seconds
+
+
+def _gender(cell: str) -> str | None:
+    return _GENDERS.get(cell.lower())
+
+
+def _odd_genders(manifest: Path, rows: Sequence[_Row]) -> list[str]:
+    odd = Counter(row["gender"] for row in rows if row["gender"] and _gender(row["gender"]) is None)
+    return [
+        f"{manifest}: gender {gender!r} of {count} rows is taken as unknown" for gender, count in sorted(odd.items())
+    ]
+
+
+def _split(manifest: Path, row: _Row) -> str | None:
+    if not row["split"]:
+        return None
+    try:
+        return _SPLITS[row["split"].lower()]
+    except KeyError:
+        # An error, not a problem: a guess could put test recordings into the training.
+        raise CorpusError(
+            f"{manifest}, row {row.number}: split is {row['split']!r}, expected train, validation or test"
+        ) from None
+
+
+def _identify(manifest: Path, utterances: Sequence[Utterance], problems: Sequence[str]) -> Corpus:
+    naming = filename.recognise([utterance.path for utterance in utterances])
+    own_name = naming.name if naming else _name_of(manifest)
+    if naming:
+        utterances = [_completed(utterance, naming.read(utterance.path)) for utterance in utterances]
+    named = tuple(replace(utterance, corpus=utterance.corpus or own_name) for utterance in utterances)
+    names = sorted({utterance.corpus for utterance in named})
+    return Corpus(
+        name=names[0] if len(names) == 1 else own_name,
+        utterances=named,
+        problems=tuple(problems),
+        licence=_terms({name: licence for name in names if (licence := licence_of(name))}),
+        citation=_terms({name: citation for name in names if (citation := citation_of(name))}),
+        root=manifest.parent,
+    )
+
+
+def _completed(utterance: Utterance, from_name: Utterance | None) -> Utterance:
+    if from_name is None:
+        return utterance
+    return replace(
+        utterance,
+        speaker=utterance.speaker or from_name.speaker,
+        gender=utterance.gender or from_name.gender,
+        language=utterance.language or from_name.language,
+        text=utterance.text or from_name.text,
+    )
+
+
+def _name_of(manifest: Path) -> str:
+    return manifest.parent.resolve().name if manifest.name in MANIFEST_NAMES else manifest.stem
+
+
+def licence_of(corpus: str) -> str | None:
+    """The licence of a known corpus, or None."""
+    if corpus == iemocap.NAME:
+        return iemocap.LICENCE
+    return filename.BY_NAME[corpus].licence if corpus in filename.BY_NAME else None
+
+
+def citation_of(corpus: str) -> str | None:
+    """The citation of a known corpus, or None."""
+    if corpus == iemocap.NAME:
+        return iemocap.CITATION
+    return filename.BY_NAME[corpus].citation if corpus in filename.BY_NAME else None
+
+
+def _terms(by_corpus: Mapping[str, str]) -> str | None:
+    if len(by_corpus) > 1:
+        return "; ".join(f"{corpus}: {terms}" for corpus, terms in by_corpus.items())
+    return next(iter(by_corpus.values()), None)
+
+
+def load_class_folders(root: Path, recordings: Sequence[Path]) -> Corpus:
+    """Recordings in folders named after their emotion; of nested folders, the innermost named after one counts.
+
+    Digits in front of a name do not matter ('01_Neutral'). Recordings beside the emotion folders become problems.
+    Raises CorpusError if no folder, or not every recording's folder, is named after an emotion.
+    """
+    labels = {path: _folder_label(path.relative_to(root)) for path in recordings}
+    found = Counter(label for label in labels.values() if label)
+    known = {label: normalise_emotion(label) for label in found}
+    followed = sum(filename.matches(recordings).values())
+    if not any(known.values()) or followed >= filename.MAJORITY * len(recordings):
+        # Many known names, but no majority of one corpus: root holds several, and none by itself is wrong.
+        raise _unrecognised(root, recordings)
+    if None in known.values():
+        raise unknown_labels(f"{root}, labels from its folders", found)
+    name = root.resolve().name
+    return Corpus(
+        name=name,
+        utterances=tuple(
+            Utterance(path=path, emotion=emotion, corpus=name)
+            for path, label in labels.items()
+            if (emotion := known.get(label))
+        ),
+        problems=tuple(
+            f"{path}: lies in no folder named after an emotion" for path, label in labels.items() if not label
+        ),
+        root=root,
+    )
+
+
+def _folder_label(recording: Path) -> str:
+    """The innermost folder name that is an emotion; the whole folder path if none is, empty if there is no folder."""
+    folders = recording.parent.parts
+    names = (re.sub(r"^[\d\W_]+", "", folder) for folder in reversed(folders))
+    return next((name for name in names if normalise_emotion(name)), "/".join(folders))
+
+
+def _unrecognised(root: Path, recordings: Sequence[Path]) -> CorpusError:
+    followed = ", ".join(f"{count} follow {title}" for title, count in filename.matches(recordings).items())
+    folders = sorted({path.relative_to(root).parts[0] for path in recordings if path.parent != root})
+    known = ", ".join(naming.title for naming in filename.NAMINGS)
+    return CorpusError(
+        f"{root}: not recognised as a corpus. Looked for IEMOCAP (dialog/EmoEvaluation), "
+        f"{' or '.join(MANIFEST_NAMES)}, "
+        f"file names of one of {known}, and folders named after emotions. Found {len(recordings)} recordings"
+        f"{f', of which {followed}' if followed else ''}; folders: {', '.join(folders[:20]) or 'none'}. "
+        "Give the folder of one corpus at a time, or a manifest with the columns path and emotion"
+    )
