@@ -3,5 +3,19 @@
 from serctl.features.compute import Features, compute_features
 from serctl.features.config import FEATURE_VERSION, FeatureConfig
 from serctl.features.functionals import functional_names, lld_names
+from serctl.features.normaliser import Normaliser
+from serctl.features.reader import FeatureReader, Window, changed_windows, is_silent
 
-__all__ = ["FEATURE_VERSION", "FeatureConfig", "Features", "compute_features", "functional_names", "lld_names"]
+__all__ = [
+    "FEATURE_VERSION",
+    "FeatureConfig",
+    "FeatureReader",
+    "Features",
+    "Normaliser",
+    "Window",
+    "changed_windows",
+    "compute_features",
+    "functional_names",
+    "is_silent",
+    "lld_names",
+]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serctl.features import prosody, spectral
-from serctl.features.config import FeatureConfig
 from serctl.features.functionals import compute_functionals
-from serctl.features.spectral import FloatArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serctl.features.config import FeatureConfig
+    from serctl.features.spectral import FloatArray
 
 AUDIBLE_DB = 45.0
 SEMITONE_BASE_HZ = 27.5
@@ -32,10 +36,11 @@ class Features:
 
 
 def compute_features(samples: FloatArray, config: FeatureConfig) -> Features:
-    """The full feature set of one window.
+    """The full feature set of one window, its constant part (DC) removed.
 
     samples: float32, shape (n,), n at least 1, mono at config.sample_rate Hz, full scale 1.0, all finite.
     """
+    samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
     power = spectral.frame_power(samples, config)
     active = spectral.active_frames(power, config)
     frames = spectral.frame_signal(samples, config)[active]
@@ -91,7 +96,7 @@ def _voiced_columns(
             f0,
             12 * np.log2(f0 / SEMITONE_BASE_HZ),
             prosody.harmonics_to_noise_db(pitch.periodicity[voiced]),
-            _step_to_next(1 / pitch.f0_hz, voiced) * f0,
+            _step_to_next(np.float32(1) / pitch.f0_hz, voiced) * f0,
             _step_to_next(level_db, voiced),
             first_harmonic - prosody.level_at(spectrum, 2 * f0, config),
             first_harmonic - formant_db[:, 2],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from serctl.features.config import FeatureConfig
 from serctl.features.spectral import FloatArray, delta
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serctl.features.config import FeatureConfig
 
 STATISTICS = ("mean", "sd", "skewness", "p05", "p25", "p50", "p75", "p95", "slope")
 DELTA_STATISTICS = ("sd", "p05", "p95")
@@ -101,14 +104,15 @@ def compute_functionals(lld: FloatArray, log_mel: FloatArray, config: FeatureCon
     full = np.concatenate([lld[:, :n_full], _every_second_band(log_mel)], axis=1)
     voice = lld[:, n_full:]
     voiced = ~np.isnan(voice[:, 0])
-    return np.concatenate(
+    parts = np.concatenate(
         [
             _statistics(full).ravel(),
             _delta_statistics(delta(full)).ravel(),
             _statistics(_fill_gaps(voice[voiced])).ravel(),
             _temporal(lld, voiced, config),
         ]
-    ).astype(np.float32)
+    )
+    return parts.astype(np.float32)
 
 
 def _every_second_band(log_mel: FloatArray) -> FloatArray:
@@ -191,14 +195,14 @@ def count_peaks(loudness: FloatArray) -> int:
 
 def _smooth(values: FloatArray) -> FloatArray:
     kernel = np.ones(7, dtype=np.float32) / 7
-    return np.convolve(np.pad(values, 3, mode="edge"), kernel, mode="valid")
+    return np.convolve(np.pad(values, 3, mode="edge"), kernel, mode="valid").astype(np.float32)
 
 
-def _mean_sd(values: NDArray[np.float64]) -> tuple[float, float]:
+def _mean_sd(values: NDArray[np.floating]) -> tuple[float, float]:
     return (float(values.mean()), float(values.std())) if len(values) else (0.0, 0.0)
 
 
 def _rise_and_fall(values: FloatArray) -> tuple[float, float]:
-    steps: Sequence[float] | FloatArray = np.diff(values)
-    rise, fall = np.maximum(steps, 0), np.maximum(np.negative(steps), 0)
+    steps = np.diff(values)
+    rise, fall = np.maximum(steps, 0), np.maximum(-steps, 0)
     return (float(np.mean(rise)), float(np.mean(fall))) if len(rise) else (0.0, 0.0)

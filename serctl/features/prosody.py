@@ -7,13 +7,17 @@ transform of the power spectrum that already exists: one product with a small co
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serctl.features.config import FeatureConfig
 from serctl.features.spectral import FLOOR, FloatArray, hann, to_db
+
+if TYPE_CHECKING:
+    from serctl.features.config import FeatureConfig
+
+RealArray = NDArray[np.floating]
 
 VOICING_THRESHOLD = 0.5
 OCTAVE_COST = 0.02
@@ -116,7 +120,7 @@ def _where_found(found: NDArray[np.bool_], values: NDArray[np.floating]) -> Floa
     return np.where(found, values, np.nan).astype(np.float32)
 
 
-def _vertex(left: NDArray[np.floating], centre: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray[np.floating]:
+def _vertex(left: RealArray, centre: RealArray, right: RealArray) -> RealArray:
     """Position of a parabola's vertex, in steps from the centre one of three points; at most half a step away."""
     curvature = left - 2 * centre + right
     safe = np.where(np.abs(curvature) < FLOOR, 1, curvature)

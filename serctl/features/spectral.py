@@ -6,12 +6,14 @@ Whatever is a weighted sum over frequency is one matrix product with constant we
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from serctl.features.config import FeatureConfig
+if TYPE_CHECKING:
+    from serctl.features.config import FeatureConfig
 
 FloatArray = NDArray[np.float32]
 
@@ -78,7 +80,7 @@ def log_mel(spectrum: FloatArray, config: FeatureConfig) -> FloatArray:
 
 
 def mfcc(log_mel_db: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Mel-frequency cepstral coefficients 1 to n_mfcc (the orthonormal DCT-II of the log-mel; 0 is the level, left out).
+    """Mel-frequency cepstral coefficients 1 to n_mfcc: the orthonormal DCT-II of the log-mel without 0, the level.
 
     log_mel_db: float32, shape (frames, n_mels). Returns float32, shape (frames, n_mfcc).
     Source: Davis & Mermelstein 1980, doi:10.1109/TASSP.1980.1163420.
@@ -93,8 +95,10 @@ def delta(values: FloatArray) -> FloatArray:
     """
     reach, n = 4, len(values)
     padded = np.concatenate([values[:1].repeat(reach, axis=0), values, values[-1:].repeat(reach, axis=0)])
-    total = sum(np.float32(k) * (padded[reach + k : reach + k + n] - padded[reach - k : reach - k + n]) for k in range(1, 5))
-    return np.asarray(total / np.float32(60))
+    total = np.zeros_like(values)
+    for k in range(1, reach + 1):
+        total += np.float32(k) * (padded[reach + k : reach + k + n] - padded[reach - k : reach - k + n])
+    return total / np.float32(60)
 
 
 def zero_crossing_rate(frames: FloatArray) -> FloatArray:
@@ -107,7 +111,7 @@ def loudness(mel_power: FloatArray) -> FloatArray:
     """Perceived loudness: the auditory bands compressed by the power 0.33 and summed; shape (frames,).
 
     mel_power: float32, shape (frames, n_mels).
-    Source: Hermansky 1990, doi:10.1121/1.399423, as used by eGeMAPS (Eyben et al. 2016, doi:10.1109/TAFFC.2015.2457417).
+    Source: Hermansky 1990, doi:10.1121/1.399423; in eGeMAPS: Eyben et al. 2016, doi:10.1109/TAFFC.2015.2457417.
     """
     return np.power(np.maximum(mel_power, np.float32(FLOOR)), np.float32(0.33)).sum(axis=1)
 
@@ -146,7 +150,7 @@ def rolloff(magnitude: FloatArray, config: FeatureConfig) -> FloatArray:
 
 
 def balance(spectrum: FloatArray, config: FeatureConfig) -> dict[str, FloatArray]:
-    """eGeMAPS' measures of spectral balance, each of shape (frames,).
+    """Measures of spectral balance as in eGeMAPS, each of shape (frames,).
 
     alpha_ratio_db: power of 50-1000 Hz over 1-5 kHz; hammarberg_db: strongest peak below 2 kHz over that in 2-5 kHz;
     slope_low, slope_mid: linear slopes of the level over 0-500 and 500-1500 Hz, in dB per kHz.

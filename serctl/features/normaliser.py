@@ -1,0 +1,85 @@
+"""From features of varying length and scale to the fixed, normalised input of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from serctl.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.features.compute import Features
+    from serctl.features.spectral import FloatArray
+
+LIMIT_SD = 5.0
+"""Functionals farther from the mean are taken back to this many standard deviations."""
+
+_SMALLEST_SD = 1e-3
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Means and standard deviations of the training data.
+
+    mel_mean, mel_sd: float32, shape (n_mels,), over all frames. functional_mean, functional_sd: float32, shape
+    (functionals,), over all windows.
+    """
+
+    mel_mean: FloatArray
+    mel_sd: FloatArray
+    functional_mean: FloatArray
+    functional_sd: FloatArray
+
+    @classmethod
+    def fit(cls, windows: Sequence[Features]) -> Normaliser:
+        """Measure the training windows, at least one."""
+        frames = np.concatenate([window.log_mel for window in windows])
+        functionals = np.stack([window.functionals for window in windows])
+        return cls(*_mean_and_sd(frames), *_mean_and_sd(functionals))
+
+    def model_inputs(self, windows: Sequence[Features], *, n_frames: int) -> dict[str, FloatArray]:
+        """Normalised inputs of equal length; what is longer is cut to its middle, what is shorter padded with zeros.
+
+        Returns log_mel (windows, n_frames, n_mels), mask (windows, n_frames), 1 for speech and 0 for padding, and
+        functionals (windows, functionals), all float32.
+        """
+        log_mel = np.zeros((len(windows), n_frames, len(self.mel_mean)), np.float32)
+        mask = np.zeros((len(windows), n_frames), np.float32)
+        for row, window in enumerate(windows):
+            middle = _middle(window.log_mel, n_frames)
+            log_mel[row, : len(middle)] = (middle.astype(np.float32) - self.mel_mean) / self.mel_sd
+            mask[row, : len(middle)] = 1
+        functionals = np.stack([window.functionals for window in windows])
+        scaled = np.clip((functionals - self.functional_mean) / self.functional_sd, -LIMIT_SD, LIMIT_SD)
+        return {"log_mel": log_mel, "mask": mask, "functionals": scaled}
+
+    def save(self, path: Path) -> None:
+        """Write an npz file without pickled objects."""
+        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Normaliser:
+        """Read what save wrote. Raises BundleError if it is something else."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        except (OSError, ValueError, KeyError) as error:
+            raise BundleError(f"{path}: expected a normaliser (npz with {[f.name for f in fields(cls)]})") from error
+
+
+def _middle(log_mel: NDArray[np.float16], n_frames: int) -> NDArray[np.float16]:
+    first = max(len(log_mel) - n_frames, 0) // 2
+    return log_mel[first : first + n_frames]
+
+
+def _mean_and_sd(values: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
+    mean = values.mean(axis=0, dtype=np.float64)
+    sd = values.std(axis=0, dtype=np.float64)
+    return mean.astype(np.float32), np.maximum(sd, _SMALLEST_SD).astype(np.float32)

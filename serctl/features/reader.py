@@ -1,0 +1,207 @@
+"""The features of a recording, window by window, from the cache where it has them."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serctl.audio import AudioInfo, Quality, SegmentReader, content_digest, read_audio
+from serctl.cache import Cache, make_key
+from serctl.features.compute import Features, compute_features
+from serctl.features.functionals import functional_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.features.config import FeatureConfig
+    from serctl.features.spectral import FloatArray
+
+CHUNK_WINDOWS = 64
+"""Windows in one cache entry: a long recording is cached, and read back, in pieces of bounded size."""
+
+SILENCE_DB = -60.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a recording, in seconds from its start, and what was computed from it.
+
+    features.lld is empty, shape (0, 0), unless frame-level descriptors were asked for.
+    """
+
+    start_s: float
+    end_s: float
+    features: Features
+
+
+def is_silent(functionals: FloatArray, config: FeatureConfig) -> bool:
+    """Whether hardly a frame (less than 5 %) of the window reaches -60 dB re full scale."""
+    return bool(functionals[functional_names(config).index("level_db_p95")] < SILENCE_DB)
+
+
+class FeatureReader:
+    """Iterates the windows of a recording; the whole file is read once, in bounded memory, or not at all when cached.
+
+    info, quality: facts about the part that was read, set once the iteration has ended.
+    digest: the content digest of the file, set when the iteration starts.
+    Raises AudioError for everything that is wrong with the file.
+    """
+
+    info: AudioInfo
+    quality: Quality
+    digest: str
+
+    def __init__(
+        self,
+        path: Path,
+        config: FeatureConfig,
+        *,
+        cache: Cache | None,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        with_frames: bool = False,
+    ) -> None:
+        self._path = path
+        self._config = config
+        self._cache = cache
+        self._start_s = start_s
+        self._end_s = end_s
+        self._with_frames = with_frames
+
+    def __iter__(self) -> Iterator[Window]:
+        self.digest = content_digest(self._path)
+        given = 0
+        while (entry := self._cached(given // CHUNK_WINDOWS)) is not None:
+            windows = _unpack(entry)
+            given += len(windows)
+            yield from windows
+            if "facts" in entry:
+                self._set_facts(*_unpack_facts(entry))
+                return
+        yield from self._computed(skip=given)
+
+    def _computed(self, *, skip: int) -> Iterator[Window]:
+        segments = SegmentReader(
+            self._path,
+            sample_rate=self._config.sample_rate,
+            window_s=self._config.window_s,
+            start_s=self._start_s,
+            end_s=self._end_s,
+        )
+        chunk: list[Window] = []
+        index = -1
+        for index, segment in enumerate(segments):
+            if index < skip:
+                continue
+            if len(chunk) == CHUNK_WINDOWS:
+                self._store(index // CHUNK_WINDOWS - 1, _pack(chunk))
+                chunk = []
+            features = self._keep(compute_features(segment.samples, self._config))
+            chunk.append(Window(segment.start_s, segment.end_s, features))
+            yield chunk[-1]
+        self._set_facts(segments.info, segments.quality)
+        self._store(index // CHUNK_WINDOWS, {**_pack(chunk), **_pack_facts(segments.info, segments.quality)})
+
+    def _keep(self, features: Features) -> Features:
+        if self._with_frames:
+            return features
+        return Features(features.log_mel, np.empty((0, 0), np.float32), features.functionals, features.first_frame)
+
+    def _set_facts(self, info: AudioInfo, quality: Quality) -> None:
+        self.info, self.quality = info, quality
+
+    def _key(self, chunk: int) -> str:
+        end_s = -1.0 if self._end_s is None else self._end_s
+        return make_key(
+            "windows", self.digest, self._config.digest(), float(self._start_s), float(end_s), self._with_frames, chunk
+        )
+
+    def _cached(self, chunk: int) -> Mapping[str, NDArray[Any]] | None:
+        return self._cache.get(self._key(chunk)) if self._cache else None
+
+    def _store(self, chunk: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        if self._cache:
+            self._cache.put(self._key(chunk), arrays)
+
+
+def changed_windows(
+    path: Path,
+    config: FeatureConfig,
+    *,
+    cache: Cache | None,
+    start_s: float,
+    end_s: float | None,
+    change: Callable[[FloatArray, str], FloatArray],
+    change_key: str,
+) -> list[Window]:
+    """The windows of a recording after a change to its samples (an augmentation), from the cache where it has them.
+
+    change: takes the samples, float32, shape (n,), and the recording's content digest, and returns samples at the same
+    rate. change_key: tells changes apart; equal keys must mean equal changes.
+    Raises AudioError for everything that is wrong with the file.
+    """
+    digest = content_digest(path)
+    end_key = -1.0 if end_s is None else float(end_s)
+    key = make_key("changed", digest, config.digest(), float(start_s), end_key, change_key)
+    entry = cache.get(key) if cache else None
+    if entry is not None:
+        return _unpack(entry)
+    samples = change(read_audio(path, sample_rate=config.sample_rate, start_s=start_s, end_s=end_s), digest)
+    windows = [
+        Window(first / config.sample_rate, last / config.sample_rate, compute_features(samples[first:last], config))
+        for first, last in _window_bounds(len(samples), round(config.window_s * config.sample_rate))
+    ]
+    if cache:
+        cache.put(key, _pack(windows))
+    return windows
+
+
+def _window_bounds(length: int, window: int) -> list[tuple[int, int]]:
+    """Windows over samples in memory, by the rule of SegmentReader."""
+    bounds = []
+    first = 0
+    while length - first >= 1.5 * window:
+        bounds.append((first, first + window))
+        first += window
+    return [*bounds, (first, length)]
+
+
+def _pack(windows: list[Window]) -> dict[str, NDArray[Any]]:
+    features = [window.features for window in windows]
+    return {
+        "bounds": np.array([[window.start_s, window.end_s] for window in windows]),
+        "frames": np.array([[len(each.log_mel), each.first_frame] for each in features]),
+        "log_mel": np.concatenate([each.log_mel for each in features]),
+        "functionals": np.stack([each.functionals for each in features]),
+        "lld": np.concatenate([each.lld for each in features]),
+    }
+
+
+def _unpack(entry: Mapping[str, NDArray[Any]]) -> list[Window]:
+    ends = np.cumsum(entry["frames"][:, 0])
+    log_mels = np.split(entry["log_mel"], ends[:-1])
+    llds = np.split(entry["lld"], ends[:-1])
+    return [
+        Window(float(start_s), float(end_s), Features(log_mel, lld, functionals, int(first_frame)))
+        for (start_s, end_s), (_, first_frame), log_mel, lld, functionals in zip(
+            entry["bounds"], entry["frames"], log_mels, llds, entry["functionals"], strict=True
+        )
+    ]
+
+
+def _pack_facts(info: AudioInfo, quality: Quality) -> dict[str, NDArray[Any]]:
+    return {
+        "facts": np.array([info.duration_s, info.sample_rate, info.channels, *astuple(quality)]),
+        "subtype": np.frombuffer(info.subtype.encode(), dtype=np.uint8),
+    }
+
+
+def _unpack_facts(entry: Mapping[str, NDArray[Any]]) -> tuple[AudioInfo, Quality]:
+    duration_s, sample_rate, channels, *quality = map(float, entry["facts"])
+    subtype = entry["subtype"].tobytes().decode()
+    return AudioInfo(duration_s, int(sample_rate), int(channels), subtype), Quality(*quality)
