@@ -95,6 +95,8 @@ def _read_rows(manifest: Path) -> list[_Row]:
     if reader is None:
         raise CorpusError(f"{manifest}: expected a folder or a manifest ({', '.join(readers)})")
     rows = [_Row(number, cells) for number, cells in enumerate(reader(manifest), start=1)]
+    if not rows:
+        raise CorpusError(f"{manifest}: has no rows; expected a header and one row per recording")
     columns = {column for row in rows for column in row.cells}
     missing = [column for column in ("path", "emotion") if column not in columns]
     if missing:
