@@ -15,7 +15,7 @@ import re
 import stat
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ __all__ = [
     "content_digest",
     "find_recordings",
     "read_audio",
+    "read_header",
 ]
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"})
@@ -302,15 +303,15 @@ class _Source:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._frames_read = 0
-        try:
-            self._file = _RecordingFile(path)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        try:
-            self._decoder = self._open()
-        except BaseException:
-            self._file.close()
-            raise
+        with ExitStack() as opened:
+            try:
+                self._file = opened.enter_context(_RecordingFile(path))
+                self._check_header()
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            self._decoder = opened.enter_context(self._open())
+            self._check_format()
+            self._opened = opened.pop_all()
         self.sample_rate: int = self._decoder.samplerate
         self.channels: int = self._decoder.channels
         self.subtype: str = self._decoder.subtype
@@ -319,12 +320,18 @@ class _Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._decoder.close()
-        self._file.close()
+        self._opened.close()
 
     def info(self) -> AudioInfo:
         """The facts so far: complete once the blocks have been read."""
-        return AudioInfo(self._frames_read / self.sample_rate, self.sample_rate, self.channels, self.subtype)
+        return self._info(self._frames_read)
+
+    def header_info(self) -> AudioInfo:
+        """The facts as the header gives them."""
+        return self._info(self._decoder.frames)
+
+    def _info(self, frames: int) -> AudioInfo:
+        return AudioInfo(frames / self.sample_rate, self.sample_rate, self.channels, self.subtype)
 
     def blocks(self, start_s: float, end_s: float | None) -> Iterator[NDArray[np.float32]]:
         """Blocks of a whole number of 20 ms frames (the last one excepted), float32, shape (n, channels)."""
@@ -343,25 +350,15 @@ class _Source:
         if wanted > 0:
             self._check_complete(first)
         if self._frames_read == 0:
-            raise AudioError(f"{_show(self._path)} holds no samples")
+            raise self._error("holds no samples")
 
-    def _open(self) -> soundfile.SoundFile:
+    def _check_header(self) -> None:
         if self._file.size == 0:
             raise self._error("is empty (0 bytes)")
         self._check_wav_header()
         # Any other file may end up with libmpg123, which prints what it makes of it.
         self._may_print = self._file.read(4) not in _QUIET_FORMATS
         self._file.seek(0)
-        try:
-            with _silent_stderr(self._may_print):
-                decoder = soundfile.SoundFile(self._file)
-        except soundfile.LibsndfileError as error:
-            raise self._error(f"is not audio that can be read: {_FORMAT_HELP}") from error
-        if decoder.format not in _FORMATS:
-            raise self._error(f"is {decoder.format} audio: {_FORMAT_HELP}")
-        if decoder.frames > _UNKNOWN_FRAMES:
-            raise self._error("does not give its length in its header, as if written to a pipe: convert it to WAV")
-        return decoder
 
     def _check_wav_header(self) -> None:
         data = _find_wav_data(self._file)
@@ -373,13 +370,26 @@ class _Source:
             promise = f"{data.present} of the {data.promised} bytes of samples that its header promises"
             raise self._error(f"is truncated: it holds {promise}")
 
+    def _open(self) -> soundfile.SoundFile:
+        try:
+            with _silent_stderr(self._may_print):
+                return soundfile.SoundFile(self._file)
+        except soundfile.LibsndfileError as error:
+            raise self._error(f"is not audio that can be read: {_FORMAT_HELP}") from error
+
+    def _check_format(self) -> None:
+        if self._decoder.format not in _FORMATS:
+            raise self._error(f"is {self._decoder.format} audio: {_FORMAT_HELP}")
+        if self._decoder.frames > _UNKNOWN_FRAMES:
+            raise self._error("does not give its length in its header, as if written to a pipe: convert it to WAV")
+
     def _seek(self, first: int, start_s: float) -> None:
         if first == 0:
             return
         if first >= self._decoder.frames:
-            duration = self._decoder.frames / self.sample_rate
+            duration = self.header_info().duration_s
             raise self._error(f"lasts {duration:.3f} s: there is nothing to read from {start_s:.3f} s on")
-        with _silent_stderr(self._may_print):
+        with self._decoding():
             self._decoder.seek(first)
 
     def _block_frames(self) -> int:
@@ -390,15 +400,19 @@ class _Source:
     def _read(self, frames: int) -> NDArray[np.float32]:
         # With out=, soundfile asks the decoder itself: the length an MP3 header gives is an estimate.
         block = np.empty((frames, self.channels), np.float32)
+        with self._decoding():
+            return block[: len(self._decoder.read(out=block))]
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
         try:
             with _silent_stderr(self._may_print):
-                block = block[: len(self._decoder.read(out=block))]
+                yield
         except soundfile.LibsndfileError as error:
-            promise = f"after {self._frames_read} of {self._decoder.frames} samples"
-            raise self._error(f"is damaged or truncated: decoding stopped {promise}") from error
+            where = f"in the block after {self._frames_read} of {self._decoder.frames} samples"
+            raise self._error(f"is damaged or truncated: decoding stopped {where}") from error
         if self._file.failure is not None:
             raise _unreadable(self._path, self._file.failure) from self._file.failure
-        return block
 
     def _check_samples(self, block: NDArray[np.float32]) -> None:
         peak = np.abs(block).max()
@@ -610,6 +624,15 @@ def read_audio(
     with _Source(path) as source:
         mono = map(_downmix, source.blocks(start_s, end_s))
         return np.concatenate(list(_resampled(mono, source.sample_rate, sample_rate)))
+
+
+def read_header(path: Path) -> AudioInfo:
+    """The facts of a recording without decoding it: the duration of an MP3 may be an estimate.
+
+    Raises AudioError as reading it would, but does not see damage behind the header.
+    """
+    with _Source(path) as source:
+        return source.header_info()
 
 
 def _check_request(sample_rate: int, start_s: float, end_s: float | None) -> None:
