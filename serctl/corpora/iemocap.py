@@ -55,9 +55,7 @@ class _Turn:
 
 def evaluation_files(root: Path) -> list[Path]:
     """The EmoEvaluation files of an IEMOCAP tree (the release, or one session of it); empty if root is none."""
-    found = (file for tree in _TREES for file in root.glob(f"{tree}/*.txt"))
-    # The release was packed on a Mac: each file has a twin ._NAME that holds no text.
-    return sorted(file for file in found if not file.name.startswith("."))
+    return sorted(file for tree in _TREES for file in root.glob(f"{tree}/*.txt"))
 
 
 def load(root: Path) -> Corpus:

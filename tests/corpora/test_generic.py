@@ -51,6 +51,13 @@ def test_absolute_paths_and_a_byte_order_mark_are_understood(tmp_path: Path) -> 
     assert load_corpus(manifest).utterances[0].path == tmp_path / "elsewhere/a.wav"
 
 
+def test_spaces_belong_to_a_path_and_to_nothing_else(tmp_path: Path) -> None:
+    make(tmp_path, " a.wav ")
+    write(tmp_path, "path , emotion\n a.wav , Sad \n")
+    (utterance,) = load_corpus(tmp_path).utterances
+    assert (utterance.path, utterance.emotion) == (tmp_path / " a.wav ", "sad")
+
+
 def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
     make(tmp_path, "a.wav", "b.wav")
     rows = {"path": ["a.wav", "b.wav"], "emotion": ["sad", "happy"], "speaker": ["1", None], "end": [1.5, None]}
@@ -102,7 +109,7 @@ def test_a_row_that_cannot_be_used_is_a_problem(tmp_path: Path, row: str, proble
     make(tmp_path, "a.wav", "b.wav")
     write(tmp_path, f"path,emotion,start,end\nb.wav,happy,,\n{row}\n")
     corpus = load_corpus(tmp_path)
-    assert [utterance.path.name for utterance in corpus.utterances] == ["b.wav"]
+    assert [(utterance.path.name, utterance.emotion) for utterance in corpus.utterances] == [("b.wav", "happy")]
     (told,) = corpus.problems
     assert problem in told
     assert "row 2" in told

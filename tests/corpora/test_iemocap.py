@@ -30,6 +30,7 @@ def session(tmp_path: Path) -> Path:
     for folder in ("dialog/EmoEvaluation", "dialog/transcriptions", "dialog/wav", "sentences/wav/Ses01F_impro01"):
         (session / folder).mkdir(parents=True)
     (session / "dialog/EmoEvaluation/Ses01F_impro01.txt").write_text(EVALUATION)
+    # The release was packed on a Mac: each file has a twin that holds no text.
     (session / "dialog/EmoEvaluation/._Ses01F_impro01.txt").write_bytes(b"\x00\x05\x16\x07")
     (session / "dialog/transcriptions/Ses01F_impro01.txt").write_text(TRANSCRIPTION)
     return session
