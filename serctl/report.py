@@ -19,7 +19,7 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO
@@ -389,10 +389,11 @@ class Journal:
 
     def _open(self, fingerprint: str, *, resume: bool) -> BinaryIO:
         if resume and self.path.exists():
-            file: BinaryIO = self.path.open("r+b", buffering=0)
-            if self._recover(file, fingerprint):
-                return file
-            file.close()
+            with ExitStack() as stack:
+                file: BinaryIO = stack.enter_context(self.path.open("r+b", buffering=0))
+                if self._recover(file, fingerprint):
+                    stack.pop_all()
+                    return file
         file = self.path.open("w+b", buffering=0)
         file.write(_MAGIC + _framed(fingerprint.encode()))
         return file

@@ -1,0 +1,107 @@
+"""serctl cache: look after the feature cache."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serctl.cache import Cache, CacheInfo, default_folder
+from serctl.cli._app import EXIT_SOME_FAILED, CacheDirOption, console
+from serctl.errors import ConfigError
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
+
+cache_app = typer.Typer(
+    name="cache",
+    help="Look after the feature cache, which spares a second run the extraction of features.",
+    epilog="Example: serctl cache prune --max-size 10GB",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@cache_app.command(epilog="Example: serctl cache info")
+def info(cache_dir: CacheDirOption = None) -> None:
+    """Show where the cache is, how large, and when its entries were last used."""
+    _show(_open(cache_dir).info())
+
+
+@cache_app.command(epilog="Example: serctl cache verify")
+def verify(cache_dir: CacheDirOption = None) -> None:
+    """Check every entry and remove the damaged ones, to be computed again; exit code 3 if there were any."""
+    cache = _open(cache_dir)
+    checked = cache.info().entries
+    damaged = cache.verify()
+    for path in damaged:
+        print(path)  # noqa: T201 - data
+    console().print(f"{checked} entries checked, {len(damaged)} damaged and removed")
+    if damaged:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@cache_app.command(epilog="Example: serctl cache prune --max-size 10GB")
+def prune(
+    max_size: Annotated[
+        str, typer.Option("--max-size", help="Size to keep, such as 500MB or 10GB (also KiB, MiB, GiB, TiB).")
+    ],
+    cache_dir: CacheDirOption = None,
+) -> None:
+    """Remove the least recently used entries until the cache fits the size."""
+    cache = _open(cache_dir)
+    removed = cache.prune(parse_size(max_size))
+    console().print(f"{removed} entries removed")
+    _show(cache.info())
+
+
+@cache_app.command(epilog="Example: serctl cache clear --yes")
+def clear(
+    cache_dir: CacheDirOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")] = False,
+) -> None:
+    """Remove every entry."""
+    cache = _open(cache_dir)
+    if not (yes or _confirmed(cache.info())):
+        raise typer.Abort
+    console().print(f"{cache.clear()} entries removed")
+
+
+def parse_size(text: str) -> int:
+    """Bytes in a size such as 500MB (decimal) or 2GiB (binary). Raises ConfigError for anything else."""
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None or match[2] not in _UNITS:
+        raise ConfigError(f"expected a size such as 500MB, 10GB or 2GiB. Received: {text!r}")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def format_size(size: int) -> str:
+    """A number of bytes for people, such as 1.5 GB."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def _open(cache_dir: Path | None) -> Cache:
+    return Cache(cache_dir or default_folder())
+
+
+def _show(info: CacheInfo) -> None:
+    lines = [f"folder   {info.folder}", f"entries  {info.entries}", f"size     {format_size(info.bytes)}"]
+    if info.oldest is not None and info.newest is not None:
+        oldest, newest = (when.astimezone().strftime("%Y-%m-%d %H:%M") for when in (info.oldest, info.newest))
+        lines.append(f"used     {oldest} to {newest}")
+    print("\n".join(lines))  # noqa: T201 - data
+
+
+def _confirmed(info: CacheInfo) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigError("there is no terminal to ask on: --yes clears the cache without asking")
+    return typer.confirm(f"Remove {info.entries} entries ({format_size(info.bytes)}) from {info.folder}?", err=True)
