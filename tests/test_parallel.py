@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from serctl.errors import AudioError, ConfigError
 from serctl.parallel import Failure, cpu_count, map_unordered
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -158,52 +160,61 @@ def _workers(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in process.children(recursive=True) if "resource_tracker" not in " ".join(child.cmdline())]
 
 
-@pytest.mark.parametrize("to_group", [True, False], ids=["terminal", "parent-only"])
-def test_ctrl_c_leaves_no_process_no_file_and_no_traceback(tmp_path: Path, to_group: bool):
+@pytest.fixture
+def batch(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that maps 10,000 naps and prints a line for each; its temporary files go below tmp_path."""
+    code = """
+        import sys, time
+        from serctl.parallel import map_unordered
+
+        def nap(number):
+            time.sleep(0.05)
+            return number
+
+        if __name__ == "__main__":
+            try:
+                for _ in map_unordered(nap, range(10_000), jobs=2):
+                    print("result", flush=True)
+            except KeyboardInterrupt:
+                sys.exit(130)
+    """
     script = tmp_path / "batch.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import sys, time
-            from serctl.parallel import map_unordered
-
-            def nap(number):
-                time.sleep(0.05)
-                return number
-
-            if __name__ == "__main__":
-                try:
-                    for _ in map_unordered(nap, range(10_000), jobs=2):
-                        print("result", flush=True)
-                except KeyboardInterrupt:
-                    sys.exit(130)
-            """
-        )
-    )
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    process = subprocess.Popen(
+    script.write_text(textwrap.dedent(code))
+    (tmp_path / "temporary").mkdir()
+    environment = {name: str(tmp_path / "temporary") for name in ("TMPDIR", "JOBLIB_TEMP_FOLDER")}
+    with subprocess.Popen(
         [sys.executable, str(script)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "TMPDIR": str(temporary), "JOBLIB_TEMP_FOLDER": str(temporary)},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "result\n"
-    children = psutil.Process(process.pid).children(recursive=True)
+        env={**os.environ, **environment},
+    ) as process:
+        yield process
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("send", [os.killpg, os.kill], ids=["to-all", "to-parent"])
+def test_ctrl_c_leaves_no_process_no_file_and_no_traceback(batch, tmp_path, send):
+    assert batch.stdout.readline() == "result\n"
+    children = psutil.Process(batch.pid).children(recursive=True)
     assert len(children) >= 2
-    if to_group:
-        os.killpg(process.pid, signal.SIGINT)
-    else:
-        process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
-    assert process.returncode == 130
-    assert errors == ""
-    _, alive = psutil.wait_procs(children, timeout=5)
-    assert alive == []
-    assert list(temporary.iterdir()) == []
+    send(batch.pid, signal.SIGINT)
+    _, errors = batch.communicate(timeout=10)
+    assert (batch.returncode, errors) == (130, "")
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_workers_ignore_ctrl_c_from_their_start(batch):
+    while not (workers := _workers(psutil.Process(batch.pid))):
+        time.sleep(0.001)
+    for worker in workers:
+        worker.send_signal(signal.SIGINT)
+    assert batch.stdout.readline() == "result\n"
+    batch.send_signal(signal.SIGINT)
+    assert batch.communicate(timeout=10)[1] == ""
 
 
 def test_a_small_batch_does_not_load_joblib():
