@@ -178,7 +178,7 @@ class _Pool(Generic[T, R]):
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
             # Without a size limit, joblib passes large arrays through files in a temporary folder.
             parallel = joblib.Parallel(
-                n_jobs=max(2, self.workers), return_as="generator_unordered", batch_size=1, max_nbytes=None
+                n_jobs=self.workers, return_as="generator_unordered", batch_size=1, max_nbytes=None
             )
         with _sigint_ignored():
             return parallel(tasks)
@@ -195,7 +195,7 @@ def _attempt_chunk(
 
 @contextmanager
 def _sigint_ignored() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C from their first instruction: a terminal sends it to each, and each would print.
+    """Start processes that ignore Ctrl-C from their first instruction; a terminal sends it to all of them.
 
     The price: a Ctrl-C in the tenth of a second that the start takes (half a second for 16 workers) has no effect.
     """
