@@ -2,7 +2,7 @@
 
 Every recording is synthesised with espeak-ng from sentences written for it: four voices in three languages, each saying
 its sentence neutrally, happily, sadly and angrily, acted by nothing but pitch, its range, rate and loudness. They are
-here for tests and first steps; they say nothing about how well a model does on people. Most are 16 kHz mono 16-bit FLAC;
+here for tests and first steps and say nothing about how well a model does on people. Most are 16 kHz mono 16-bit FLAC;
 a few differ in format, rate or channels, as real folders do.
 
 Licence of the recordings, the sentences and the manifest: CC0 1.0 (public domain dedication).

@@ -54,6 +54,8 @@ _FORMAT_HELP = "expected WAV, FLAC, OGG (Vorbis or Opus) or MP3"
 _DIGEST_BLOCK = 1 << 20
 _BLOCK_S = 10.0
 _BLOCK_VALUES = 1 << 20
+# An MP3 frame borrows bits from those before it: a decoder that starts in the middle needs some to get going.
+_MP3_LEAD = 1 << 15
 # What libsndfile reports as the length of a FLAC stream whose header gives none.
 _UNKNOWN_FRAMES = 1 << 40
 # Tools that write to a pipe put 0xFFFFFFFF, 0x80000000 or 0x7FFFF000 where the size of the data belongs.
@@ -244,6 +246,8 @@ class _RecordingFile(io.FileIO):
             # Opening a named pipe would wait for a writer.
             raise AudioError(f"{_show(path)} is not a regular file")
         super().__init__(path, "rb")
+        # soundfile would take a suffix such as .raw for the format.
+        self.name = ""
         self.size = os.fstat(self.fileno()).st_size
         self.failure: OSError | None = None
         self._size_fields: tuple[int, ...] = ()
@@ -297,6 +301,14 @@ def _find_wav_data(file: _RecordingFile) -> _WavData | None:
     return found
 
 
+class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
+    """A SoundFile that only moves when told to."""
+
+    def seekable(self) -> bool:
+        """No, lest soundfile seek to where it is after every read: that breaks MP3, and FLAC of unknown length."""
+        return False
+
+
 class _Source:
     """An open recording: its facts, and its samples in blocks. Use as a context manager."""
 
@@ -327,7 +339,9 @@ class _Source:
         return self._info(self._frames_read)
 
     def header_info(self) -> AudioInfo:
-        """The facts as the header gives them."""
+        """The facts as the header gives them; AudioError if it gives no length."""
+        if self._decoder.frames > _UNKNOWN_FRAMES:
+            raise self._error("does not give its length in its header, as if written to a pipe")
         return self._info(self._decoder.frames)
 
     def _info(self, frames: int) -> AudioInfo:
@@ -370,18 +384,16 @@ class _Source:
             promise = f"{data.present} of the {data.promised} bytes of samples that its header promises"
             raise self._error(f"is truncated: it holds {promise}")
 
-    def _open(self) -> soundfile.SoundFile:
+    def _open(self) -> _Decoder:
         try:
             with _silent_stderr(self._may_print):
-                return soundfile.SoundFile(self._file)
+                return _Decoder(self._file)
         except soundfile.LibsndfileError as error:
             raise self._error(f"is not audio that can be read: {_FORMAT_HELP}") from error
 
     def _check_format(self) -> None:
         if self._decoder.format not in _FORMATS:
             raise self._error(f"is {self._decoder.format} audio: {_FORMAT_HELP}")
-        if self._decoder.frames > _UNKNOWN_FRAMES:
-            raise self._error("does not give its length in its header, as if written to a pipe: convert it to WAV")
 
     def _seek(self, first: int, start_s: float) -> None:
         if first == 0:
@@ -389,8 +401,10 @@ class _Source:
         if first >= self._decoder.frames:
             duration = self.header_info().duration_s
             raise self._error(f"lasts {duration:.3f} s: there is nothing to read from {start_s:.3f} s on")
+        lead = min(first, _MP3_LEAD) if self._decoder.format == "MP3" else 0
         with self._decoding():
-            self._decoder.seek(first)
+            self._decoder.seek(first - lead)
+            self._decoder.read(out=np.empty((lead, self.channels), np.float32))
 
     def _block_frames(self) -> int:
         frame = _frame_length(self.sample_rate)
@@ -427,7 +441,7 @@ class _Source:
 
     def _check_complete(self, first: int) -> None:
         end, promised = first + self._frames_read, self._decoder.frames
-        if end < promised and self._decoder.format in _FORMATS_WITH_LENGTH:
+        if end < promised < _UNKNOWN_FRAMES and self._decoder.format in _FORMATS_WITH_LENGTH:
             raise self._error(f"is truncated: it holds {end} of the {promised} samples that its header promises")
 
     def _error(self, what: str) -> AudioError:
@@ -629,7 +643,7 @@ def read_audio(
 def read_header(path: Path) -> AudioInfo:
     """The facts of a recording without decoding it: the duration of an MP3 may be an estimate.
 
-    Raises AudioError as reading it would, but does not see damage behind the header.
+    Raises AudioError as reading it would, but does not see damage behind the header; and if the header gives no length.
     """
     with _Source(path) as source:
         return source.header_info()
