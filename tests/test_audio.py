@@ -354,6 +354,13 @@ class TestBadFiles:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         self.check(path, r"is damaged or truncated: decoding stopped in the block after 0 of 32000 samples")
 
+    def test_flac_that_ends_before_its_header_says(self, tmp_path, sine):
+        path = write(tmp_path / "a.flac", sine)
+        content = bytearray(path.read_bytes())
+        content[22:26] = (40000).to_bytes(4, "big")
+        path.write_bytes(content)
+        self.check(path, "is truncated: it holds 32000 of the 40000 samples that its header promises")
+
     def test_flac_written_to_a_pipe_is_read_to_its_end(self, tmp_path, sine):
         path = write(tmp_path / "a.flac", sine)
         content = bytearray(path.read_bytes())
@@ -388,16 +395,21 @@ class TestBadFiles:
 
     def test_read_error_half_way(self, tmp_path, monkeypatch, capfd, sine):
         path = write(tmp_path / "a.wav", np.tile(sine, 10))
-        readinto = serctl.audio._RecordingFile.readinto
+        opened = []
+        init = serctl.audio._RecordingFile.__init__
 
-        def fail_late(self, buffer):
-            if self.tell() > 100_000:
-                self.failure = OSError(5, "Input/output error")
-                return 0
-            return readinto(self, buffer)
+        def remember(self, path):
+            init(self, path)
+            opened.append(self)
 
-        monkeypatch.setattr(serctl.audio._RecordingFile, "readinto", fail_late)
-        self.check(path, "cannot be read: Input/output error")
+        monkeypatch.setattr(serctl.audio._RecordingFile, "__init__", remember)
+        segments = iter(SegmentReader(path, sample_rate=RATE, window_s=2.0))
+        next(segments)
+        folder = os.open(tmp_path, os.O_RDONLY)
+        os.dup2(folder, opened[0].fileno())
+        os.close(folder)
+        with pytest.raises(AudioError, match=r"a\.wav' cannot be read: Is a directory"):
+            list(segments)
         assert capfd.readouterr() == ("", "")
 
 
