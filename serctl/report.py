@@ -131,12 +131,17 @@ def write_report(path: Path, *, columns: Columns, tables: Iterable[Table]) -> No
                 write_rows(stream, tables, columns, form)
 
 
-def write_rows(stream: TextIO, tables: Iterable[Table], columns: Columns, form: TextFormat = "csv") -> None:
-    """Write the tables as text, line by line, with a header in CSV; pandas and pyarrow are not needed."""
+def write_rows(
+    stream: TextIO, tables: Iterable[Table], columns: Columns, form: TextFormat = "csv", *, header: bool = True
+) -> None:
+    """Write the tables as text, line by line, in CSV with a header unless it is there already.
+
+    pandas and pyarrow are not needed.
+    """
     if form == "jsonl":
         stream.writelines(_jsonl_lines(tables, columns))
     else:
-        stream.writelines(_csv_lines(tables, columns))
+        stream.writelines(_csv_lines(tables, columns, header=header))
 
 
 def read_report(path: Path) -> list[dict[str, Any]]:
@@ -154,8 +159,9 @@ def read_report(path: Path) -> list[dict[str, Any]]:
 # Text formats. A number is the same token in CSV and in JSON; they differ in their texts and in what is missing.
 
 
-def _csv_lines(tables: Iterable[Table], columns: Columns) -> Iterator[str]:
-    yield ",".join(_quoted(name) for name in _headers(columns)) + "\n"
+def _csv_lines(tables: Iterable[Table], columns: Columns, *, header: bool) -> Iterator[str]:
+    if header:
+        yield ",".join(_quoted(name) for name in _headers(columns)) + "\n"
     for table in tables:
         for tokens in _rows_of_tokens(table, columns, encode_text=_quoted, missing=""):
             yield ",".join(tokens) + "\n"

@@ -59,7 +59,9 @@ NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Neither read no
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run: keep what is finished.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an output that already exists.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only: no progress, no summary.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same result.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same result.")
+]
 
 
 def console() -> Console:
@@ -110,8 +112,8 @@ def main() -> None:
         app(standalone_mode=True)
     except SerctlError as error:
         _fail(f"error: {error}", EXIT_USAGE)
-    except KeyboardInterrupt:
-        _fail("interrupted", EXIT_INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        _fail(f"interrupted: {interrupt}" if interrupt.args else "interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of stdout went away (`serctl predict ... | head`): no more output is possible, or an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,205 @@
+"""A trained model as a self-describing folder: all that training hands to prediction, and nothing that runs code.
+
+model.tflite     the network, in LiteRT's format
+normaliser.npz   means and standard deviations of the training features
+bundle.json      labels, feature config, calibration, metrics with their protocol, training facts, licence, and the
+SHA-256 of every other file, checked on load
+training.csv     content digest, corpus, speaker, label and part of every training recording
+README.md        the model card
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serctl.errors import BundleError, ConfigError
+from serctl.features import FeatureConfig, Normaliser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+MODEL = "model.tflite"
+NORMALISER = "normaliser.npz"
+TRAINING_LIST = "training.csv"
+CARD = "README.md"
+
+DEFAULT_MODEL = "serctl-base"
+_PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """What bundle.json says, apart from the format and the hashes.
+
+    n_frames: frames of log-mel that the network takes. temperature: divides the log-probabilities (calibration).
+    metrics: scores with the protocol they come from. training: corpora, options, seed and digest of the training list.
+    licence, attribution: the terms of the weights.
+    """
+
+    name: str
+    architecture: str
+    labels: tuple[str, ...]
+    features: FeatureConfig
+    n_frames: int
+    temperature: float
+    parameters: int
+    created: str
+    licence: str
+    attribution: tuple[str, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingEntry:
+    """One recording that the model has seen: part is train or validation."""
+
+    digest: str
+    corpus: str
+    speaker: str
+    emotion: str
+    part: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on disk."""
+
+    folder: Path
+    facts: BundleFacts
+    digest: str
+
+    @property
+    def identity(self) -> str:
+        """Name and short digest, as the report's model column shows them."""
+        return f"{self.facts.name}@{self.digest[:8]}"
+
+    @property
+    def model_path(self) -> Path:
+        """The LiteRT model."""
+        return self.folder / MODEL
+
+    @cached_property
+    def normaliser(self) -> Normaliser:
+        """Means and standard deviations of the training features."""
+        return Normaliser.load(self.folder / NORMALISER)
+
+    def training_list(self) -> list[TrainingEntry]:
+        """Every recording that the model has seen."""
+        with (self.folder / TRAINING_LIST).open(newline="", encoding="utf-8") as stream:
+            return [TrainingEntry(**row) for row in csv.DictReader(stream)]
+
+
+def load_bundle(reference: str | Path) -> Bundle:
+    """Open a bundle by the name of a bundled model or by its folder, and verify it.
+
+    Raises BundleError if there is none, its format is unknown, or a file is missing or not the one that was saved.
+    """
+    folder = _find(reference)
+    try:
+        content = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(content)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder}: expected a model bundle with a readable {MANIFEST}: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleError(f"{folder}: expected a bundle of format {FORMAT}; upgrade serctl, or train the model again")
+    _verify(folder, manifest)
+    return Bundle(folder, _read_facts(folder, manifest), hashlib.sha256(content).hexdigest())
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that come with serctl."""
+    return sorted(path.parent.name for path in _PRETRAINED.glob(f"*/{MANIFEST}"))
+
+
+@contextmanager
+def new_bundle(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder beside `folder`, which takes its place when the block ends well.
+
+    Raises ConfigError if the folder exists, unless overwrite is given and it holds a bundle.
+    """
+    if folder.exists() and not (overwrite and (folder / MANIFEST).exists()):
+        hint = "give --overwrite to replace it" if (folder / MANIFEST).exists() else "choose another -o"
+        raise ConfigError(f"{folder} already exists: {hint}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.replace(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_bundle(
+    folder: Path, facts: BundleFacts, *, model: bytes, normaliser: Normaliser, training: list[TrainingEntry], card: str
+) -> None:
+    """Write every file of a bundle into an existing folder; other files there are hashed as well."""
+    (folder / MODEL).write_bytes(model)
+    normaliser.save(folder / NORMALISER)
+    _write_training_list(folder / TRAINING_LIST, training)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    files = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    manifest = {"format": FORMAT, **asdict(facts), "features": facts.features.to_dict(), "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _find(reference: str | Path) -> Path:
+    name = os.fspath(reference)
+    if name in bundled_models():
+        return _PRETRAINED / name
+    if not Path(name).is_dir():
+        known = ", ".join(bundled_models()) or "none"
+        raise BundleError(f"no model {name}: expected the folder of a bundle or a bundled model ({known})")
+    return Path(name)
+
+
+def _verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+    files = manifest.get("files", {})
+    for name in (MODEL, NORMALISER, TRAINING_LIST):
+        if name not in files:
+            raise BundleError(f"{folder}: {MANIFEST} names no {name}")
+    for name, expected in files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise BundleError(f"{folder}: expected the file {name}, which is missing")
+        if _sha256(path) != expected:
+            raise BundleError(f"{path}: its SHA-256 is not the one in {MANIFEST}: damaged or changed since training")
+
+
+def _read_facts(folder: Path, manifest: Mapping[str, Any]) -> BundleFacts:
+    known = {each.name for each in fields(BundleFacts)}
+    values = {name: value for name, value in manifest.items() if name in known}
+    try:
+        values["features"] = FeatureConfig.from_dict(values["features"])
+        values["labels"] = tuple(values["labels"])
+        values["attribution"] = tuple(values.get("attribution", ()))
+        return BundleFacts(**values)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise BundleError(f"{folder / MANIFEST}: not what this version of serctl reads ({error})") from error
+
+
+def _write_training_list(path: Path, training: list[TrainingEntry]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, [each.name for each in fields(TrainingEntry)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(entry) for entry in training)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,136 @@
+"""What the commands that run over recordings share: their inputs, their output to stdout, their summary."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional, TextIO
+
+import typer
+
+from serctl.cli._app import EXIT_SOME_FAILED, console, exit_code
+from serctl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from serctl.audio import Recording
+    from serctl.pipeline.batch import BatchSummary
+
+FilesFromOption = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+    typer.Option("--files-from", help="Read paths from this file, one a line, or from stdin with -.", metavar="FILE|-"),
+]
+OutputOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--output", "-o", help="Report to write: .csv, .parquet or .jsonl. Default, or with -: CSV on stdout."
+    ),
+]
+FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first recording that fails.")]
+SummaryJsonOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--summary-json", help="Also write the summary to this file, as JSON."),
+]
+RecordingsArgument = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Argument(
+        help="Recordings, or folders searched recursively for wav, flac, ogg, opus and mp3.", show_default=False
+    ),
+]
+
+
+def find_inputs(paths: list[Path] | None, files_from: str | None) -> list[Recording]:
+    """The recordings that the arguments name. Raises ConfigError if none is given."""
+    from serctl.audio import find_recordings
+
+    listed = [*(paths or []), *(_listed(files_from) if files_from else [])]
+    if not listed:
+        raise ConfigError("no recordings given: expected paths, or --files-from FILE; see --help")
+    return find_recordings(listed)
+
+
+def _listed(files_from: str) -> list[Path]:
+    if files_from == "-":
+        return _paths(sys.stdin)
+    try:
+        with Path(files_from).open(encoding="utf-8", errors="surrogateescape") as stream:
+            return _paths(stream)
+    except OSError as error:
+        raise ConfigError(f"--files-from {files_from}: {error.strerror}") from error
+
+
+def _paths(stream: TextIO) -> list[Path]:
+    return [Path(line.rstrip("\r\n")) for line in stream if line.strip()]
+
+
+def to_file(output: Path | None) -> Path | None:
+    """The file to write; None for stdout, which is also spelt -."""
+    return None if output is None or str(output) == "-" else output
+
+
+def finish(summary: BatchSummary, *, verb: str, output: Path | None, summary_json: Path | None, quiet: bool) -> None:
+    """Print the summary to stderr, write it as JSON where asked for, and exit with the code that tells the truth."""
+    if summary_json:
+        _write_json(summary_json, summary)
+    if not quiet:
+        _print_summary(summary, verb, output)
+    code = exit_code(done=summary.recordings, failed=summary.failed)
+    if code:
+        raise typer.Exit(code)
+
+
+def stop_at_failure(error: Exception) -> None:
+    """End a run that --fail-fast stopped."""
+    console().print(f"error: {error}", style="red", markup=False)
+    raise typer.Exit(EXIT_SOME_FAILED) from error
+
+
+def _write_json(path: Path, summary: BatchSummary) -> None:
+    import json
+
+    from serctl.report import atomic_path
+
+    with atomic_path(path) as draft:
+        draft.write_text(json.dumps(summary.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _print_summary(summary: BatchSummary, verb: str, output: Path | None) -> None:
+    out = console()
+    rate = summary.audio_s / max(summary.wall_s, 1e-6)
+    out.print(
+        f"{verb} {summary.recordings - summary.failed} of {summary.recordings} recordings, "
+        f"{_duration(summary.audio_s)} of audio in {summary.wall_s:.1f} s ({rate:.0f} x real time)",
+        markup=False,
+    )
+    if summary.resumed:
+        out.print(f"{summary.resumed} of them were finished in an earlier run", markup=False)
+    if summary.emotions:
+        counts = ", ".join(f"{emotion} {count}" for emotion, count in summary.emotions.most_common())
+        out.print(f"emotions: {counts}", markup=False)
+    if summary.failed:
+        _print_failures(summary)
+    if output:
+        out.print(f"report: {output}", markup=False)
+
+
+def _print_failures(summary: BatchSummary, most: int = 5) -> None:
+    out = console()
+    out.print(f"{summary.failed} failed:", style="red")
+    for path, error in summary.failures[:most]:
+        # A message names its file already; the path helps where the message came from elsewhere.
+        out.print(f"  {error if Path(path).name in error else f'{path}: {error}'}", markup=False)
+    if summary.failed > most:
+        kinds = Counter(_cause(error) for _, error in summary.failures[most:])
+        rest = ", ".join(f"{count} x {cause}" for cause, count in kinds.most_common(3))
+        out.print(f"  and {summary.failed - most} more ({rest}); each has a row with its error", markup=False)
+
+
+def _cause(error: str) -> str:
+    """The message without its file: equal for equal causes."""
+    return error.rsplit("' ", 1)[-1].split(":")[0][:60]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

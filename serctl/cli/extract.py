@@ -1,0 +1,84 @@
+"""`serctl extract`: features of recordings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from serctl.cli._app import (
+    CacheDirOption,
+    JobsOption,
+    NoCacheOption,
+    OverwriteOption,
+    QuietOption,
+    ResumeOption,
+    app,
+    open_cache,
+    progress_bar,
+)
+from serctl.cli._batch import (
+    FailFastOption,
+    FilesFromOption,
+    OutputOption,
+    RecordingsArgument,
+    SummaryJsonOption,
+    find_inputs,
+    finish,
+    stop_at_failure,
+    to_file,
+)
+from serctl.cli.predict import csv_printer
+
+
+@app.command()
+def extract(
+    recordings: RecordingsArgument = None,
+    output: OutputOption = None,
+    level: Annotated[
+        Literal["functionals", "frames"],
+        typer.Option(help="Statistics of each recording, or its descriptors every 10 ms (Parquet only)."),
+    ] = "functionals",
+    per: Annotated[
+        Literal["file", "window"], typer.Option(help="Functionals of each recording, or of each of its windows.")
+    ] = "file",
+    window: Annotated[
+        Optional[float],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Option(help="Seconds of a window, 0.1 to 60. Default: 3.", show_default=False),
+    ] = None,
+    files_from: FilesFromOption = None,
+    jobs: JobsOption = -1,
+    cache_dir: CacheDirOption = None,
+    no_cache: NoCacheOption = False,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    fail_fast: FailFastOption = False,
+    summary_json: SummaryJsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Extract features of recordings: pitch, energy, spectrum, MFCC, voice quality, formants, and their statistics.
+
+    Recordings longer than 1.5 windows are measured window by window; --per file then gives the mean over the windows,
+    weighted by their active frames. Exit code: 0 all good, 2 wrong usage, 3 some recordings failed, 4 none succeeded.
+
+    Example: serctl extract ./recordings -o features.parquet
+    """
+    from serctl.pipeline import extract as pipeline
+    from serctl.pipeline.batch import RunOptions, StoppedAtFailureError
+
+    options = pipeline.ExtractOptions(level=level, per=per, window_s=window)
+    run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)
+    found = find_inputs(recordings, files_from)
+    try:
+        with progress_bar("Extracting", quiet=quiet) as progress:
+            summary = pipeline.extract(
+                found,
+                options=options,
+                run=run,
+                cache=open_cache(cache_dir, no_cache=no_cache),
+                progress=progress,
+                on_table=csv_printer(pipeline.columns(options)),
+            )
+    except StoppedAtFailureError as error:
+        stop_at_failure(error)
+    finish(summary, verb="Extracted", output=run.output, summary_json=summary_json, quiet=quiet)

@@ -1,0 +1,149 @@
+"""`serctl predict`: emotions of recordings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+
+import typer
+
+from serctl.cli._app import (
+    CacheDirOption,
+    JobsOption,
+    NoCacheOption,
+    OverwriteOption,
+    QuietOption,
+    ResumeOption,
+    app,
+    open_cache,
+    progress_bar,
+)
+from serctl.cli._batch import (
+    FailFastOption,
+    FilesFromOption,
+    OutputOption,
+    RecordingsArgument,
+    SummaryJsonOption,
+    find_inputs,
+    finish,
+    stop_at_failure,
+    to_file,
+)
+
+if TYPE_CHECKING:
+    from serctl.report import Columns
+
+Table = dict[str, Any]
+
+ModelOption = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+    typer.Option("--model", "-m", help="A bundled model's name or a bundle's folder. Default: the bundled model."),
+]
+
+
+@app.command()
+def predict(
+    recordings: RecordingsArgument = None,
+    output: OutputOption = None,
+    model: ModelOption = None,
+    per: Annotated[
+        Literal["file", "window"], typer.Option(help="One row for each recording, or for each of its windows.")
+    ] = "file",
+    window: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Seconds of a window, 0.5 to 3600. Default: the model's own.", show_default=False),
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Below this confidence (0 to 1) the emotion is 'uncertain'.")
+    ] = 0.0,
+    files_from: FilesFromOption = None,
+    jobs: JobsOption = -1,
+    cache_dir: CacheDirOption = None,
+    no_cache: NoCacheOption = False,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    fail_fast: FailFastOption = False,
+    summary_json: SummaryJsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Recognise the emotion of recordings, one report row for each.
+
+    Exit code: 0 all good, 2 wrong usage, 3 some recordings failed, 4 none succeeded.
+
+    Example: serctl predict ./recordings -o emotions.csv
+    """
+    from serctl.bundle import DEFAULT_MODEL, load_bundle
+    from serctl.pipeline import predict as pipeline
+    from serctl.pipeline.batch import RunOptions, StoppedAtFailureError
+
+    options = pipeline.PredictOptions(per=per, window_s=window, min_confidence=min_confidence)
+    run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)
+    bundle = load_bundle(model or DEFAULT_MODEL)
+    found = find_inputs(recordings, files_from)
+    try:
+        with (
+            _printer(pipeline.columns(bundle), output) as on_table,
+            progress_bar("Predicting", quiet=quiet) as progress,
+        ):
+            summary = pipeline.predict(
+                found,
+                model=bundle,
+                options=options,
+                run=run,
+                cache=open_cache(cache_dir, no_cache=no_cache),
+                progress=progress,
+                on_table=on_table,
+            )
+    except StoppedAtFailureError as error:
+        stop_at_failure(error)
+    finish(summary, verb="Predicted", output=run.output, summary_json=summary_json, quiet=quiet)
+
+
+@contextmanager
+def _printer(columns: Columns, output: Path | None) -> Iterator[Callable[[Table], None]]:
+    """What to do with each table when there is no report file: a table for a person, CSV for a pipe."""
+    if output is None and sys.stdout.isatty():
+        tables: list[Table] = []
+        yield tables.append
+        _print_table(tables)
+    else:
+        yield csv_printer(columns)
+
+
+def csv_printer(columns: Columns) -> Callable[[Table], None]:
+    """Prints tables as CSV on stdout, under one header."""
+    from serctl.report import write_rows
+
+    header_due = True
+
+    def show(table: Table) -> None:
+        nonlocal header_due
+        write_rows(sys.stdout, [table], columns, "csv", header=header_due)
+        header_due = False
+
+    return show
+
+
+def _print_table(tables: Iterable[Table]) -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    grid = RichTable(box=None, pad_edge=False, header_style="bold")
+    for title in ("recording", "time", "emotion", "confidence", ""):
+        grid.add_column(title, justify="right" if title in ("time", "confidence") else "left", overflow="fold")
+    for table in tables:
+        if table["status"] != "ok":
+            grid.add_row(Text(repr(table["path"])[1:-1]), "", Text("error", style="red"), "", Text(table["error"]))
+            continue
+        for start, end, emotion, confidence in zip(
+            table["start"], table["end"], table["emotion"], table["confidence"], strict=True
+        ):
+            sure = confidence == confidence  # NaN for silence
+            bar = Text("\u2588" * round(10 * confidence), style="cyan") if sure else Text("")
+            shown = f"{100 * confidence:.0f} %" if sure else ""
+            grid.add_row(Text(repr(table["path"])[1:-1]), f"{start:.1f}-{end:.1f} s", Text(emotion), shown, bar)
+    Console(highlight=False).print(grid)

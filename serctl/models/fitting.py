@@ -1,0 +1,221 @@
+"""Fit a network: class weights, cosine schedule, weight averaging, early stopping on validation UAR, resumable.
+
+keras and numpy only, so that it runs on every Keras backend.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from serctl.metrics import confusion_matrix, uar
+from serctl.models import ModelSpec, build
+from serctl.models.batches import Batches, Example
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.features import Features, Normaliser
+    from serctl.models.options import FitOptions
+
+CHECKPOINT = "checkpoint.keras"
+BEST_WEIGHTS = "best.weights.h5"
+STATE = "state.json"
+
+WARM_UP_SHARE = 0.05
+_SMALLEST_PROBABILITY = 1e-7
+
+
+@dataclass(frozen=True)
+class EpochScores:
+    """What an epoch ended with; epochs count from 1, validation scores are NaN without a validation part."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    val_loss: float
+    val_uar: float
+    best_epoch: int
+
+
+EpochCallback = Callable[[EpochScores], None]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The network with the averaged weights of its best epoch, and the scores of every epoch."""
+
+    model: keras.Model
+    history: dict[str, list[float]]
+    best_epoch: int
+
+
+@dataclass
+class _State:
+    history: dict[str, list[float]] = field(default_factory=lambda: {"loss": [], "val_loss": [], "val_uar": []})
+    best_epoch: int = 0
+    finished: bool = False
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.history["loss"])
+
+    @classmethod
+    def load(cls, folder: Path) -> _State:
+        path = folder / STATE
+        return cls(**json.loads(path.read_text())) if path.exists() else cls()
+
+    def save(self, folder: Path) -> None:
+        draft = folder / f"{STATE}.tmp"
+        draft.write_text(json.dumps(asdict(self)))
+        draft.replace(folder / STATE)
+
+
+def fit(
+    architecture: str,
+    spec: ModelSpec,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    normaliser: Normaliser,
+    options: FitOptions,
+    folder: Path,
+    on_epoch: EpochCallback,
+) -> Fitted:
+    """Fit a new network, or go on with the one that an interrupted call left in folder.
+
+    Validation chooses the epoch; without one the last epoch stands.
+    folder: existing; holds the checkpoint, the best weights and the state, and belongs to this one run.
+    """
+    keras.utils.set_random_seed(options.seed)
+    state = _State.load(folder)
+    batches = Batches(
+        training,
+        n_classes=spec.n_classes,
+        n_frames=spec.n_frames,
+        normaliser=normaliser,
+        options=options,
+        epoch=state.epochs_done,
+    )
+    if state.epochs_done:
+        model = keras.models.load_model(folder / CHECKPOINT)
+    else:
+        model = build(architecture, spec)
+        model.compile(optimizer=_optimizer(len(batches), options), loss=_loss(options))
+    judge = _Judge(validation, spec, normaliser, options, folder, state, on_epoch)
+    if not state.finished:
+        model.fit(batches, initial_epoch=state.epochs_done, epochs=options.epochs, verbose=0, callbacks=[judge])
+    model.load_weights(folder / BEST_WEIGHTS)
+    return Fitted(model, state.history, state.best_epoch)
+
+
+def predict_windows(
+    model: keras.Model, windows: Sequence[Features], *, normaliser: Normaliser, n_frames: int
+) -> NDArray[np.float32]:
+    """Uncalibrated probabilities, float32, shape (windows, classes)."""
+    inputs = normaliser.model_inputs(windows, n_frames=n_frames)
+    wanted = {tensor.name for tensor in model.inputs}
+    given = {name: values for name, values in inputs.items() if name in wanted}
+    probabilities: NDArray[np.float32] = model.predict(given, batch_size=64, verbose=0)
+    return probabilities
+
+
+def _optimizer(steps_per_epoch: int, options: FitOptions) -> keras.optimizers.Optimizer:
+    steps = steps_per_epoch * options.epochs
+    warm_up = max(round(WARM_UP_SHARE * steps), 1)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        options.lr / 20, max(steps - warm_up, 1), warmup_target=options.lr, warmup_steps=warm_up
+    )
+    averaged = options.weight_average > 0
+    return keras.optimizers.AdamW(
+        schedule,
+        weight_decay=options.weight_decay,
+        use_ema=averaged,
+        ema_momentum=options.weight_average if averaged else 0.99,
+    )
+
+
+def _loss(options: FitOptions) -> keras.losses.Loss:
+    return keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing)
+
+
+class _Judge(keras.callbacks.Callback):
+    """After each epoch: scores the averaged weights, keeps the best, writes the checkpoint, stops when it is time."""
+
+    def __init__(
+        self,
+        validation: Sequence[Example],
+        spec: ModelSpec,
+        normaliser: Normaliser,
+        options: FitOptions,
+        folder: Path,
+        state: _State,
+        on_epoch: EpochCallback,
+    ) -> None:
+        super().__init__()
+        self._windows = [example.variants[0] for example in validation]
+        self._labels = np.array([example.label for example in validation], dtype=np.intp)
+        self._spec = spec
+        self._normaliser = normaliser
+        self._options = options
+        self._folder = folder
+        self._state = state
+        self._on_epoch = on_epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Called by keras; epoch counts from 0."""
+        raw = [variable.numpy() for variable in self.model.trainable_variables]
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        val_loss, val_uar = self._scores()
+        self._record(float((logs or {})["loss"]), val_loss, val_uar)
+        if self._state.best_epoch == epoch + 1:
+            self.model.save_weights(self._folder / BEST_WEIGHTS)
+        for variable, value in zip(self.model.trainable_variables, raw, strict=True):
+            variable.assign(value)
+        self._save()
+        self._report()
+        if self._state.finished:
+            self.model.stop_training = True
+
+    def _scores(self) -> tuple[float, float]:
+        if not self._windows:
+            return float("nan"), float("nan")
+        probabilities = predict_windows(
+            self.model, self._windows, normaliser=self._normaliser, n_frames=self._spec.n_frames
+        )
+        of_truth = probabilities[np.arange(len(self._labels)), self._labels]
+        matrix = confusion_matrix(self._labels, probabilities.argmax(axis=1), n_classes=self._spec.n_classes)
+        return float(-np.log(np.maximum(of_truth, _SMALLEST_PROBABILITY)).mean()), uar(matrix)
+
+    def _record(self, loss: float, val_loss: float, val_uar: float) -> None:
+        state = self._state
+        if not self._windows or val_uar > max(state.history["val_uar"], default=-1.0):
+            state.best_epoch = state.epochs_done + 1
+        for name, value in (("loss", loss), ("val_loss", val_loss), ("val_uar", val_uar)):
+            state.history[name].append(value)
+        exhausted = state.epochs_done - state.best_epoch >= self._options.patience
+        state.finished = exhausted or state.epochs_done >= self._options.epochs
+
+    def _save(self) -> None:
+        draft = self._folder / f"draft-{CHECKPOINT}"
+        self.model.save(draft)
+        draft.replace(self._folder / CHECKPOINT)
+        self._state.save(self._folder)
+
+    def _report(self) -> None:
+        history = {name: values[-1] for name, values in self._state.history.items()}
+        self._on_epoch(
+            EpochScores(
+                epoch=self._state.epochs_done,
+                epochs=self._options.epochs,
+                best_epoch=self._state.best_epoch,
+                **history,
+            )
+        )

@@ -1,0 +1,51 @@
+"""How to fit a network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from serctl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Options of a fit; shares are between 0 and 1, lr is the highest learning rate of the schedule.
+
+    patience: epochs without a better validation UAR before fitting stops. mixup: alpha of the Beta distribution, 0 for
+    none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the bands, two of each.
+    functional_noise: in standard deviations. weight_average: momentum of the moving average of the weights.
+    Raises ConfigError if a value is out of range.
+    Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup); Park et al. 2019, doi:10.21437/Interspeech.2019-2680
+    (SpecAugment); Szegedy et al. 2016, doi:10.1109/CVPR.2016.308 (label smoothing).
+    """
+
+    epochs: int = 50
+    patience: int = 15
+    batch_size: int = 32
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    mixup: float = 0.3
+    time_mask: float = 0.15
+    band_mask: float = 0.2
+    functional_noise: float = 0.1
+    weight_average: float = 0.99
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "batch_size"):
+            self._require(getattr(self, name) >= 1, name, "of at least 1")
+        for name in ("label_smoothing", "time_mask", "band_mask", "weight_average"):
+            self._require(0 <= getattr(self, name) < 1, name, "from 0 to below 1")
+        for name in ("mixup", "functional_noise", "weight_decay"):
+            self._require(getattr(self, name) >= 0, name, "of 0 or more")
+        self._require(self.lr > 0, "lr", "above 0")
+
+    def _require(self, condition: bool, name: str, expected: str) -> None:
+        if not condition:
+            raise ConfigError(f"expected {name} {expected}, came {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as JSON-able values."""
+        return asdict(self)

@@ -1,0 +1,221 @@
+"""Predict emotions: recordings in, one row for each (or for each of its windows) out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from serctl.bundle import Bundle, load_bundle
+from serctl.errors import AudioError, ConfigError
+from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
+from serctl.pipeline.batch import STATUS_OK, BatchSummary, RunOptions, Table, ignore_table, run_batch
+from serctl.pipeline.progress import ignore_progress
+from serctl.report import Column
+from serctl.runtime import Recogniser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.audio import Recording
+    from serctl.cache import Cache
+    from serctl.pipeline.progress import ProgressCallback
+
+Per = Literal["file", "window"]
+
+UNCERTAIN = "uncertain"
+NO_SPEECH = "no-speech"
+
+SHORTEST_S = 0.1
+"""Recordings below this length hold no speech to judge: they get an error row."""
+
+LONGEST_WINDOW_S = 3_600.0
+_WINDOWS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What a row stands for and when an emotion is named.
+
+    per: file merges the windows of a recording, window keeps them apart. window_s: length of a window in seconds, None
+    for the model's own. min_confidence: below it the emotion is 'uncertain'.
+    Raises ConfigError if a value is out of range.
+    """
+
+    per: Per = "file"
+    window_s: float | None = None
+    min_confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.per not in ("file", "window"):
+            raise ConfigError(f"expected rows per file or per window, came {self.per}")
+        if self.window_s is not None and not 0.5 <= self.window_s <= LONGEST_WINDOW_S:
+            raise ConfigError(f"expected a window of 0.5 to {LONGEST_WINDOW_S:.0f} s, came {self.window_s}")
+        if not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"expected a confidence between 0 and 1, came {self.min_confidence}")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The judgement of a stretch of a recording: calibrated probabilities, shape (labels,); NaN if it is silent."""
+
+    start_s: float
+    end_s: float
+    probabilities: NDArray[np.float64]
+
+
+def predict(
+    recordings: Sequence[Recording],
+    *,
+    model: Bundle,
+    options: PredictOptions | None = None,
+    run: RunOptions | None = None,
+    cache: Cache | None = None,
+    progress: ProgressCallback = ignore_progress,
+    on_table: Callable[[Table], None] = ignore_table,
+) -> BatchSummary:
+    """Write (or hand out) the rows of every recording in input order; see batch.run_batch for what is raised.
+
+    Columns: path, start, end, emotion, confidence, p_<label>..., status, error, duration, sample_rate, channels,
+    clipping, silence, snr_db, bandwidth_hz, model. Times in seconds.
+    """
+    options = options or PredictOptions()
+    return run_batch(
+        recordings,
+        partial(predict_recording, folder=model.folder, digest=model.digest, options=options, cache=cache),
+        columns=columns(model),
+        fingerprint=json.dumps(["predict", model.digest, asdict(options)]),
+        options=run or RunOptions(),
+        progress=progress,
+        on_table=on_table,
+    )
+
+
+def columns(model: Bundle) -> list[Column]:
+    """The schema of the report."""
+    return [
+        Column("path", "text"),
+        Column("start", decimals=3),
+        Column("end", decimals=3),
+        Column("emotion", "text"),
+        Column("confidence", decimals=4),
+        *(Column(f"p_{label}", decimals=4) for label in model.facts.labels),
+        Column("status", "text"),
+        Column("error", "text"),
+        Column("duration", decimals=3),
+        Column("sample_rate", "int"),
+        Column("channels", "int"),
+        Column("clipping", decimals=4),
+        Column("silence", decimals=4),
+        Column("snr_db", decimals=1),
+        Column("bandwidth_hz", decimals=0),
+        Column("model", "text"),
+    ]
+
+
+def predict_recording(path: Path, *, folder: Path, digest: str, options: PredictOptions, cache: Cache | None) -> Table:
+    """The table of one recording; runs in a worker process.
+
+    Raises AudioError if the recording cannot be read or is too short.
+    """
+    recogniser = _recogniser(folder, digest)
+    config, group = _analysis(recogniser.bundle.facts.features, options.window_s)
+    reader = FeatureReader(path, config, cache=cache)
+    predictions = list(merge_groups(_judge(reader, recogniser, config), group))
+    if reader.info.duration_s < SHORTEST_S:
+        raise AudioError(f"{path}: lasts {reader.info.duration_s:.4f} s, expected at least {SHORTEST_S} s of speech")
+    if options.per == "file":
+        predictions = [merge(predictions)]
+    return {
+        "path": str(path),
+        **_rows(predictions, recogniser.bundle.facts.labels, options.min_confidence),
+        "status": STATUS_OK,
+        "duration": reader.info.duration_s,
+        "sample_rate": reader.info.sample_rate,
+        "channels": reader.info.channels,
+        **asdict(reader.quality),
+        "model": recogniser.bundle.identity,
+    }
+
+
+@dataclass(frozen=True)
+class WeighedPrediction(Prediction):
+    """A prediction and how much it counts in a merge: its frames of speech."""
+
+    weight: float
+
+
+def merge(predictions: Sequence[WeighedPrediction]) -> WeighedPrediction:
+    """One prediction for consecutive ones: the mean of their probabilities, weighted by frames of speech."""
+    weights = np.array([prediction.weight for prediction in predictions])
+    total = float(weights.sum())
+    spoken = [prediction.probabilities for prediction in predictions if prediction.weight > 0]
+    mean = np.average(spoken, axis=0, weights=weights[weights > 0]) if spoken else predictions[0].probabilities
+    return WeighedPrediction(predictions[0].start_s, predictions[-1].end_s, mean, total)
+
+
+def merge_groups(predictions: Iterable[WeighedPrediction], size: int) -> Iterator[WeighedPrediction]:
+    """Merge every `size` consecutive predictions into one."""
+    return map(merge, _batched(predictions, size))
+
+
+@lru_cache(maxsize=1)
+def _recogniser(folder: Path, digest: str) -> Recogniser:
+    # The digest is part of the key: a bundle that was replaced meanwhile is loaded again.
+    del digest
+    return Recogniser(load_bundle(folder))
+
+
+def _analysis(config: FeatureConfig, window_s: float | None) -> tuple[FeatureConfig, int]:
+    """The windows to judge one by one, none longer than the model's own, and how many of them make one of window_s."""
+    if window_s is None:
+        return config, 1
+    group = math.ceil(window_s / config.window_s)
+    return replace(config, window_s=window_s / group), group
+
+
+def _judge(reader: FeatureReader, recogniser: Recogniser, config: FeatureConfig) -> Iterator[WeighedPrediction]:
+    for windows in _batched(reader, _WINDOWS_AT_ONCE):
+        probabilities = recogniser.probabilities([window.features for window in windows])
+        for window, row in zip(windows, probabilities, strict=True):
+            silent = is_silent(window.features.functionals, config)
+            yield WeighedPrediction(
+                window.start_s,
+                window.end_s,
+                np.full_like(row, np.nan) if silent else row,
+                0.0 if silent else float(len(window.features.log_mel)),
+            )
+
+
+def _batched(items: Iterable[Window] | Iterable[WeighedPrediction], size: int) -> Iterator[list]:  # type: ignore[type-arg]
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _rows(predictions: Sequence[Prediction], labels: Sequence[str], min_confidence: float) -> Table:
+    probabilities = np.stack([prediction.probabilities for prediction in predictions])
+    rows: Table = {
+        "start": [prediction.start_s for prediction in predictions],
+        "end": [prediction.end_s for prediction in predictions],
+        "emotion": [_emotion(row, labels, min_confidence) for row in probabilities],
+        "confidence": probabilities.max(axis=1).tolist(),
+    }
+    for index, label in enumerate(labels):
+        rows[f"p_{label}"] = probabilities[:, index].tolist()
+    return rows
+
+
+def _emotion(probabilities: NDArray[np.float64], labels: Sequence[str], min_confidence: float) -> str:
+    if np.isnan(probabilities).any():
+        return NO_SPEECH
+    best = int(probabilities.argmax())
+    return labels[best] if probabilities[best] >= min_confidence else UNCERTAIN

@@ -1,0 +1,53 @@
+"""Run a bundle's network with LiteRT: features in, calibrated probabilities out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from serctl.errors import BundleError
+from serctl.metrics import temperature_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from serctl.bundle import Bundle
+    from serctl.features import Features
+
+_SMALLEST_PROBABILITY = 1e-7
+
+
+class Recogniser:
+    """A loaded network; one per process, on one thread.
+
+    Raises BundleError if LiteRT cannot load the model or its inputs are not those of a feature set.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.bundle = bundle
+        try:
+            interpreter = Interpreter(model_path=str(bundle.model_path), num_threads=1)
+            self._run = interpreter.get_signature_runner()
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(f"{bundle.model_path}: LiteRT cannot load it: {error}") from error
+        self._inputs: set[str] = set(self._run.get_input_details())
+        unknown = self._inputs - {"log_mel", "mask", "functionals"}
+        if unknown:
+            raise BundleError(f"{bundle.model_path}: expected inputs among log_mel, mask, functionals, came {unknown}")
+
+    def probabilities(self, windows: Sequence[Features]) -> NDArray[np.float64]:
+        """Calibrated probabilities of the bundle's labels; float64, shape (windows, labels)."""
+        facts = self.bundle.facts
+        inputs = self.bundle.normaliser.model_inputs(windows, n_frames=facts.n_frames)
+        raw = np.concatenate([self._infer(inputs, row) for row in range(len(windows))])
+        return temperature_scale(np.log(np.maximum(raw, _SMALLEST_PROBABILITY)), facts.temperature)
+
+    def _infer(self, inputs: dict[str, NDArray[np.float32]], row: int) -> NDArray[np.float32]:
+        # One window at a time: the network has a fixed batch of one, which LiteRT plans once.
+        (probabilities,) = self._run(**{name: inputs[name][row : row + 1] for name in self._inputs}).values()
+        return probabilities
