@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.fft
 import soundfile
-import soxr  # type: ignore[import-untyped]
+import soxr
 
 from serctl.errors import AudioError, ConfigError
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soxr  # type: ignore[import-untyped]
+import soxr
 
 from serctl.audio import read_audio, read_header
 from serctl.errors import AudioError, ConfigError
