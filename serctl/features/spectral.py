@@ -103,7 +103,7 @@ def delta(values: FloatArray) -> FloatArray:
 
 def zero_crossing_rate(frames: FloatArray) -> FloatArray:
     """Share of neighbouring samples of different sign; frames: shape (frames, length); returns shape (frames,)."""
-    negative = np.signbit(frames)
+    negative = frames < 0
     return np.mean(negative[:, 1:] != negative[:, :-1], axis=1, dtype=np.float32)
 
 
