@@ -1,0 +1,145 @@
+"""`serctl augment`: changed copies of labelled recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from serctl.cli._app import (
+    CorpusArgument,
+    JobsOption,
+    OverwriteOption,
+    QuietOption,
+    ResumeOption,
+    SeedOption,
+    app,
+    console,
+    progress_bar,
+)
+from serctl.cli._batch import SummaryJsonOption, finish
+from serctl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from serctl.pipeline.augment import AugmentSummary
+    from serctl.transforms import Transform
+
+
+@app.command()
+def augment(
+    corpora: CorpusArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the copies and their manifest.csv.")],
+    copies: Annotated[int, typer.Option(min=1, help="Copies of each utterance.")] = 1,
+    speed: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Option(
+            metavar="LOW:HIGH", help="Change the speed by a factor from this range (0.1 to 10).", show_default=False
+        ),
+    ] = None,
+    noise_snr: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="LOW:HIGH", help="Add noise at an SNR in dB from this range.", show_default=False),
+    ] = None,
+    noise_dir: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Take the noise from recordings in this folder. Default: white Gaussian noise.", show_default=False
+        ),
+    ] = None,
+    mask_width: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0, max=1, help="Mask bands up to this share of the band: 0.2 if masks are on."),
+    ] = None,
+    mask_time: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0, max=1, help="Mask stretches up to this share of the duration: 0.1 if masks are on."),
+    ] = None,
+    masks: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Number of masked bands, and of masked stretches: 2 if masks are on."),
+    ] = None,
+    include_originals: Annotated[
+        bool,
+        typer.Option("--include-originals", help="List the originals in the manifest too; they stay where they are."),
+    ] = False,
+    seed: SeedOption = 0,
+    jobs: JobsOption = -1,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    summary_json: SummaryJsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write changed copies of the utterances of corpora: other speed, added noise, masked bands and stretches.
+
+    A change is made if one of its options is given; with none of them, all three: speed 0.9:1.1, noise at 10:20 dB and
+    2 masks. Utterances marked test are left alone. The output folder is a corpus: its manifest keeps the labels and
+    says how each copy was made. Exit code: 0 all good, 2 wrong usage, 3 some utterances failed, 4 none succeeded.
+
+    Example: serctl augment ./corpus -o ./augmented --copies 2 --speed 0.9:1.1 --noise-snr 10:20 --seed 7
+    """
+    from serctl.pipeline import augment as pipeline
+
+    chosen = (
+        *_speed(speed),
+        *_noise(noise_snr, noise_dir),
+        *_masks(count=masks, width=mask_width, time_width=mask_time),
+    )
+    defaults = pipeline.AugmentOptions()
+    options = pipeline.AugmentOptions(
+        copies=copies, transforms=chosen or defaults.transforms, seed=seed, include_originals=include_originals
+    )
+    with progress_bar("Augmenting", quiet=quiet, unit="utterances") as progress:
+        summary = pipeline.augment(
+            corpora, output=output, options=options, jobs=jobs, resume=resume, overwrite=overwrite, progress=progress
+        )
+    if not quiet:
+        _print_counts(summary)
+    finish(summary, verb="Augmented", output=output / pipeline.MANIFEST, summary_json=summary_json, quiet=quiet)
+
+
+def parse_range(text: str, option: str) -> tuple[float, float]:
+    """The two numbers of LOW:HIGH. Raises ConfigError, naming the option, for anything else."""
+    low, colon, high = text.partition(":")
+    try:
+        if colon:
+            return float(low), float(high)
+    except ValueError:
+        pass
+    raise ConfigError(f"expected {option} LOW:HIGH, two numbers such as 0.9:1.1 or 10:20. Received: {text!r}")
+
+
+def _speed(text: str | None) -> list[Transform]:
+    from serctl.transforms import Speed
+
+    return [] if text is None else [Speed(*parse_range(text, "--speed"))]
+
+
+def _noise(text: str | None, folder: Path | None) -> list[Transform]:
+    from serctl.pipeline.augment import find_noise
+    from serctl.transforms import Noise
+
+    if text is None and folder is None:
+        return []
+    files = find_noise(folder) if folder else ()
+    return [Noise(noise_files=files) if text is None else Noise(*parse_range(text, "--noise-snr"), files)]
+
+
+def _masks(*, count: int | None, width: float | None, time_width: float | None) -> list[Transform]:
+    from serctl.transforms import SpectralMask
+
+    given = {"masks": count, "width": width, "time_width": time_width}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return [SpectralMask(**chosen)] if chosen else []  # type: ignore[arg-type]
+
+
+def _print_counts(summary: AugmentSummary) -> None:
+    out = console()
+    out.print(f"{summary.copies} copies", markup=False)
+    if summary.test_utterances:
+        out.print(f"{summary.test_utterances} utterances marked test were left alone", markup=False)
+    if summary.problems:
+        out.print(
+            f"{summary.problems} problems in the corpora were passed over: `serctl corpus scan` lists them",
+            markup=False,
+        )
