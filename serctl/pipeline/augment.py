@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -64,6 +65,7 @@ LONGEST_S = 600.0
 
 _RECORD = ".augment"
 _COPY_NAME = re.compile(r"\.aug[0-9]+\.wav")
+_LONGEST_NAME = 180  # bytes; file systems allow 255
 _BEYOND_16_BITS = frozenset({"PCM_24", "PCM_32", "FLOAT", "DOUBLE"})
 
 
@@ -259,8 +261,12 @@ def _relative_names(corpus: Corpus) -> list[str]:
     outside = [path.parent for path in paths if not path.is_relative_to(root)]
     base = Path(os.path.commonpath(outside)) if outside else root
     names = [path.relative_to(root if path.is_relative_to(root) else base).with_suffix("") for path in paths]
-    # The bytes of a name that is not UTF-8 could not be written into every manifest.
-    return [os.fsencode(name).decode("utf-8", "replace") for name in names]
+    return [name.with_name(_portable(name.name)).as_posix() for name in names]
+
+
+def _portable(name: str) -> str:
+    """The file name in valid UTF-8, and short enough to carry the suffix of a copy, or of its draft."""
+    return os.fsencode(name)[:_LONGEST_NAME].decode("utf-8", "replace")
 
 
 def _folder_name(corpus: str) -> str:
@@ -385,12 +391,15 @@ def _digest_of_part(digest: str, utterance: Utterance) -> str:
 def _write_wav(path: Path, samples: NDArray[np.float32], header: AudioInfo) -> None:
     # Never in float: libsndfile stamps float WAVs with the time, and samples within full scale lose nothing in 24 bits.
     subtype = "PCM_24" if header.subtype in _BEYOND_16_BITS else "PCM_16"
+    # Encoded in memory, since soundfile answers a full disk with a failed assertion.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, header.sample_rate, subtype=subtype, format="WAV")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as draft, draft.open("wb") as file:
-            soundfile.write(file, samples, header.sample_rate, subtype=subtype, format="WAV")
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise ConfigError(f"cannot write {path}: {error}") from error
+        with atomic_path(path) as draft:
+            draft.write_bytes(encoded.getbuffer())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
 # The manifest
