@@ -175,6 +175,12 @@ def test_zero_crossing_rate_is_librosas_away_from_the_edges(samples, frames, con
     np.testing.assert_allclose(ours[3:-3], per_pair[3 : len(ours) - 3], rtol=1e-5)
 
 
+def test_zero_crossing_rate_of_negative_zeros_is_zero():
+    zeros = np.zeros((2, 640), np.float32)
+    zeros[1, ::2] = -0.0
+    np.testing.assert_array_equal(spectral.zero_crossing_rate(zeros), [0, 0])
+
+
 def test_loudness_is_the_sum_of_librosas_compressed_bands(samples, spectrum, config):
     mel = librosa.feature.melspectrogram(
         S=spectrum.T,
