@@ -70,7 +70,7 @@ def augment(
     summary_json: SummaryJsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Write changed copies of the utterances of corpora: other speed, added noise, masked bands and stretches.
+    """Write changed copies of the utterances of corpora, as mono WAV: other speed, noise, masked bands and stretches.
 
     A change is made if one of its options is given; with none of them, all three: speed 0.9:1.1, noise at 10:20 dB and
     2 masks. Utterances marked test are left alone. The output folder is a corpus: its manifest keeps the labels and

@@ -161,12 +161,12 @@ def augment(
     corpora = load_corpora(paths)
     _check_places(paths, corpora, output)
     _check_noise(options)
-    jobs_to_do, test_utterances = _plan(corpora)
+    todo, test_utterances = _plan(corpora)
     summary = AugmentSummary(test_utterances=test_utterances, problems=sum(len(corpus.problems) for corpus in corpora))
     _prepare(output, resume=resume, overwrite=overwrite)
     with Journal(output / _RECORD, fingerprint=options.fingerprint(), resume=resume) as journal:
-        _make_copies(jobs_to_do, journal, summary, output=output, options=options, jobs=jobs, progress=progress)
-        _write_manifest(output / MANIFEST, _rows(jobs_to_do, journal, options))
+        _make_copies(todo, journal, summary, output=output, options=options, jobs=jobs, progress=progress)
+        _write_manifest(output / MANIFEST, _rows(todo, journal, options))
     summary.wall_s = time.monotonic() - start
     return summary
 
