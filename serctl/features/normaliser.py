@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,9 @@ LIMIT_SD = 5.0
 """Functionals farther from the mean are taken back to this many standard deviations."""
 
 _SMALLEST_SD = 1e-3
+
+_UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise on a damaged npz, depending on the byte that is damaged."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,9 @@ class Normaliser:
     def load(cls, path: Path) -> Normaliser:
         """Read what save wrote. Raises BundleError if it is something else."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError) as error:
+        except _UNREADABLE as error:
             raise BundleError(f"{path}: expected a normaliser (npz with {[f.name for f in fields(cls)]})") from error
 
 
