@@ -106,9 +106,9 @@ def compute_functionals(lld: FloatArray, log_mel: FloatArray, config: FeatureCon
     voiced = ~np.isnan(voice[:, 0])
     parts = np.concatenate(
         [
-            _statistics(full).ravel(),
+            _statistics(full, config).ravel(),
             _delta_statistics(delta(full)).ravel(),
-            _statistics(_fill_gaps(voice[voiced])).ravel(),
+            _statistics(_fill_gaps(voice[voiced]), config).ravel(),
             _temporal(lld, voiced, config),
         ]
     )
@@ -119,7 +119,7 @@ def _every_second_band(log_mel: FloatArray) -> FloatArray:
     return log_mel[:, ::2]
 
 
-def _statistics(values: FloatArray) -> FloatArray:
+def _statistics(values: FloatArray, config: FeatureConfig) -> FloatArray:
     """The STATISTICS of each column; float32, shape (len(STATISTICS), columns); slopes per second of frames."""
     if not len(values):
         return np.zeros((len(STATISTICS), values.shape[1]), dtype=np.float32)
@@ -129,7 +129,7 @@ def _statistics(values: FloatArray) -> FloatArray:
     skewness = np.mean(centred * np.square(centred), axis=0) / np.maximum(sd, np.float32(1e-6)) ** 3
     time = np.arange(len(values), dtype=np.float32)
     time -= time.mean()
-    slope = (time @ centred) / max(float(time @ time), 1e-6) * 100
+    slope = (time @ centred) / max(float(time @ time), 1e-6) * (1 / config.hop_s)
     return np.stack([mean, sd, np.clip(skewness, -10, 10), *_percentiles(values, PERCENTILES), slope])
 
 
