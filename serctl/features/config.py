@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -19,7 +20,7 @@ class FeatureConfig:
 
     A recording is cut into windows of window_s. Of each window, the frames before the first and after the last one
     within trim_db of the loudest are left out, so that silence around the speech does not dilute its statistics.
-    Raises ConfigError if a value is out of range.
+    Raises ConfigError if a value is no number or out of range.
     """
 
     sample_rate: int = 16_000
@@ -36,9 +37,15 @@ class FeatureConfig:
     trim_db: float = 30.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            _require_number(field.name, getattr(self, field.name), whole=isinstance(field.default, int))
         _require(self.sample_rate >= 10_000, "sample_rate of at least 10000 Hz", self.sample_rate)
         _require(0.1 <= self.window_s <= 60, "window_s between 0.1 and 60", self.window_s)
-        _require(0 < self.hop_s <= self.frame_s, "0 < hop_s <= frame_s", (self.hop_s, self.frame_s))
+        _require(
+            1 <= self.hop_length <= self.frame_length,
+            "hop_s of at least one sample and at most frame_s",
+            (self.hop_s, self.frame_s),
+        )
         _require(self.frame_length <= self.n_fft, "n_fft of at least one frame", (self.n_fft, self.frame_length))
         _require(
             0 <= self.mel_low_hz < self.mel_high_hz <= self.sample_rate / 2,
@@ -89,3 +96,9 @@ class FeatureConfig:
 def _require(condition: bool, expected: str, came: object) -> None:
     if not condition:
         raise ConfigError(f"feature config: expected {expected}, came {came}")
+
+
+def _require_number(name: str, value: object, *, whole: bool) -> None:
+    accepted = int if whole else (int, float)
+    numeric = isinstance(value, accepted) and not isinstance(value, bool) and math.isfinite(value)
+    _require(numeric, f"{name} to be a {'whole ' if whole else ''}number", repr(value))
