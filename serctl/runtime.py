@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 _SMALLEST_PROBABILITY = 1e-7
 
 
+def merge_probabilities(probabilities: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the windows' probabilities, weighted by how much speech is in each; NaN when there is none in any.
+
+    probabilities: float64, shape (windows, labels); weights: float64, shape (windows,). Returns shape (labels,).
+    """
+    if not weights.any():
+        return np.full(probabilities.shape[1], np.nan)
+    return np.average(probabilities, axis=0, weights=weights)
+
+
 class Recogniser:
     """A loaded network; one per process, on one thread.
 

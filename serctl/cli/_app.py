@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
+import click
 import typer
 
 from serctl import __version__
@@ -109,11 +110,15 @@ def main() -> None:
     """Run the command line; every expected error ends as one line on stderr and an exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except SerctlError as error:
         _fail(f"error: {error}", EXIT_USAGE)
-    except KeyboardInterrupt as interrupt:
-        _fail(f"interrupted: {interrupt}" if interrupt.args else "interrupted", EXIT_INTERRUPTED)
+    except click.Abort as abort:
+        # typer turns Ctrl-C into this; the interrupt itself says what was kept.
+        _fail(f"interrupted: {abort.__cause__ or ''}".rstrip(": "), EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of stdout went away (`serctl predict ... | head`): no more output is possible, or an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -122,7 +122,7 @@ def _print_failures(summary: BatchSummary, most: int = 5) -> None:
     if summary.failed > most:
         kinds = Counter(_cause(error) for _, error in summary.failures[most:])
         rest = ", ".join(f"{count} x {cause}" for cause, count in kinds.most_common(3))
-        out.print(f"  and {summary.failed - most} more ({rest}); each has a row with its error", markup=False)
+        out.print(f"  and {summary.failed - most} more ({rest}); --summary-json lists them all", markup=False)
 
 
 def _cause(error: str) -> str:

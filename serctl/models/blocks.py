@@ -57,15 +57,13 @@ class AttentionPooling(layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
-def gated_fusion(deep: Any, hand_made: Any, units: int) -> Any:
-    """A gate decides, unit by unit, how much of each view counts; both (batch, any), result (batch, units).
+def gated_fusion(deep: Any, hand_made: Any) -> Any:
+    """A gate decides, unit by unit, how much of each view counts; views and result of one shape, (batch, units).
 
     Source: Arevalo et al. 2017, arXiv:1702.01992 (gated multimodal unit).
     """
-    left = layers.Dense(units, activation="relu")(deep)
-    right = layers.Dense(units, activation="relu")(hand_made)
-    gate = layers.Dense(units, activation="sigmoid")(layers.Concatenate()([deep, hand_made]))
-    return layers.Add()([layers.Multiply()([gate, left]), layers.Multiply()([1 - gate, right])])
+    gate = layers.Dense(deep.shape[-1], activation="sigmoid")(layers.Concatenate()([deep, hand_made]))
+    return gate * deep + (1 - gate) * hand_made
 
 
 def downsample_mask(mask: Any, factor: int) -> Any:

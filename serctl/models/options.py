@@ -20,13 +20,13 @@ class FitOptions:
     (SpecAugment); Szegedy et al. 2016, doi:10.1109/CVPR.2016.308 (label smoothing).
     """
 
-    epochs: int = 50
+    epochs: int = 40
     patience: int = 15
     batch_size: int = 32
-    lr: float = 2e-3
+    lr: float = 1e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
-    mixup: float = 0.3
+    mixup: float = 0.0
     time_mask: float = 0.15
     band_mask: float = 0.2
     functional_noise: float = 0.1

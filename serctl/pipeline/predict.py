@@ -17,7 +17,7 @@ from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
 from serctl.pipeline.batch import STATUS_OK, BatchSummary, RunOptions, Table, ignore_table, run_batch
 from serctl.pipeline.progress import ignore_progress
 from serctl.report import Column
-from serctl.runtime import Recogniser
+from serctl.runtime import Recogniser, merge_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,11 +65,15 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The judgement of a stretch of a recording: calibrated probabilities, shape (labels,); NaN if it is silent."""
+    """The judgement of a stretch of a recording.
+
+    probabilities: calibrated, float64, shape (labels,). speech_frames: its weight in a merge; 0 if it is silent.
+    """
 
     start_s: float
     end_s: float
     probabilities: NDArray[np.float64]
+    speech_frames: int
 
 
 def predict(
@@ -146,23 +150,19 @@ def predict_recording(path: Path, *, folder: Path, digest: str, options: Predict
     }
 
 
-@dataclass(frozen=True)
-class WeighedPrediction(Prediction):
-    """A prediction and how much it counts in a merge: its frames of speech."""
-
-    weight: float
-
-
-def merge(predictions: Sequence[WeighedPrediction]) -> WeighedPrediction:
-    """One prediction for consecutive ones: the mean of their probabilities, weighted by frames of speech."""
-    weights = np.array([prediction.weight for prediction in predictions])
-    total = float(weights.sum())
-    spoken = [prediction.probabilities for prediction in predictions if prediction.weight > 0]
-    mean = np.average(spoken, axis=0, weights=weights[weights > 0]) if spoken else predictions[0].probabilities
-    return WeighedPrediction(predictions[0].start_s, predictions[-1].end_s, mean, total)
+def merge(predictions: Sequence[Prediction]) -> Prediction:
+    """One prediction for consecutive ones: the mean of their probabilities, weighted by their frames of speech."""
+    weights = np.array([prediction.speech_frames for prediction in predictions], dtype=np.float64)
+    probabilities = np.stack([prediction.probabilities for prediction in predictions])
+    return Prediction(
+        predictions[0].start_s,
+        predictions[-1].end_s,
+        merge_probabilities(probabilities, weights),
+        int(weights.sum()),
+    )
 
 
-def merge_groups(predictions: Iterable[WeighedPrediction], size: int) -> Iterator[WeighedPrediction]:
+def merge_groups(predictions: Iterable[Prediction], size: int) -> Iterator[Prediction]:
     """Merge every `size` consecutive predictions into one."""
     return map(merge, _batched(predictions, size))
 
@@ -182,27 +182,22 @@ def _analysis(config: FeatureConfig, window_s: float | None) -> tuple[FeatureCon
     return replace(config, window_s=window_s / group), group
 
 
-def _judge(reader: FeatureReader, recogniser: Recogniser, config: FeatureConfig) -> Iterator[WeighedPrediction]:
+def _judge(reader: FeatureReader, recogniser: Recogniser, config: FeatureConfig) -> Iterator[Prediction]:
     for windows in _batched(reader, _WINDOWS_AT_ONCE):
         probabilities = recogniser.probabilities([window.features for window in windows])
         for window, row in zip(windows, probabilities, strict=True):
             silent = is_silent(window.features.functionals, config)
-            yield WeighedPrediction(
-                window.start_s,
-                window.end_s,
-                np.full_like(row, np.nan) if silent else row,
-                0.0 if silent else float(len(window.features.log_mel)),
-            )
+            yield Prediction(window.start_s, window.end_s, row, 0 if silent else len(window.features.log_mel))
 
 
-def _batched(items: Iterable[Window] | Iterable[WeighedPrediction], size: int) -> Iterator[list]:  # type: ignore[type-arg]
+def _batched(items: Iterable[Window] | Iterable[Prediction], size: int) -> Iterator[list]:  # type: ignore[type-arg]
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
 
 
 def _rows(predictions: Sequence[Prediction], labels: Sequence[str], min_confidence: float) -> Table:
-    probabilities = np.stack([prediction.probabilities for prediction in predictions])
+    probabilities = np.stack([_shown(prediction) for prediction in predictions])
     rows: Table = {
         "start": [prediction.start_s for prediction in predictions],
         "end": [prediction.end_s for prediction in predictions],
@@ -212,6 +207,11 @@ def _rows(predictions: Sequence[Prediction], labels: Sequence[str], min_confiden
     for index, label in enumerate(labels):
         rows[f"p_{label}"] = probabilities[:, index].tolist()
     return rows
+
+
+def _shown(prediction: Prediction) -> NDArray[np.float64]:
+    """The probabilities, or NaN where there is no speech to judge."""
+    return prediction.probabilities if prediction.speech_frames else np.full_like(prediction.probabilities, np.nan)
 
 
 def _emotion(probabilities: NDArray[np.float64], labels: Sequence[str], min_confidence: float) -> str:

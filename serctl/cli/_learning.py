@@ -1,0 +1,105 @@
+"""What train and evaluate share: the options of a fit, and what is shown while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from serctl.cli._app import console
+from serctl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from serctl.models.fitting import EpochCallback, EpochScores
+    from serctl.pipeline.dataset import Augmentation, LabelOptions
+
+CorporaArgument = Annotated[
+    list[Path],
+    typer.Argument(help="Corpus folders or manifests (csv, parquet); `serctl corpus scan` shows what is recognised."),
+]
+ArchitectureOption = Annotated[str, typer.Option("--arch", help="Architecture of the network.")]
+ClassesOption = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+    typer.Option(help="Emotions that take part, separated by commas. Default: all that occur.", metavar="A,B,..."),
+]
+MapOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--map", help="Rename an emotion before training, e.g. calm=neutral. Repeatable.", metavar="FROM=TO"),
+]
+EpochsOption = Annotated[int, typer.Option(min=1, help="Most epochs to train.")]
+PatienceOption = Annotated[int, typer.Option(min=1, help="Epochs without a better validation UAR before it stops.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Windows in a batch.")]
+LearningRateOption = Annotated[float, typer.Option("--lr", help="Highest learning rate of the schedule, above 0.")]
+CopiesOption = Annotated[
+    int, typer.Option(min=0, help="Augmented copies of each training utterance, at another speed; 0 for none.")
+]
+NoisyCopiesOption = Annotated[
+    int, typer.Option(min=0, help="Further copies at another speed and with Gaussian noise of 10 to 20 dB SNR.")
+]
+SpeedOption = Annotated[
+    str, typer.Option(help="Range of the speed factors of the copies, 0.1 to 10.", metavar="LOW:HIGH")
+]
+MixupOption = Annotated[float, typer.Option(min=0, help="Mixup: alpha of the Beta distribution, 0 for none.")]
+SpecAugmentOption = Annotated[
+    bool, typer.Option("--specaugment/--no-specaugment", help="Mask bands and stretches of the spectrogram at random.")
+]
+ValidationOption = Annotated[
+    float,
+    typer.Option(
+        "--validation-share", min=0.02, max=0.5, help="Share held out, speaker by speaker, to choose the epoch."
+    ),
+]
+
+
+def label_options(classes: str | None, mapping: list[str] | None) -> LabelOptions:
+    """The emotions that take part. Raises ConfigError for an unknown emotion or a mapping that is not FROM=TO."""
+    from serctl.pipeline.dataset import LabelOptions
+
+    pairs = [tuple(pair.split("=")) for pair in mapping or []]
+    for pair in pairs:
+        if len(pair) != 2:
+            raise ConfigError(f"--map: expected FROM=TO, e.g. calm=neutral, came {'='.join(pair)}")
+    names = tuple(name.strip() for name in classes.split(",")) if classes else ()
+    return LabelOptions(names, tuple((pair[0], pair[1]) for pair in pairs))
+
+
+def augmentation_options(copies: int, noisy_copies: int, speed: str, seed: int) -> Augmentation:
+    """The augmented copies of each utterance. Raises ConfigError for a range that is not LOW:HIGH."""
+    from serctl.cli.augment import parse_range
+    from serctl.pipeline.dataset import Augmentation
+    from serctl.transforms import Speed
+
+    return Augmentation(copies, noisy_copies, speed=Speed(*parse_range(speed, "--speed")), seed=seed)
+
+
+def epoch_printer(*, quiet: bool) -> EpochCallback:
+    """Shows a line for every epoch: rewritten in place on a terminal, one in ten elsewhere."""
+    out = console()
+
+    def show(scores: EpochScores) -> None:
+        line = (
+            f"  epoch {scores.epoch:3d}/{scores.epochs}  loss {scores.loss:.3f}  validation loss {scores.val_loss:.3f}  "
+            f"UAR {100 * scores.val_uar:.1f} %  best epoch {scores.best_epoch}"
+        )
+        if out.is_terminal:
+            out.print(line, end="\r", markup=False)
+        elif scores.epoch % 10 == 0 or scores.epoch in (1, scores.epochs):
+            out.print(line, markup=False)
+
+    def ignore(scores: EpochScores) -> None:
+        """Show nothing."""
+
+    return ignore if quiet else show
+
+
+def print_problems(problems: tuple[str, ...], *, quiet: bool, most: int = 5) -> None:
+    """Say which recordings were left out, and why."""
+    if quiet or not problems:
+        return
+    out = console()
+    out.print(f"{len(problems)} problems in the corpora:", style="yellow")
+    for problem in problems[:most]:
+        out.print(f"  {problem}", markup=False)
+    if len(problems) > most:
+        out.print(f"  and {len(problems) - most} more: `serctl corpus scan` lists them", markup=False)

@@ -1,0 +1,178 @@
+"""`serctl evaluate`: scores of a model, or of an architecture by cross-validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from serctl.cli._app import (
+    CacheDirOption,
+    JobsOption,
+    NoCacheOption,
+    OverwriteOption,
+    QuietOption,
+    ResumeOption,
+    SeedOption,
+    app,
+    console,
+    open_cache,
+    progress_bar,
+)
+from serctl.cli._learning import (
+    BatchSizeOption,
+    ClassesOption,
+    CopiesOption,
+    CorporaArgument,
+    EpochsOption,
+    LearningRateOption,
+    MapOption,
+    MixupOption,
+    NoisyCopiesOption,
+    PatienceOption,
+    SpecAugmentOption,
+    SpeedOption,
+    ValidationOption,
+    augmentation_options,
+    epoch_printer,
+    label_options,
+    print_problems,
+)
+from serctl.cli.train import command_line, fit_options, quieten_tensorflow
+from serctl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from serctl.corpora import Fold
+    from serctl.pipeline.evaluate import Evaluation
+
+
+@app.command()
+def evaluate(
+    corpora: CorporaArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write scores, plots and predictions to.")],
+    model: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Option("--model", "-m", help="Score this model: a bundled one's name or a bundle's folder."),
+    ] = None,
+    arch: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--arch", help="Score this architecture instead, trained anew for every fold of --protocol."),
+    ] = None,
+    protocol: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="loso, speaker-kfold:K, emobox-ravdess-6, random-kfold:K (speaker-dependent) or split (a manifest's)."
+        ),
+    ] = None,
+    classes: ClassesOption = None,
+    mapping: MapOption = None,
+    validation_share: ValidationOption = 0.15,
+    epochs: EpochsOption = 40,
+    patience: PatienceOption = 15,
+    batch_size: BatchSizeOption = 32,
+    lr: LearningRateOption = 1e-3,
+    copies: CopiesOption = 3,
+    noisy_copies: NoisyCopiesOption = 0,
+    speed: SpeedOption = "0.85:1.17",
+    specaugment: SpecAugmentOption = True,
+    mixup: MixupOption = 0.0,
+    seed: SeedOption = 0,
+    jobs: JobsOption = -1,
+    cache_dir: CacheDirOption = None,
+    no_cache: NoCacheOption = False,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score a model on labelled recordings, or an architecture by cross-validation; stamp what training and test share.
+
+    Writes metrics.json, predictions.parquet, confusion.csv, plots and report.md to the folder. A cross-validation saves
+    every fold as it ends, and --resume goes on from there. The options of training apply to --arch only.
+
+    Example: serctl evaluate ./corpus --arch hybrid --protocol loso -o ./evaluation
+    """
+    quieten_tensorflow()
+    from serctl.pipeline import evaluate as pipeline
+
+    cache = open_cache(cache_dir, no_cache=no_cache)
+    labels = label_options(classes, mapping)
+    if (model is None) == (arch is None) or (arch is None) != (protocol is None):
+        raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
+    with progress_bar("Extracting", quiet=quiet) as progress:
+        if model is not None:
+            from serctl.bundle import load_bundle
+
+            evaluation = pipeline.evaluate_model(
+                corpora,
+                model=load_bundle(model),
+                output=output,
+                labels=labels,
+                cache=cache,
+                jobs=jobs,
+                overwrite=overwrite,
+                seed=seed,
+                progress=progress,
+            )
+        else:
+            options = pipeline.CrossValidation(
+                architecture=arch or "",
+                protocol=protocol or "",
+                labels=labels,
+                augmentation=augmentation_options(copies, noisy_copies, speed, seed),
+                fit=fit_options(epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed),
+                validation_share=validation_share,
+            )
+            try:
+                evaluation = pipeline.cross_validate(
+                    corpora,
+                    output=output,
+                    options=options,
+                    cache=cache,
+                    jobs=jobs,
+                    resume=resume,
+                    overwrite=overwrite,
+                    command=command_line(),
+                    progress=progress,
+                    on_fold=_fold_printer(quiet=quiet),
+                    on_epoch=epoch_printer(quiet=quiet),
+                )
+            except KeyboardInterrupt:
+                kept = f"{output}.partial keeps the finished folds and epochs, and --resume goes on from there"
+                raise KeyboardInterrupt(kept) from None
+    print_problems(evaluation.problems, quiet=quiet)
+    if not quiet:
+        _print_result(evaluation)
+
+
+def _fold_printer(*, quiet: bool) -> FoldCallback:
+    def show(fold: Fold, number: int, total: int) -> None:
+        if not quiet:
+            console().print(
+                f"fold {number} of {total} ({fold.name}): {len(fold.train)} to train, {len(fold.test)} to test",
+                markup=False,
+            )
+
+    return show
+
+
+def _print_result(evaluation: Evaluation) -> None:
+    from serctl.pipeline.evaluate import stamp
+
+    out = console()
+    scores = evaluation.scores
+    for title, name, value in (
+        ("UAR", "uar", scores.uar),
+        ("WA", "wa", scores.wa),
+        ("macro-F1", "macro_f1", scores.macro_f1),
+    ):
+        interval = scores.intervals[name]
+        span = f"95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f}, over {interval.unit}s"
+        out.print(f"{title:9}{100 * value:5.1f} %  ({span})", markup=False)
+    out.print(f"{'ECE':9}{scores.ece:7.3f}", markup=False)
+    recalls = ", ".join(
+        f"{emotion} {100 * recall:.0f} %" for emotion, recall in zip(scores.classes, scores.recall, strict=True)
+    )
+    out.print(f"recall: {recalls}", markup=False)
+    out.print(stamp(evaluation.metrics), style="yellow" if "independent" not in stamp(evaluation.metrics) else None)
+    out.print(f"evaluation: {evaluation.folder}/report.md", markup=False)

@@ -1,0 +1,65 @@
+"""`serctl models`: which models there are, and what they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from serctl.cli._app import app
+
+if TYPE_CHECKING:
+    from serctl.bundle import Bundle
+
+models_app = typer.Typer(
+    name="models", help="Look at models: labels, scores, training data, licence.", no_args_is_help=True
+)
+app.add_typer(models_app)
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """List the bundled models and the architectures that can be trained.
+
+    Example: serctl models list
+    """
+    from rich.console import Console
+
+    from serctl.bundle import DEFAULT_MODEL, bundled_models, load_bundle
+    from serctl.models import ARCHITECTURES
+
+    out = Console(highlight=False, soft_wrap=True)
+    out.print("Bundled models:")
+    for name in bundled_models():
+        facts = load_bundle(name).facts
+        default = " (default)" if name == DEFAULT_MODEL else ""
+        out.print(f"  {name}{default}: {', '.join(facts.labels)}; weights {facts.licence}", markup=False)
+    out.print(f"Architectures: {', '.join(ARCHITECTURES)}")
+
+
+@models_app.command()
+def info(
+    model: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Argument(help="A bundled model's name or a bundle's folder. Default: the bundled model."),
+    ] = None,
+) -> None:
+    """Verify a model and print its card: training data, scores with their protocol, limits, licence.
+
+    Example: serctl models info serctl-base
+    """
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from serctl.bundle import CARD, DEFAULT_MODEL, load_bundle
+
+    bundle = load_bundle(model or DEFAULT_MODEL)
+    out = Console(highlight=False)
+    card = (bundle.folder / CARD).read_text(encoding="utf-8")
+    out.print(Markdown(card) if out.is_terminal else card, markup=False)
+    out.print(_files(bundle), markup=False)
+
+
+def _files(bundle: Bundle) -> str:
+    size = sum(path.stat().st_size for path in bundle.folder.iterdir() if path.is_file())
+    return f"{bundle.identity}: every file verified, {size / 1e6:.1f} MB in {bundle.folder}"

@@ -1,0 +1,156 @@
+"""`serctl train`: corpora in, a model bundle out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serctl.cli._app import (
+    CacheDirOption,
+    JobsOption,
+    NoCacheOption,
+    OverwriteOption,
+    QuietOption,
+    ResumeOption,
+    SeedOption,
+    app,
+    console,
+    open_cache,
+    progress_bar,
+)
+from serctl.cli._learning import (
+    ArchitectureOption,
+    BatchSizeOption,
+    ClassesOption,
+    CopiesOption,
+    CorporaArgument,
+    EpochsOption,
+    LearningRateOption,
+    MapOption,
+    MixupOption,
+    NoisyCopiesOption,
+    PatienceOption,
+    SpecAugmentOption,
+    SpeedOption,
+    ValidationOption,
+    augmentation_options,
+    epoch_printer,
+    label_options,
+    print_problems,
+)
+
+
+@app.command()
+def train(
+    corpora: CorporaArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to write.")],
+    arch: ArchitectureOption = "hybrid",
+    classes: ClassesOption = None,
+    mapping: MapOption = None,
+    validation_share: ValidationOption = 0.15,
+    epochs: EpochsOption = 40,
+    patience: PatienceOption = 15,
+    batch_size: BatchSizeOption = 32,
+    lr: LearningRateOption = 1e-3,
+    copies: CopiesOption = 3,
+    noisy_copies: NoisyCopiesOption = 0,
+    speed: SpeedOption = "0.85:1.17",
+    specaugment: SpecAugmentOption = True,
+    mixup: MixupOption = 0.0,
+    name: Annotated[str, typer.Option(help="Name of the model. Default: the name of the folder.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the model card.")] = "",
+    seed: SeedOption = 0,
+    jobs: JobsOption = -1,
+    cache_dir: CacheDirOption = None,
+    no_cache: NoCacheOption = False,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a model on labelled corpora and write it as a bundle that `serctl predict --model` runs.
+
+    Some speakers are held out to choose the epoch and to calibrate the confidences. An interrupted run leaves its
+    checkpoints in OUTPUT.partial, and --resume goes on from there.
+
+    Example: serctl train ./corpus -o ./my-model --arch hybrid
+    """
+    quieten_tensorflow()
+    from serctl.pipeline import train as pipeline
+
+    augmentation = augmentation_options(copies, noisy_copies, speed, seed)
+    fit = fit_options(epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed)
+    options = pipeline.TrainOptions(
+        architecture=arch,
+        labels=label_options(classes, mapping),
+        augmentation=augmentation,
+        fit=fit,
+        validation_share=validation_share,
+        name=name,
+        licence=licence or pipeline.UNSTATED_LICENCE,
+        command=command_line(),
+    )
+    try:
+        with progress_bar("Extracting", quiet=quiet) as progress:
+            result = pipeline.train(
+                corpora,
+                output=output,
+                options=options,
+                cache=open_cache(cache_dir, no_cache=no_cache),
+                jobs=jobs,
+                resume=resume,
+                overwrite=overwrite,
+                progress=progress,
+                on_epoch=epoch_printer(quiet=quiet),
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{output}.partial keeps the finished epochs, and --resume goes on from there"
+        ) from None
+    print_problems(result.dataset.problems, quiet=quiet)
+    if not quiet:
+        _print_result(result)
+
+
+def fit_options(
+    epochs: int, patience: int, batch_size: int, lr: float, mixup: float, *, specaugment: bool, seed: int
+) -> FitOptions:
+    """The options of a fit, from the flags."""
+    from serctl.models.options import FitOptions
+
+    masks = {} if specaugment else {"time_mask": 0.0, "band_mask": 0.0}
+    return FitOptions(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, mixup=mixup, seed=seed, **masks)
+
+
+def command_line() -> str:
+    """The command as typed, to be run again."""
+    return shlex.join(["serctl", *sys.argv[1:]])
+
+
+def quieten_tensorflow() -> None:
+    """Keep TensorFlow's greetings from stderr; its errors still show."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "2")
+
+
+def _print_result(result: TrainResult) -> None:
+    out = console()
+    scores, facts = result.scores, result.facts
+    interval = scores.intervals["uar"]
+    counts = ", ".join(f"{label} {sum(scores.confusion[index])}" for index, label in enumerate(scores.classes))
+    lines = [
+        f"Trained {facts.architecture} ({facts.parameters:,} parameters) on {len(result.split.train)} utterances, "
+        f"best epoch {result.best_epoch}",
+        f"held out: {len(result.split.held_out)} utterances ({counts}); {result.split.reason}",
+        f"UAR on the held-out part {100 * scores.uar:.1f} % (95 % interval {100 * interval.low:.1f} to "
+        f"{100 * interval.high:.1f}, over {interval.unit}s), WA {100 * scores.wa:.1f} %, ECE {scores.ece:.3f}; "
+        "it chose the epoch, so it flatters: `serctl evaluate --protocol` gives honest scores",
+        f"model: {result.folder}",
+        f"next: serctl predict RECORDINGS --model {shlex.quote(str(result.folder))}",
+    ]
+    for line in lines:
+        out.print(line, markup=False)

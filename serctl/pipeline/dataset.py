@@ -1,0 +1,208 @@
+"""From labelled utterances to the windows that networks learn from, through the cache and on all cores."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from serctl.corpora import Utterance, load_corpora, normalise_emotion
+from serctl.errors import ConfigError, CorpusError
+from serctl.features import FeatureConfig, FeatureReader, Features, changed_windows
+from serctl.parallel import Failure, map_unordered
+from serctl.pipeline.progress import Progress, ProgressCallback
+from serctl.transforms import Noise, Speed, Transform, apply_transforms, file_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.cache import Cache
+    from serctl.corpora import Corpus
+
+FEWEST_OF_A_CLASS = 2
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Changed copies of each training utterance, made once and drawn at random in every epoch.
+
+    copies: how many with another speed; noisy_copies: how many with another speed and noise.
+    """
+
+    copies: int = 3
+    noisy_copies: int = 0
+    speed: Speed = field(default_factory=lambda: Speed(0.85, 1.17))
+    noise: Noise = field(default_factory=Noise)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.copies < 0 or self.noisy_copies < 0:
+            raise ConfigError(f"expected 0 or more copies, came {self.copies} and {self.noisy_copies} noisy ones")
+
+    def recipes(self) -> list[tuple[Transform, ...]]:
+        """The transforms of each copy."""
+        return [(self.speed,)] * self.copies + [(self.speed, self.noise)] * self.noisy_copies
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An utterance with its features.
+
+    digest: of the recording's bytes. windows: of the utterance as it is. copies: for each augmented copy, its windows.
+    """
+
+    utterance: Utterance
+    digest: str
+    windows: tuple[Features, ...]
+    copies: tuple[tuple[Features, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples, the classes their labels index, what was left out, and the corpora they come from."""
+
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]
+    problems: tuple[str, ...]
+    corpora: tuple[Corpus, ...]
+
+    @property
+    def utterances(self) -> tuple[Utterance, ...]:
+        """The utterances, in the order of the samples."""
+        return tuple(sample.utterance for sample in self.samples)
+
+    @property
+    def labels(self) -> NDArray[np.intp]:
+        """Index of each sample's emotion among the classes, shape (samples,)."""
+        index = {emotion: position for position, emotion in enumerate(self.classes)}
+        return np.array([index[sample.utterance.emotion] for sample in self.samples], dtype=np.intp)
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Which emotions take part: classes (all that occur when empty), after renaming by mapping (calm to neutral, say).
+
+    Raises ConfigError if a name is not in the emotion vocabulary.
+    """
+
+    classes: tuple[str, ...] = ()
+    mapping: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (*self.classes, *(name for pair in self.mapping for name in pair)):
+            if normalise_emotion(name) != name:
+                raise ConfigError(f"expected an emotion of the vocabulary, came {name}")
+
+    def apply(self, utterance: Utterance) -> Utterance | None:
+        """The utterance with its label renamed, or None if its class does not take part."""
+        emotion = dict(self.mapping).get(utterance.emotion, utterance.emotion)
+        return replace(utterance, emotion=emotion) if not self.classes or emotion in self.classes else None
+
+
+def load_dataset(
+    paths: Sequence[Path],
+    *,
+    labels: LabelOptions,
+    config: FeatureConfig,
+    augmentation: Augmentation | None,
+    cache: Cache | None,
+    jobs: int,
+    progress: ProgressCallback,
+    skip_test: bool = False,
+) -> Dataset:
+    """Recognise the corpora, keep the utterances that take part, and compute their features.
+
+    A recording that fails is a problem of the dataset, not the end of the run. skip_test leaves out what a manifest
+    marks as test. Raises CorpusError if fewer than two classes are left, naming what was found.
+    """
+    corpora = tuple(load_corpora(paths))
+    problems = [problem for corpus in corpora for problem in corpus.problems]
+    found = [utterance for corpus in corpora for utterance in corpus.utterances]
+    utterances = [kept for each in found if (kept := labels.apply(each)) and not (skip_test and each.split == "test")]
+    samples = _featurise(utterances, config, augmentation, cache, jobs, progress, problems)
+    classes = _classes(samples, labels, found)
+    return Dataset(tuple(samples), classes, tuple(problems), corpora)
+
+
+def featurise(
+    utterance: Utterance, *, config: FeatureConfig, augmentation: Augmentation | None, cache: Cache | None
+) -> Sample:
+    """The sample of one utterance; runs in a worker process. Raises AudioError if the recording cannot be read."""
+    reader = FeatureReader(utterance.path, config, cache=cache, start_s=utterance.start_s, end_s=utterance.end_s)
+    windows = tuple(window.features for window in reader)
+    copies = []
+    if augmentation:
+        for number, recipe in enumerate(augmentation.recipes()):
+            copies.append(tuple(_copy(utterance, number, recipe, config, augmentation, cache)))
+    return Sample(utterance, reader.digest, windows, tuple(copies))
+
+
+def _copy(
+    utterance: Utterance,
+    number: int,
+    recipe: tuple[Transform, ...],
+    config: FeatureConfig,
+    augmentation: Augmentation,
+    cache: Cache | None,
+) -> list[Features]:
+    def change(samples: NDArray[np.float32], digest: str) -> NDArray[np.float32]:
+        rng = file_generator(augmentation.seed, digest, number)
+        return apply_transforms(samples, config.sample_rate, transforms=recipe, rng=rng)[0]
+
+    windows = changed_windows(
+        utterance.path,
+        config,
+        cache=cache,
+        start_s=utterance.start_s,
+        end_s=utterance.end_s,
+        change=change,
+        change_key=json.dumps([augmentation.seed, number, [transform.to_dict() for transform in recipe]]),
+    )
+    return [window.features for window in windows]
+
+
+def _featurise(
+    utterances: Sequence[Utterance],
+    config: FeatureConfig,
+    augmentation: Augmentation | None,
+    cache: Cache | None,
+    jobs: int,
+    progress: ProgressCallback,
+    problems: list[str],
+) -> list[Sample]:
+    function = partial(featurise, config=config, augmentation=augmentation, cache=cache)
+    found: dict[int, Sample] = {}
+    failed = 0
+    for done, (index, result) in enumerate(map_unordered(function, utterances, jobs=jobs), start=1):
+        if isinstance(result, Failure):
+            failed += 1
+            problems.append(result.message)
+        else:
+            found[index] = result
+        progress(Progress(done, len(utterances), failed))
+    return [found[index] for index in sorted(found)]
+
+
+def _classes(samples: Sequence[Sample], labels: LabelOptions, found: Sequence[Utterance]) -> tuple[str, ...]:
+    counts = Counter(sample.utterance.emotion for sample in samples)
+    classes = tuple(emotion for emotion in labels.classes or sorted(counts) if counts[emotion])
+    missing = [emotion for emotion in labels.classes if not counts[emotion]]
+    listed = ", ".join(f"{emotion} {count}" for emotion, count in Counter(each.emotion for each in found).most_common())
+    if missing:
+        raise CorpusError(f"no utterance of {', '.join(missing)}: found {listed or 'none'}")
+    if len(classes) < 2:
+        raise CorpusError(f"expected utterances of at least two emotions, found {listed or 'none'}")
+    scarce = [f"{emotion} ({counts[emotion]})" for emotion in classes if counts[emotion] < FEWEST_OF_A_CLASS]
+    if scarce:
+        raise CorpusError(
+            f"expected at least {FEWEST_OF_A_CLASS} utterances of each emotion, too few of {', '.join(scarce)}: "
+            "leave it out with --classes, or merge it with --map"
+        )
+    return classes

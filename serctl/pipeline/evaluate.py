@@ -1,0 +1,477 @@
+"""Evaluate: a model on a labelled corpus, or an architecture by cross-validation."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serctl import __version__
+from serctl.corpora import Fold, Protocol, Utterance, make_protocol, split_speakers
+from serctl.errors import ConfigError, CorpusError
+from serctl.features import FeatureConfig
+from serctl.metrics import Scores, reliability_curve, score, score_by
+from serctl.models import check_architecture
+from serctl.models.options import FitOptions
+from serctl.pipeline.dataset import Augmentation, Dataset, LabelOptions, Sample, load_dataset
+from serctl.pipeline.learning import judge, judge_with, learn, package_versions
+from serctl.pipeline.progress import ignore_progress
+from serctl.pipeline.train import ignore_epoch, open_checkpoints
+from serctl.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
+from serctl.report import Column, atomic_path, write_report
+from serctl.runtime import Recogniser
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serctl.bundle import Bundle
+    from serctl.cache import Cache
+    from serctl.models.fitting import EpochCallback
+    from serctl.pipeline.progress import ProgressCallback
+
+METRICS = "metrics.json"
+
+FoldCallback = Callable[[Fold, int, int], None]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """An architecture, a protocol, and how the networks of the folds are fitted.
+
+    validation_share: share of a fold's training utterances, speaker by speaker, that chooses the epoch and the
+    temperature; the test part never does. Raises ConfigError if a value is out of range.
+    """
+
+    architecture: str = "hybrid"
+    protocol: str = "loso"
+    labels: LabelOptions = field(default_factory=LabelOptions)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    fit: FitOptions = field(default_factory=FitOptions)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    validation_share: float = 0.15
+
+    def __post_init__(self) -> None:
+        check_architecture(self.architecture)
+        if not 0.02 <= self.validation_share <= 0.5:
+            raise ConfigError(f"expected a validation share between 0.02 and 0.5, came {self.validation_share}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found, as written to the folder; metrics is the content of metrics.json."""
+
+    folder: Path
+    scores: Scores
+    metrics: dict[str, Any]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Utterances with their truth (index of the class), probabilities (n, classes) and the fold that tested them."""
+
+    utterances: tuple[Utterance, ...]
+    truth: NDArray[np.intp]
+    probabilities: NDArray[np.float64]
+    folds: tuple[str, ...]
+
+
+def ignore_fold(fold: Fold, number: int, total: int) -> None:
+    """Watch nothing."""
+
+
+def evaluate_model(
+    paths: Sequence[Path],
+    *,
+    model: Bundle,
+    output: Path,
+    labels: LabelOptions,
+    cache: Cache | None = None,
+    jobs: int = -1,
+    overwrite: bool = False,
+    seed: int = 0,
+    progress: ProgressCallback = ignore_progress,
+) -> Evaluation:
+    """Score a model on the corpora, on the classes that both know, and stamp what it has seen of them in training.
+
+    Raises ConfigError if the output exists, CorpusError if the corpora and the model share fewer than two classes.
+    """
+    _check_folder(output, overwrite=overwrite)
+    dataset = load_dataset(
+        paths,
+        labels=labels if labels.classes else LabelOptions(_shared(paths, model, labels), labels.mapping),
+        config=model.facts.features,
+        augmentation=None,
+        cache=cache,
+        jobs=jobs,
+        progress=progress,
+    )
+    recogniser = Recogniser(model)
+    everything = judge_with(
+        recogniser.probabilities,
+        [window for sample in dataset.samples for window in sample.windows],
+        dataset.samples,
+        model.facts.features,
+    )
+    judged = _Judged(
+        dataset.utterances,
+        dataset.labels,
+        _restrict(everything, model.facts.labels, dataset.classes),
+        ("test",) * len(dataset.samples),
+    )
+    protocol = {
+        "name": "model",
+        "speaker_independent": None,
+        "description": "a trained model on the whole corpus, on the classes that both know",
+    }
+    seen = model.training_list()
+    leakage = _leakage(
+        {entry.digest for entry in seen},
+        {f"{entry.corpus}/{entry.speaker}" for entry in seen if entry.speaker},
+        dataset.samples,
+    )
+    about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
+    facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed}
+    return _write(output, judged, dataset, facts, seed=seed, overwrite=overwrite)
+
+
+def cross_validate(
+    paths: Sequence[Path],
+    *,
+    output: Path,
+    options: CrossValidation,
+    cache: Cache | None = None,
+    jobs: int = -1,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str = "",
+    progress: ProgressCallback = ignore_progress,
+    on_fold: FoldCallback = ignore_fold,
+    on_epoch: EpochCallback = ignore_epoch,
+) -> Evaluation:
+    """Train and test the architecture on every fold of the protocol, and write the scores of all tests together.
+
+    Each fold is saved to OUTPUT.partial as it ends; resume goes on from there.
+    Raises ConfigError if the output exists or another run's folds are there, CorpusError if the corpora do not suffice.
+    """
+    _check_folder(output, overwrite=overwrite)
+    dataset = load_dataset(
+        paths,
+        labels=options.labels,
+        config=options.features,
+        augmentation=options.augmentation,
+        cache=cache,
+        jobs=jobs,
+        progress=progress,
+    )
+    protocol = make_protocol(options.protocol, dataset.utterances, seed=options.fit.seed)
+    work = open_checkpoints(
+        output.with_name(f"{output.name}.partial"), _fingerprint(options, dataset), resume=resume, overwrite=overwrite
+    )
+    folds = []
+    for number, fold in enumerate(protocol.folds, start=1):
+        on_fold(fold, number, len(protocol.folds))
+        folds.append(_run_fold(fold, dataset, options, work / f"fold-{number:02d}", on_epoch))
+    judged = _collect(dataset, protocol, folds)
+    facts = {
+        "architecture": options.architecture,
+        "parameters": folds[0]["parameters"],
+        "protocol": {
+            "name": protocol.name,
+            "speaker_independent": protocol.speaker_independent,
+            "description": protocol.description,
+            "validation": f"{options.validation_share:.0%} of each fold's training part chooses epoch and temperature",
+        },
+        "leakage": _fold_leakage(dataset, protocol),
+        "seed": options.fit.seed,
+        "uar_fold_mean": float(np.mean([fold["uar"] for fold in folds])),
+        "per_fold": [{key: value for key, value in fold.items() if key != "probabilities"} for fold in folds],
+        "fit": options.fit.to_dict(),
+        "augmentation": asdict(options.augmentation),
+        "features": {**options.features.to_dict(), "digest": options.features.digest()},
+        "command": command,
+    }
+    evaluation = _write(output, judged, dataset, facts, seed=options.fit.seed, overwrite=overwrite)
+    shutil.rmtree(work)
+    return evaluation
+
+
+def _check_folder(output: Path, *, overwrite: bool) -> None:
+    if output.exists() and not (overwrite and (output / METRICS).exists()):
+        raise ConfigError(f"{output} already exists: --overwrite replaces an evaluation, or choose another -o")
+
+
+def _shared(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple[str, ...]:
+    from serctl.corpora import load_corpora
+
+    renamed = [labels.apply(utterance) for corpus in load_corpora(paths) for utterance in corpus.utterances]
+    found = {utterance.emotion for utterance in renamed if utterance}
+    shared = tuple(label for label in model.facts.labels if label in found)
+    if len(shared) < 2:
+        raise CorpusError(
+            f"expected at least two of the model's labels ({', '.join(model.facts.labels)}) in the corpus, "
+            f"found {', '.join(sorted(found)) or 'none'}"
+        )
+    return shared
+
+
+def _restrict(probabilities: NDArray[np.float64], labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
+    """Probabilities given that it is one of the classes."""
+    chosen = probabilities[:, [labels.index(emotion) for emotion in classes]]
+    return chosen / chosen.sum(axis=1, keepdims=True)
+
+
+def _fingerprint(options: CrossValidation, dataset: Dataset) -> str:
+    digests = [sample.digest for sample in dataset.samples]
+    text = json.dumps([__version__, asdict(options), digests], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _run_fold(
+    fold: Fold, dataset: Dataset, options: CrossValidation, folder: Path, on_epoch: EpochCallback
+) -> dict[str, Any]:
+    """Train and test one fold, or read what was saved of it."""
+    saved = folder / "result.json"
+    if saved.exists():
+        result: dict[str, Any] = json.loads(saved.read_text())
+        return result
+    folder.mkdir(exist_ok=True)
+    candidates = [dataset.samples[index] for index in fold.train]
+    split = split_speakers(
+        [sample.utterance for sample in candidates], share=options.validation_share, seed=options.fit.seed
+    )
+    learned = learn(
+        options.architecture,
+        [candidates[index] for index in split.train],
+        [candidates[index] for index in split.held_out],
+        classes=dataset.classes,
+        config=options.features,
+        options=options.fit,
+        folder=folder,
+        on_epoch=on_epoch,
+    )
+    tested = [dataset.samples[index] for index in fold.test]
+    probabilities = judge(learned, tested)
+    truth = dataset.labels[list(fold.test)]
+    scores = score(truth, probabilities, classes=dataset.classes, groups=None, seed=options.fit.seed)
+    result = {
+        "fold": fold.name,
+        "n_train": len(split.train),
+        "n_validation": len(split.held_out),
+        "n_test": len(fold.test),
+        "uar": scores.uar,
+        "wa": scores.wa,
+        "ece": scores.ece,
+        "best_epoch": learned.fitted.best_epoch,
+        "epochs": len(learned.fitted.history["loss"]),
+        "temperature": learned.temperature,
+        "validation": split.reason,
+        "validation_uar": max(learned.fitted.history["val_uar"]),
+        "parameters": int(learned.fitted.model.count_params()),
+        "history": learned.fitted.history,
+        "probabilities": probabilities.tolist(),
+    }
+    with atomic_path(saved) as draft:
+        draft.write_text(json.dumps(result))
+    return result
+
+
+def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> _Judged:
+    """All test parts, one after the other."""
+    order = [index for fold in protocol.folds for index in fold.test]
+    return _Judged(
+        tuple(dataset.utterances[index] for index in order),
+        dataset.labels[order],
+        np.concatenate([np.array(fold["probabilities"]) for fold in folds]),
+        tuple(fold.name for fold in protocol.folds for _ in fold.test),
+    )
+
+
+def _leakage(digests: set[str], speakers: set[str], tested: Sequence[Sample]) -> dict[str, Any]:
+    """What training and test share: speakers by their id, recordings by the digest of their bytes."""
+    shared = sorted({sample.utterance.speaker_id or "" for sample in tested} & speakers)
+    audio = sum(sample.digest in digests for sample in tested)
+    return {
+        "speakers_shared": len(shared),
+        "speakers": shared[:20],
+        "identical_audio": audio,
+        "test_utterances": len(tested),
+    }
+
+
+def _fold_leakage(dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
+    found = []
+    for fold in protocol.folds:
+        training = [dataset.samples[index] for index in fold.train]
+        speakers = {sample.utterance.speaker_id for sample in training if sample.utterance.speaker_id}
+        found.append(
+            _leakage({sample.digest for sample in training}, speakers, [dataset.samples[index] for index in fold.test])
+        )
+    return {
+        "speakers_shared": max(each["speakers_shared"] for each in found),
+        "identical_audio": sum(each["identical_audio"] for each in found),
+        "test_utterances": sum(each["test_utterances"] for each in found),
+    }
+
+
+def _write(
+    output: Path, judged: _Judged, dataset: Dataset, facts: dict[str, Any], *, seed: int, overwrite: bool
+) -> Evaluation:
+    speakers = [utterance.speaker_id for utterance in judged.utterances]
+    scores = score(judged.truth, judged.probabilities, classes=dataset.classes, groups=speakers, seed=seed)
+    metrics = {
+        **facts,
+        "corpus": sorted({utterance.corpus for utterance in judged.utterances}),
+        **scores.to_dict(),
+        **_scores_by_group(judged, dataset.classes),
+        "package_version": __version__,
+        "packages": package_versions(),
+        "commit": _commit(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    if output.exists() and overwrite:
+        shutil.rmtree(output)
+    output.mkdir(parents=True)
+    _write_tables(output, judged, scores)
+    _write_plots(output, judged, scores, metrics)
+    with atomic_path(output / "report.md") as draft:
+        draft.write_text(_report(metrics, scores), encoding="utf-8")
+    with atomic_path(output / METRICS) as draft:
+        draft.write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Evaluation(output, scores, metrics, dataset.problems)
+
+
+def _scores_by_group(judged: _Judged, classes: Sequence[str]) -> dict[str, Any]:
+    groups: dict[str, list[str | None]] = {
+        "per_speaker": [utterance.speaker_id for utterance in judged.utterances],
+        "per_gender": [utterance.gender for utterance in judged.utterances],
+        "per_language": [utterance.language for utterance in judged.utterances],
+        "per_corpus": [utterance.corpus for utterance in judged.utterances],
+    }
+    return {
+        name: score_by(values, judged.truth, judged.probabilities, classes=classes) for name, values in groups.items()
+    }
+
+
+def _write_tables(output: Path, judged: _Judged, scores: Scores) -> None:
+    classes = scores.classes
+    predicted = judged.probabilities.argmax(axis=1)
+    table: dict[str, Any] = {
+        "path": [str(utterance.path) for utterance in judged.utterances],
+        "fold": list(judged.folds),
+        "corpus": [utterance.corpus for utterance in judged.utterances],
+        "speaker": [utterance.speaker for utterance in judged.utterances],
+        "gender": [utterance.gender for utterance in judged.utterances],
+        "language": [utterance.language for utterance in judged.utterances],
+        "emotion": [classes[label] for label in judged.truth],
+        "predicted": [classes[label] for label in predicted],
+        **{f"p_{emotion}": judged.probabilities[:, index] for index, emotion in enumerate(classes)},
+    }
+    columns = [Column(name, "float64" if name.startswith("p_") else "text") for name in table]
+    write_report(output / "predictions.parquet", columns=columns, tables=[table])
+    with (output / "confusion.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["truth \\ predicted", *classes])
+        writer.writerows([emotion, *row] for emotion, row in zip(classes, scores.confusion.tolist(), strict=True))
+
+
+def _write_plots(output: Path, judged: _Judged, scores: Scores, metrics: Mapping[str, Any]) -> None:
+    title = f"{metrics['architecture']}, {metrics['protocol']['name']}, {' + '.join(metrics['corpus'])}"
+    plot_confusion(output / "confusion.png", scores.confusion, scores.classes, title=title)
+    curve = reliability_curve(judged.probabilities, judged.truth)
+    plot_reliability(output / "reliability.png", curve, ece=scores.ece, title=title)
+    if len(metrics["per_speaker"]) > 1:
+        plot_speakers(output / "speakers.png", metrics["per_speaker"], title=title)
+    if metrics.get("per_fold"):
+        fold = metrics["per_fold"][0]
+        history_title = f"{title}: fold {fold['fold']}"
+        plot_history(output / "history.png", fold["history"], best_epoch=fold["best_epoch"], title=history_title)
+
+
+def _report(metrics: Mapping[str, Any], scores: Scores) -> str:
+    protocol, leakage = metrics["protocol"], metrics["leakage"]
+    lines = [
+        f"# {metrics['architecture']} on {', '.join(metrics['corpus'])}",
+        f"Protocol `{protocol['name']}`: {protocol['description']}.",
+        f"**{stamp(metrics)}**",
+        "| score | value | 95 % interval |\n|---|---|---|\n" + "\n".join(_score_rows(scores)),
+        f"ECE {scores.ece:.3f}. {scores.n} utterances, {metrics['parameters']:,} parameters, seed {metrics['seed']}, "
+        f"serctl {metrics['package_version']}, commit {metrics['commit'] or 'unknown'}.",
+        f"Identical audio in training and test: {leakage['identical_audio']} of {leakage['test_utterances']} test "
+        f"utterances. Speakers in both: {leakage['speakers_shared']}.",
+        "| emotion | n | recall | precision | F1 |\n|---|---|---|---|---|\n" + "\n".join(_class_rows(metrics)),
+        *(_group_table(name, metrics[name]) for name in ("per_corpus", "per_language", "per_gender") if metrics[name]),
+        "![Confusion matrix](confusion.png)\n\n![Reliability](reliability.png)",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def stamp(metrics: Mapping[str, Any]) -> str:
+    """In one sentence, whether the scores can be trusted: what training and test share."""
+    leakage = metrics["leakage"]
+    if leakage["identical_audio"]:
+        return f"Leaky: {leakage['identical_audio']} test recordings were also trained on; the scores are worthless"
+    if leakage["speakers_shared"]:
+        return f"Speaker-dependent: {leakage['speakers_shared']} speakers were also trained on; expect less on new ones"
+    if "unknown" in metrics["per_speaker"] or not metrics["per_speaker"]:
+        return "Speakers are not known, so nobody can tell whether training and test share some"
+    return "Speaker-independent: training and test share no speaker and no recording"
+
+
+def _score_rows(scores: Scores) -> list[str]:
+    values = {"UAR": ("uar", scores.uar), "WA": ("wa", scores.wa), "macro-F1": ("macro_f1", scores.macro_f1)}
+    rows = []
+    for title, (name, value) in values.items():
+        interval = scores.intervals[name]
+        span = f"{100 * interval.low:.1f} to {100 * interval.high:.1f} (over {interval.unit}s)"
+        rows.append(f"| {title} | {100 * value:.1f} % | {span} |")
+    return rows
+
+
+def _class_rows(metrics: Mapping[str, Any]) -> list[str]:
+    def percent(value: float | None) -> str:
+        return "" if value is None else f"{100 * value:.1f} %"
+
+    return [
+        f"| {name} | {each['n']} | {percent(each['recall'])} | {percent(each['precision'])} | {percent(each['f1'])} |"
+        for name, each in metrics["per_class"].items()
+    ]
+
+
+def _group_table(name: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        f"| {key} | {each['n']} | {100 * each['uar']:.1f} % | {100 * each['wa']:.1f} % |"
+        for key, each in groups.items()
+    ]
+    return "\n".join([f"| {name.removeprefix('per_')} | n | UAR | WA |", "|---|---|---|---|", *rows])
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that serctl runs from, None when it is installed."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+        tracked = subprocess.run(
+            ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name],
+            capture_output=True,
+            check=False,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() if tracked.returncode == 0 else None

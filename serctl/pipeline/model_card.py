@@ -1,0 +1,79 @@
+"""The model card of a bundle: what it was trained on, how it scored and where its limits are, in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from serctl.bundle import BundleFacts
+
+_LIMITS = """\
+- It judges how speech sounds, not what a person feels. Do not decide about people with it.
+- The training data is acted, recorded indoors and spoken in the languages above: expect less on spontaneous or
+  telephone speech, and check on labelled recordings of your own with `serctl evaluate`.
+- Windows below one second hold little evidence; the confidence tells, and `--min-confidence` acts on it."""
+
+
+def model_card(facts: BundleFacts) -> str:
+    """Markdown text; everything in it comes from the facts of the bundle."""
+    sections = [
+        f"# {facts.name}",
+        _summary(facts),
+        "## Training data",
+        _corpora(facts.training.get("corpora", [])),
+        "## Scores",
+        _scores(facts.metrics),
+        "## Limits",
+        _LIMITS,
+        "## Licence of the weights",
+        f"{facts.licence}. The code of serctl is Apache-2.0; these terms are those of the training data.",
+        *(f"- {citation}" for citation in facts.attribution),
+    ]
+    if facts.training.get("command"):
+        sections += ["## How to rebuild it", f"```\n{facts.training['command']}\n```"]
+    return "\n\n".join(sections) + "\n"
+
+
+def _summary(facts: BundleFacts) -> str:
+    return (
+        f"Speech emotion recognition: {', '.join(facts.labels)}. Architecture `{facts.architecture}`, "
+        f"{facts.parameters:,} parameters, windows of {facts.features.window_s:g} s at {facts.features.sample_rate} Hz. "
+        f"Trained {facts.created[:10]} with serctl {facts.packages.get('serctl')}, seed {facts.training.get('seed')}."
+    )
+
+
+def _corpora(corpora: list[Mapping[str, Any]]) -> str:
+    columns = ("name", "languages", "utterances", "speakers", "licence")
+    cells = [[", ".join(each[key]) if key == "languages" else str(each[key]) for key in columns] for each in corpora]
+    return "\n".join(
+        ["| corpus | languages | utterances | speakers | licence |", "|---|---|---|---|---|", *map(_row, cells)]
+    )
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    protocol = metrics["protocol"]
+    interval = metrics["intervals"]["uar"]
+    kind = "speakers it never saw" if protocol["speaker_independent"] else "speakers it may have seen"
+    lines = [
+        f"Protocol `{protocol['name']}`, on {metrics['n']} utterances of {kind}: {protocol['description']}.",
+        f"UAR {_percent(metrics['uar'])} (95 % interval {_percent(interval['low'])} to {_percent(interval['high'])}, "
+        f"over {interval['unit']}s), WA {_percent(metrics['wa'])}, macro-F1 {_percent(metrics['macro_f1'])}, "
+        f"ECE {metrics['ece']:.3f}.",
+    ]
+    for title, key in (("corpus", "per_corpus"), ("language", "per_language"), ("gender", "per_gender")):
+        if metrics.get(key):
+            lines.append(_table(title, metrics[key]))
+    return "\n\n".join(lines)
+
+
+def _table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        f"| {name} | {each['n']} | {_percent(each['uar'])} | {_percent(each['wa'])} |" for name, each in scores.items()
+    ]
+    return "\n".join([f"| {title} | utterances | UAR | WA |", "|---|---|---|---|", *rows])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,298 @@
+"""Train a model: corpora in, a bundle out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from serctl import __version__
+from serctl.bundle import MANIFEST, BundleFacts, TrainingEntry, new_bundle, write_bundle
+from serctl.corpora import Split, citation_of, licence_of, split_speakers
+from serctl.errors import ConfigError, CorpusError
+from serctl.features import FeatureConfig
+from serctl.metrics import Scores, score, score_by
+from serctl.models import check_architecture
+from serctl.models.options import FitOptions
+from serctl.pipeline.convert import to_litert
+from serctl.pipeline.dataset import Augmentation, Dataset, LabelOptions, Sample, load_dataset
+from serctl.pipeline.learning import Learned, judge, learn, package_versions
+from serctl.pipeline.model_card import model_card
+from serctl.pipeline.progress import ignore_progress
+from serctl.plots import plot_confusion, plot_history
+from serctl.report import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from serctl.cache import Cache
+    from serctl.models.fitting import EpochCallback, EpochScores
+    from serctl.pipeline.progress import ProgressCallback
+
+UNSTATED_LICENCE = "not stated: see the licences of the training data"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train and how.
+
+    validation_share: share of the utterances held out, speaker by speaker, to choose the epoch and to calibrate.
+    name: of the model, the folder's name if empty. licence: of the weights. command: for the model card.
+    Raises ConfigError if a value is out of range.
+    """
+
+    architecture: str = "hybrid"
+    labels: LabelOptions = field(default_factory=LabelOptions)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    fit: FitOptions = field(default_factory=FitOptions)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    validation_share: float = 0.15
+    name: str = ""
+    licence: str = UNSTATED_LICENCE
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        check_architecture(self.architecture)
+        if not 0.02 <= self.validation_share <= 0.5:
+            raise ConfigError(f"expected a validation share between 0.02 and 0.5, came {self.validation_share}")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training: where the bundle is, what it learned from, and its scores on the held-out part."""
+
+    folder: Path
+    facts: BundleFacts
+    scores: Scores
+    split: Split
+    dataset: Dataset
+    best_epoch: int
+
+
+def ignore_epoch(scores: EpochScores) -> None:
+    """Watch nothing."""
+
+
+def train(
+    paths: Sequence[Path],
+    *,
+    output: Path,
+    options: TrainOptions,
+    cache: Cache | None = None,
+    jobs: int = -1,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: ProgressCallback = ignore_progress,
+    on_epoch: EpochCallback = ignore_epoch,
+) -> TrainResult:
+    """Train on the corpora and write a bundle to the folder output, which appears only when it is whole.
+
+    Utterances that a manifest marks as test are left out; those it marks as validation are the held-out part, otherwise
+    speakers are drawn for it. Checkpoints lie in OUTPUT.partial until the bundle is written; resume goes on from there.
+    Raises ConfigError if the output cannot be written or another run's checkpoints are there, CorpusError if the
+    corpora do not suffice.
+    """
+    if output.exists() and not (overwrite and (output / MANIFEST).exists()):
+        raise ConfigError(f"{output} already exists: --overwrite replaces a bundle, or choose another -o")
+    dataset = load_dataset(
+        paths,
+        labels=options.labels,
+        config=options.features,
+        augmentation=options.augmentation,
+        cache=cache,
+        jobs=jobs,
+        progress=progress,
+        skip_test=True,
+    )
+    split = _split(dataset, options)
+    training, validation = _part(dataset, split.train), _part(dataset, split.held_out)
+    checkpoints = open_checkpoints(
+        output.with_name(f"{output.name}.partial"),
+        _fingerprint(options, dataset, split),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    learned = learn(
+        options.architecture,
+        training,
+        validation,
+        classes=dataset.classes,
+        config=options.features,
+        options=options.fit,
+        folder=checkpoints,
+        on_epoch=on_epoch,
+    )
+    result = _write(output, learned, dataset, split, options, overwrite=overwrite)
+    shutil.rmtree(checkpoints)
+    return result
+
+
+def open_checkpoints(folder: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> Path:
+    """The folder for a run's checkpoints: that of an interrupted run to resume, or an empty one.
+
+    Raises ConfigError if another run's checkpoints are there, or neither resume nor overwrite says what to do.
+    """
+    mark = folder / "fingerprint"
+    if mark.exists() and not overwrite:
+        if not resume:
+            raise ConfigError(f"an interrupted run left {folder}: --resume continues it, --overwrite starts again")
+        if mark.read_text() != fingerprint:
+            raise ConfigError(
+                f"{folder} belongs to a run with other data, options or another version: --overwrite starts again, or "
+                "choose another -o"
+            )
+        return folder
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    with atomic_path(mark) as draft:
+        draft.write_text(fingerprint)
+    return folder
+
+
+def _split(dataset: Dataset, options: TrainOptions) -> Split:
+    utterances = dataset.utterances
+    marked = tuple(index for index, utterance in enumerate(utterances) if utterance.split == "validation")
+    if marked:
+        rest = tuple(index for index in range(len(utterances)) if index not in set(marked))
+        speakers = {utterances[index].speaker_id for index in rest} - {None}
+        disjoint = not speakers & {utterances[index].speaker_id for index in marked}
+        split = Split(rest, marked, disjoint, "the manifest marks the validation part")
+    else:
+        split = split_speakers(utterances, share=options.validation_share, seed=options.fit.seed)
+    if not split.train or not split.held_out:
+        raise CorpusError(f"expected utterances to train on and others to validate on, came {len(utterances)} in all")
+    return split
+
+
+def _part(dataset: Dataset, indices: Sequence[int]) -> list[Sample]:
+    return [dataset.samples[index] for index in indices]
+
+
+def _fingerprint(options: TrainOptions, dataset: Dataset, split: Split) -> str:
+    """Determines the result of a training; epochs of a shorter run are not those of a longer one (schedule)."""
+    entries = [asdict(entry) for entry in _training_list(dataset, split)]
+    text = json.dumps([__version__, asdict(options), options.features.digest(), entries], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
+    held_out = set(split.held_out)
+    return [
+        TrainingEntry(
+            digest=sample.digest,
+            corpus=sample.utterance.corpus,
+            speaker=sample.utterance.speaker or "",
+            emotion=sample.utterance.emotion,
+            part="validation" if index in held_out else "train",
+        )
+        for index, sample in enumerate(dataset.samples)
+    ]
+
+
+def _write(
+    output: Path, learned: Learned, dataset: Dataset, split: Split, options: TrainOptions, *, overwrite: bool
+) -> TrainResult:
+    validation = _part(dataset, split.held_out)
+    truth = dataset.labels[list(split.held_out)]
+    probabilities = judge(learned, validation)
+    scores = score(
+        truth,
+        probabilities,
+        classes=dataset.classes,
+        groups=[sample.utterance.speaker_id for sample in validation],
+        seed=options.fit.seed,
+    )
+    by_corpus = score_by([each.utterance.corpus for each in validation], truth, probabilities, classes=dataset.classes)
+    training = _training_list(dataset, split)
+    facts = BundleFacts(
+        name=options.name or output.name,
+        architecture=options.architecture,
+        labels=dataset.classes,
+        features=options.features,
+        n_frames=learned.n_frames,
+        temperature=learned.temperature,
+        parameters=int(learned.fitted.model.count_params()),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        licence=options.licence,
+        attribution=tuple(_attribution(dataset)),
+        metrics=_validation_metrics(scores, split, by_corpus, learned),
+        training=_training_facts(dataset, training, options),
+        packages=package_versions(),
+    )
+    with new_bundle(output, overwrite=overwrite) as draft:
+        _write_history(draft, learned, scores)
+        write_bundle(
+            draft,
+            facts,
+            model=to_litert(learned.fitted.model),
+            normaliser=learned.normaliser,
+            training=training,
+            card=model_card(facts),
+        )
+    return TrainResult(output, facts, scores, split, dataset, learned.fitted.best_epoch)
+
+
+def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
+    history = learned.fitted.history
+    lines = ["epoch," + ",".join(history)]
+    lines += [
+        f"{number},{','.join(map(repr, row))}" for number, row in enumerate(zip(*history.values(), strict=True), 1)
+    ]
+    (folder / "history.csv").write_text("\n".join(lines) + "\n")
+    plot_history(folder / "history.png", history, best_epoch=learned.fitted.best_epoch, title="Training history")
+    plot_confusion(
+        folder / "confusion.png", scores.confusion, scores.classes, title="Confusion on the held-out validation part"
+    )
+
+
+def _validation_metrics(
+    scores: Scores, split: Split, by_corpus: dict[str, dict[str, Any]], learned: Learned
+) -> dict[str, Any]:
+    return {
+        "protocol": {
+            "name": "validation",
+            "speaker_independent": split.speaker_disjoint,
+            "description": f"{split.reason}; this part chose the epoch and the temperature, so its scores flatter",
+        },
+        **scores.to_dict(),
+        "per_corpus": by_corpus,
+        "best_epoch": learned.fitted.best_epoch,
+        "epochs": len(learned.fitted.history["loss"]),
+    }
+
+
+def _training_facts(dataset: Dataset, training: Sequence[TrainingEntry], options: TrainOptions) -> dict[str, Any]:
+    listing = "\n".join(f"{entry.digest} {entry.emotion} {entry.part}" for entry in training)
+    return {
+        "utterances": len(training),
+        "list_digest": hashlib.blake2b(listing.encode(), digest_size=16).hexdigest(),
+        "corpora": [_corpus_facts(name, dataset) for name in sorted({entry.corpus for entry in training})],
+        "command": options.command,
+        "seed": options.fit.seed,
+        "fit": options.fit.to_dict(),
+        "augmentation": asdict(options.augmentation),
+        "labels": asdict(options.labels),
+        "validation_share": options.validation_share,
+    }
+
+
+def _corpus_facts(name: str, dataset: Dataset) -> dict[str, Any]:
+    utterances = [utterance for utterance in dataset.utterances if utterance.corpus == name]
+    return {
+        "name": name,
+        "utterances": len(utterances),
+        "speakers": len({utterance.speaker for utterance in utterances if utterance.speaker}),
+        "languages": sorted({utterance.language for utterance in utterances if utterance.language}),
+        "licence": licence_of(name) or "not known",
+        "citation": citation_of(name) or "",
+    }
+
+
+def _attribution(dataset: Dataset) -> list[str]:
+    names = sorted({utterance.corpus for utterance in dataset.utterances})
+    return [citation for name in names if (citation := citation_of(name))]
