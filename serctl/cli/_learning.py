@@ -42,18 +42,16 @@ SpeedOption = Annotated[
 ]
 MixupOption = Annotated[float, typer.Option(min=0, help="Mixup: alpha of the Beta distribution, 0 for none.")]
 SpecAugmentOption = Annotated[
-    bool, typer.Option("--specaugment/--no-specaugment", help="Mask bands and stretches of the spectrogram at random.")
+    bool, typer.Option("--specaugment/--no-specaugment", help="Mask parts of the spectrogram.")
 ]
 ValidationOption = Annotated[
     float,
-    typer.Option(
-        "--validation-share", min=0.02, max=0.5, help="Share held out, speaker by speaker, to choose the epoch."
-    ),
+    typer.Option("--validation-share", min=0.02, max=0.5, help="Share held out, by speaker, to choose the epoch."),
 ]
 
 
 def label_options(classes: str | None, mapping: list[str] | None) -> LabelOptions:
-    """The emotions that take part. Raises ConfigError for an unknown emotion or a mapping that is not FROM=TO."""
+    """Which emotions take part. Raises ConfigError for an unknown emotion or a mapping that is not FROM=TO."""
     from serctl.pipeline.dataset import LabelOptions
 
     pairs = [tuple(pair.split("=")) for pair in mapping or []]

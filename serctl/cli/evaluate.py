@@ -44,7 +44,7 @@ from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
     from serctl.corpora import Fold
-    from serctl.pipeline.evaluate import Evaluation
+    from serctl.pipeline.evaluate import Evaluation, FoldCallback
 
 
 @app.command()

@@ -11,9 +11,7 @@ from serctl.cli._app import app
 if TYPE_CHECKING:
     from serctl.bundle import Bundle
 
-models_app = typer.Typer(
-    name="models", help="Look at models: labels, scores, training data, licence.", no_args_is_help=True
-)
+models_app = typer.Typer(name="models", help="Look at models: labels, scores, licence.", no_args_is_help=True)
 app.add_typer(models_app)
 
 

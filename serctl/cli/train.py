@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -43,6 +43,10 @@ from serctl.cli._learning import (
     label_options,
     print_problems,
 )
+
+if TYPE_CHECKING:
+    from serctl.models.options import FitOptions
+    from serctl.pipeline.train import TrainResult
 
 
 @app.command()

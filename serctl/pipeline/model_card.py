@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from serctl.bundle import BundleFacts
 
@@ -39,7 +39,7 @@ def model_card(facts: BundleFacts) -> str:
 def _summary(facts: BundleFacts) -> str:
     return (
         f"Speech emotion recognition: {', '.join(facts.labels)}. Architecture `{facts.architecture}`, "
-        f"{facts.parameters:,} parameters, windows of {facts.features.window_s:g} s at {facts.features.sample_rate} Hz. "
+        f"{facts.parameters:,} parameters, windows of {facts.features.window_s:g} s, {facts.features.sample_rate} Hz. "
         f"Trained {facts.created[:10]} with serctl {facts.packages.get('serctl')}, seed {facts.training.get('seed')}."
     )
 
@@ -47,9 +47,7 @@ def _summary(facts: BundleFacts) -> str:
 def _corpora(corpora: list[Mapping[str, Any]]) -> str:
     columns = ("name", "languages", "utterances", "speakers", "licence")
     cells = [[", ".join(each[key]) if key == "languages" else str(each[key]) for key in columns] for each in corpora]
-    return "\n".join(
-        ["| corpus | languages | utterances | speakers | licence |", "|---|---|---|---|---|", *map(_row, cells)]
-    )
+    return _table(["corpus", *columns[1:]], cells)
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
@@ -64,15 +62,17 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     ]
     for title, key in (("corpus", "per_corpus"), ("language", "per_language"), ("gender", "per_gender")):
         if metrics.get(key):
-            lines.append(_table(title, metrics[key]))
+            lines.append(_group_table(title, metrics[key]))
     return "\n\n".join(lines)
 
 
-def _table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [
-        f"| {name} | {each['n']} | {_percent(each['uar'])} | {_percent(each['wa'])} |" for name, each in scores.items()
-    ]
-    return "\n".join([f"| {title} | utterances | UAR | WA |", "|---|---|---|---|", *rows])
+def _group_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> str:
+    cells = [[name, str(each["n"]), _percent(each["uar"]), _percent(each["wa"])] for name, each in scores.items()]
+    return _table([title, "utterances", "UAR", "WA"], cells)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
 
 
 def _percent(share: float) -> str:
