@@ -14,8 +14,7 @@ import os
 import re
 import stat
 import sys
-import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +25,11 @@ import soundfile
 import soxr
 
 from serctl.errors import AudioError, ConfigError
+from serctl.quiet import quiet_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -71,7 +72,6 @@ _BANDWIDTH_BELOW_PEAK = 1e-6
 _BANDWIDTH_FLOOR = 4 / 12 / 32768**2
 # Enough of a block's frames for its long-term spectrum.
 _SPECTRUM_FRAMES = 64
-_STDERR_LOCK = threading.Lock()
 # Device and inode of the folder, name in it: one file, whatever the path to its folder.
 _FileId = tuple[int, int, str]
 # The largest code of these subtypes is clearly below 1.0.
@@ -386,7 +386,7 @@ class _Source:
 
     def _open(self) -> _Decoder:
         try:
-            with _silent_stderr(self._may_print):
+            with self._silence():
                 return _Decoder(self._file)
         except soundfile.LibsndfileError as error:
             raise self._error(f"is not audio that can be read: {_FORMAT_HELP}") from error
@@ -417,10 +417,13 @@ class _Source:
         with self._decoding():
             return block[: len(self._decoder.read(out=block))]
 
+    def _silence(self) -> AbstractContextManager[None]:
+        return quiet_stderr() if self._may_print else nullcontext()
+
     @contextmanager
     def _decoding(self) -> Iterator[None]:
         try:
-            with _silent_stderr(self._may_print):
+            with self._silence():
                 yield
         except soundfile.LibsndfileError as error:
             where = f"in the block after {self._frames_read} of {self._decoder.frames} samples"
@@ -446,22 +449,6 @@ class _Source:
 
     def _error(self, what: str) -> AudioError:
         return AudioError(f"{_show(self._path)} {what}")
-
-
-@contextmanager
-def _silent_stderr(active: bool) -> Iterator[None]:
-    """Send what C code writes to stderr nowhere. The whole process is affected, so only while a decoder runs."""
-    if not active:
-        yield
-        return
-    with _STDERR_LOCK, open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - not a file of ours
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _frame_length(sample_rate: int) -> int:

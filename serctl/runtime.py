@@ -8,6 +8,7 @@ import numpy as np
 
 from serctl.errors import BundleError
 from serctl.metrics import temperature_scale
+from serctl.quiet import quiet_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +42,9 @@ class Recogniser:
 
         self.bundle = bundle
         try:
-            interpreter = Interpreter(model_path=str(bundle.model_path), num_threads=1)
-            self._run = interpreter.get_signature_runner()
+            with quiet_stderr():
+                interpreter = Interpreter(model_path=str(bundle.model_path), num_threads=1)
+                self._run = interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{bundle.model_path}: LiteRT cannot load it: {error}") from error
         self._inputs: set[str] = set(self._run.get_input_details())

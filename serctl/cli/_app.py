@@ -29,6 +29,9 @@ EXIT_SOME_FAILED = 3
 EXIT_NONE_SUCCEEDED = 4
 EXIT_INTERRUPTED = 130
 
+# Plain help: typer would import rich for it, which takes longer than all the rest, and escape brackets for it.
+typer.core.HAS_RICH = False
+
 app = typer.Typer(
     name="serctl",
     help="Recognise emotions in folders of speech recordings, offline.",

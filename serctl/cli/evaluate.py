@@ -39,7 +39,7 @@ from serctl.cli._learning import (
     label_options,
     print_problems,
 )
-from serctl.cli.train import command_line, fit_options, quieten_tensorflow
+from serctl.cli.train import command_line, fit_options, import_tensorflow
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def evaluate(
 
     Example: serctl evaluate ./corpus --arch hybrid --protocol loso -o ./evaluation
     """
-    quieten_tensorflow()
+    import_tensorflow()
     from serctl.pipeline import evaluate as pipeline
 
     cache = open_cache(cache_dir, no_cache=no_cache)

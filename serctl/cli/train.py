@@ -43,6 +43,7 @@ from serctl.cli._learning import (
     label_options,
     print_problems,
 )
+from serctl.quiet import quiet_stderr
 
 if TYPE_CHECKING:
     from serctl.models.options import FitOptions
@@ -83,7 +84,7 @@ def train(
 
     Example: serctl train ./corpus -o ./my-model --arch hybrid
     """
-    quieten_tensorflow()
+    import_tensorflow()
     from serctl.pipeline import train as pipeline
 
     augmentation = augmentation_options(copies, noisy_copies, speed, seed)
@@ -135,10 +136,13 @@ def command_line() -> str:
     return shlex.join(["serctl", *sys.argv[1:]])
 
 
-def quieten_tensorflow() -> None:
-    """Keep TensorFlow's greetings from stderr; its errors still show."""
+def import_tensorflow() -> None:
+    """Import it without the greetings it prints; its errors show later on as ever."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "2")
+    with quiet_stderr():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
 
 
 def _print_result(result: TrainResult) -> None:
