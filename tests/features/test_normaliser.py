@@ -6,7 +6,6 @@ from sklearn.preprocessing import StandardScaler
 
 from serctl.errors import BundleError
 from serctl.features import Features, Normaliser
-from serctl.features.normaliser import LIMIT_SD
 
 N_MELS, N_FUNCTIONALS = 5, 7
 LENGTHS = (30, 8, 51)
@@ -94,13 +93,13 @@ def test_long_windows_are_cut_to_their_middle(windows, normaliser, n_frames, fir
     assert inputs["mask"].all()
 
 
-def test_functionals_are_scaled_and_limited(windows, normaliser):
+def test_functionals_are_scaled_and_limited_to_5_standard_deviations(windows, normaliser):
     normal = normaliser.model_inputs(windows, n_frames=10)["functionals"]
     np.testing.assert_allclose(normal.mean(axis=0), 0, atol=1e-4)
-    assert np.abs(normal).max() < LIMIT_SD
+    assert np.abs(normal).max() < 5
     windows[0].functionals[:2] = 1e6, -1e6
     limited = normaliser.model_inputs(windows, n_frames=10)["functionals"]
-    np.testing.assert_array_equal(limited[0, :2], [LIMIT_SD, -LIMIT_SD])
+    np.testing.assert_array_equal(limited[0, :2], [5, -5])
     np.testing.assert_array_equal(limited[0, 2:], normal[0, 2:])
 
 

@@ -156,6 +156,15 @@ def test_pitch_does_not_jump_when_the_first_harmonic_vanishes():
     np.testing.assert_allclose(f0_hz, 200, rtol=0.01)
 
 
+def test_pitch_does_not_jump_when_every_second_period_differs():
+    """Creaky stretches repeat better after two periods than after one; the median of the voice decides."""
+    regular = harmonic_complex(constant(200, 0.8), glottal)
+    between = harmonic_complex(constant(100, 0.2), lambda hz: glottal(hz) * (hz % 200 > 50))
+    creaky = regular[: RATE // 5] + np.float32(0.25) * between
+    f0_hz = inner(pitch_of(np.concatenate([regular, creaky])).f0_hz)
+    np.testing.assert_allclose(f0_hz, 200, rtol=0.02)
+
+
 @pytest.mark.parametrize("config", [FeatureConfig(sample_rate=44_100, n_fft=2048), FeatureConfig(f0_high_hz=300.0)])
 def test_pitch_does_not_depend_on_rate_and_range(config):
     time = np.arange(config.sample_rate // 2) / config.sample_rate
