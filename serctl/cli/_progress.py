@@ -66,6 +66,9 @@ def _live(title: str, unit: str, console: Console) -> Iterator[ProgressCallback]
                 note=" ".join(part for part in (failed, progress.note) if part),
             )
 
+            if progress.done >= progress.total:
+                bar.stop()  # what follows may print lines of its own
+
         yield show
 
 

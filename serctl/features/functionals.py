@@ -171,8 +171,8 @@ def _temporal(lld: FloatArray, voiced: NDArray[np.bool_], config: FeatureConfig)
             *_mean_sd(voiced_s),
             *_mean_sd(unvoiced_s),
             count_peaks(loudness) / seconds,
-            *_rise_and_fall(loudness),
-            *_rise_and_fall(semitones),
+            *_rise_and_fall(loudness, config),
+            *_rise_and_fall(semitones, config),
         ],
         dtype=np.float32,
     )
@@ -202,7 +202,8 @@ def _mean_sd(values: NDArray[np.floating]) -> tuple[float, float]:
     return (float(values.mean()), float(values.std())) if len(values) else (0.0, 0.0)
 
 
-def _rise_and_fall(values: FloatArray) -> tuple[float, float]:
-    steps = np.diff(values)
+def _rise_and_fall(values: FloatArray, config: FeatureConfig) -> tuple[float, float]:
+    """Mean rise and mean fall per second."""
+    steps = np.diff(values) / config.hop_s
     rise, fall = np.maximum(steps, 0), np.maximum(-steps, 0)
     return (float(np.mean(rise)), float(np.mean(fall))) if len(rise) else (0.0, 0.0)
