@@ -77,7 +77,7 @@ def epoch_printer(*, quiet: bool) -> EpochCallback:
 
     def show(scores: EpochScores) -> None:
         line = (
-            f"  epoch {scores.epoch:3d}/{scores.epochs}  loss {scores.loss:.3f}  validation: loss {scores.val_loss:.3f}, "
+            f"  epoch {scores.epoch:3d}/{scores.epochs}  loss {scores.loss:.3f}  validation loss {scores.val_loss:.3f} "
             f"UAR {100 * scores.val_uar:.1f} %; best epoch {scores.best_epoch}"
         )
         if out.is_terminal:

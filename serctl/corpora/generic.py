@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+_SUFFIXES = (".csv", ".parquet")
 MANIFEST_NAMES = ("manifest.csv", "manifest.parquet")
 
 _GENDERS = {
@@ -90,11 +90,9 @@ def load_manifest(manifest: Path) -> Corpus:
 
 
 def _read_rows(manifest: Path) -> list[_Row]:
-    readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
-    reader = readers.get(manifest.suffix.lower())
-    if reader is None:
-        raise CorpusError(f"{manifest}: expected a folder or a manifest ({', '.join(readers)})")
-    rows = [_Row(number, cells) for number, cells in enumerate(reader(manifest), start=1)]
+    if manifest.suffix.lower() not in _SUFFIXES:
+        raise CorpusError(f"{manifest}: expected a folder or a manifest ({', '.join(_SUFFIXES)})")
+    rows = [_Row(number, cells) for number, cells in enumerate(_manifest_cells(manifest), start=1)]
     if not rows:
         raise CorpusError(f"{manifest}: has no rows; expected a header and one row per recording")
     columns = {column for row in rows for column in row.cells}
@@ -105,30 +103,29 @@ def _read_rows(manifest: Path) -> list[_Row]:
     return rows
 
 
-def _csv_rows(manifest: Path) -> Iterator[dict[str, str]]:
-    try:
-        # surrogateescape: file names need not be valid UTF-8.
-        with manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            for row in csv.DictReader(lines, restkey=""):
-                yield {_column(name): cell for name, cell in row.items() if isinstance(cell, str)}
-    except (OSError, csv.Error) as error:
-        raise CorpusError(f"{manifest}: cannot be read as CSV: {error}") from error
-
-
-def _parquet_rows(manifest: Path) -> Iterator[dict[str, str]]:
-    import pyarrow
-    import pyarrow.parquet
+def _manifest_cells(manifest: Path) -> Iterator[dict[str, str]]:
+    """The rows as text, column names in lower case; an empty cell is an empty text."""
+    import pandas as pd
 
     try:
-        table = pyarrow.parquet.read_table(manifest)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise CorpusError(f"{manifest}: cannot be read as Parquet: {error}") from error
-    for row in table.to_pylist():
-        yield {_column(name): "" if cell is None or cell != cell else str(cell) for name, cell in row.items()}
-
-
-def _column(name: str) -> str:
-    return name.strip().lower()
+        if manifest.suffix.lower() == ".parquet":
+            table = pd.read_parquet(manifest)
+        else:
+            # surrogateescape: file names need not be valid UTF-8. A text such as NA is a text.
+            table = pd.read_csv(
+                manifest,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                encoding_errors="surrogateescape",
+                engine="python",
+                index_col=False,
+            )
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise CorpusError(f"{manifest}: cannot be read as a manifest: {error}") from error
+    table = table.rename(columns=lambda name: str(name).strip().lower())
+    for row in table.to_dict("records"):
+        yield {name: "" if cell is None or cell != cell else str(cell) for name, cell in row.items()}
 
 
 def _require_known_emotions(manifest: Path, rows: Sequence[_Row]) -> None:

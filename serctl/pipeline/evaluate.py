@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -27,7 +26,7 @@ from serctl.pipeline.learning import judge, judge_with, learn, package_versions
 from serctl.pipeline.progress import ignore_progress
 from serctl.pipeline.train import ignore_epoch, open_checkpoints
 from serctl.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
-from serctl.report import Column, atomic_path, write_report
+from serctl.report import atomic_path
 from serctl.runtime import Recogniser
 
 if TYPE_CHECKING:
@@ -363,25 +362,27 @@ def _scores_by_group(judged: _Judged, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _write_tables(output: Path, judged: _Judged, scores: Scores) -> None:
-    classes = scores.classes
-    predicted = judged.probabilities.argmax(axis=1)
-    table: dict[str, Any] = {
-        "path": [str(utterance.path) for utterance in judged.utterances],
-        "fold": list(judged.folds),
-        "corpus": [utterance.corpus for utterance in judged.utterances],
-        "speaker": [utterance.speaker for utterance in judged.utterances],
-        "gender": [utterance.gender for utterance in judged.utterances],
-        "language": [utterance.language for utterance in judged.utterances],
-        "emotion": [classes[label] for label in judged.truth],
-        "predicted": [classes[label] for label in predicted],
-        **{f"p_{emotion}": judged.probabilities[:, index] for index, emotion in enumerate(classes)},
-    }
-    columns = [Column(name, "float64" if name.startswith("p_") else "text") for name in table]
-    write_report(output / "predictions.parquet", columns=columns, tables=[table])
-    with (output / "confusion.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["truth \\ predicted", *classes])
-        writer.writerows([emotion, *row] for emotion, row in zip(classes, scores.confusion.tolist(), strict=True))
+    import pandas as pd
+
+    classes = list(scores.classes)
+    utterances = judged.utterances
+    predictions = pd.DataFrame(
+        {
+            # A name that is not UTF-8 keeps its bytes spelt out.
+            "path": [str(each.path).encode("utf-8", "backslashreplace").decode() for each in utterances],
+            "fold": list(judged.folds),
+            "corpus": [each.corpus for each in utterances],
+            "speaker": [each.speaker for each in utterances],
+            "gender": [each.gender for each in utterances],
+            "language": [each.language for each in utterances],
+            "emotion": [classes[label] for label in judged.truth],
+            "predicted": [classes[label] for label in judged.probabilities.argmax(axis=1)],
+        }
+    )
+    probabilities = pd.DataFrame(judged.probabilities, columns=[f"p_{emotion}" for emotion in classes])
+    predictions.join(probabilities).to_parquet(output / "predictions.parquet", index=False)
+    confusion = pd.DataFrame(scores.confusion, index=classes, columns=classes)
+    confusion.to_csv(output / "confusion.csv", index_label="truth \\ predicted")
 
 
 def _write_plots(output: Path, judged: _Judged, scores: Scores, metrics: Mapping[str, Any]) -> None:

@@ -142,7 +142,7 @@ def test_a_manifest_that_cannot_be_used_is_an_error(tmp_path: Path, text: str, m
 
 def test_a_damaged_parquet_manifest_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "not parquet at all", "manifest.parquet")
-    with pytest.raises(CorpusError, match=r"manifest.parquet: cannot be read as Parquet"):
+    with pytest.raises(CorpusError, match=r"manifest.parquet: cannot be read as a manifest"):
         load_corpus(tmp_path)
 
 

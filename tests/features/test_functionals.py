@@ -201,11 +201,11 @@ def test_segments_are_counted_and_timed(functionals, voiced):
 def test_rise_and_fall_are_the_mean_steps_per_second(functionals, columns, voiced):
     steps = np.diff(columns["f0_semitone"][voiced])
     assert functionals["f0_rise_mean"] == pytest.approx(np.where(steps > 0, steps, 0).mean() * 100, rel=1e-4)
-    assert functionals["f0_fall_mean"] == pytest.approx(-np.where(steps < 0, steps, 0).mean(), rel=1e-4)
+    assert functionals["f0_fall_mean"] == pytest.approx(-np.where(steps < 0, steps, 0).mean() * 100, rel=1e-4)
     padded = np.pad(columns["loudness"].astype(np.float64), 3, mode="edge")
     smooth = np.array([padded[k : k + 7].mean() for k in range(N_FRAMES)])
     assert functionals["loudness_rise_mean"] == pytest.approx(np.maximum(np.diff(smooth), 0).mean() * 100, rel=1e-3)
-    assert functionals["loudness_fall_mean"] == pytest.approx(np.maximum(-np.diff(smooth), 0).mean(), rel=1e-3)
+    assert functionals["loudness_fall_mean"] == pytest.approx(np.maximum(-np.diff(smooth), 0).mean() * 100, rel=1e-3)
 
 
 @pytest.mark.parametrize("per_s", [2, 3, 5, 7])

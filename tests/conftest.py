@@ -1,0 +1,135 @@
+"""What tests share: the sample corpus, one small model trained on it by the real pipeline, and the real command line."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serctl.bundle import Bundle
+    from serctl.cache import Cache
+    from serctl.pipeline.train import TrainOptions, TrainResult
+
+SAMPLES = Path(__file__).parent.parent / "sample_audio"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of the command line ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+Serctl = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has a cache of its own, never the user's."""
+    folder = tmp_path / "own-cache"
+    monkeypatch.setenv("SERCTL_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def serctl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Serctl]:
+    """Run the command line in this process, error handler and exit code included."""
+    from serctl.cli import main
+
+    def run(*arguments: object, stdin: bytes = b"") -> Outcome:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["serctl", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code or 0
+        assert isinstance(code, int)
+        return Outcome(code, *capfd.readouterr())
+
+    previous = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The sample recordings: 4 speakers, each neutral, happy, sad and angry, with a manifest."""
+    return SAMPLES
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> None:
+    """TensorFlow, imported; some of its own dependencies warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from serctl.cli.train import import_tensorflow
+
+        import_tensorflow()
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A cache for the tests that train, which would otherwise compute the same features again and again."""
+    from serctl.cache import Cache
+
+    return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_options() -> TrainOptions:
+    """The smallest training that has all of its parts."""
+    from serctl.models.options import FitOptions
+    from serctl.pipeline.dataset import Augmentation
+    from serctl.pipeline.train import TrainOptions
+
+    return TrainOptions(
+        fit=FitOptions(epochs=2, batch_size=4, seed=3),
+        augmentation=Augmentation(copies=1),
+        validation_share=0.25,
+        licence="CC0-1.0",
+        command="serctl train sample_audio",
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(
+    samples: Path,
+    shared_cache: Cache,
+    tiny_options: TrainOptions,
+    tmp_path_factory: pytest.TempPathFactory,
+    tensorflow: None,
+) -> TrainResult:
+    """A model trained on the sample recordings by the real pipeline; never to be changed."""
+    from serctl.pipeline.train import train
+
+    output = tmp_path_factory.mktemp("models") / "tiny"
+    return train([samples], output=output, options=tiny_options, cache=shared_cache, jobs=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(trained: TrainResult) -> Bundle:
+    """The bundle of the small model."""
+    from serctl.bundle import load_bundle
+
+    return load_bundle(trained.folder)
+
+
+@pytest.fixture(scope="session")
+def speech(samples: Path) -> NDArray[np.float32]:
+    """Two seconds of a sample recording; float32, mono, 16 kHz."""
+    from serctl.audio import read_audio
+
+    return read_audio(samples / "emma-happy.flac", sample_rate=16_000)[: 2 * 16_000]
