@@ -171,7 +171,7 @@ class _Judge(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Called by keras; epoch counts from 0."""
-        raw = [variable.numpy() for variable in self.model.trainable_variables]
+        raw = [keras.ops.convert_to_numpy(variable.value) for variable in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         val_loss, val_uar = self._scores()
         self._record(float((logs or {})["loss"]), val_loss, val_uar)
