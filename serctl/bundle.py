@@ -14,9 +14,6 @@ import csv
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +23,7 @@ from serctl.errors import BundleError, ConfigError
 from serctl.features import FeatureConfig, Normaliser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -125,25 +122,11 @@ def bundled_models() -> list[str]:
     return sorted(path.parent.name for path in _PRETRAINED.glob(f"*/{MANIFEST}"))
 
 
-@contextmanager
-def new_bundle(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside `folder`, which takes its place when the block ends well.
-
-    Raises ConfigError if the folder exists, unless overwrite is given and it holds a bundle.
-    """
+def check_new_bundle(folder: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError if the folder exists, unless overwrite is given and it holds a bundle."""
     if folder.exists() and not (overwrite and (folder / MANIFEST).exists()):
-        hint = "give --overwrite to replace it" if (folder / MANIFEST).exists() else "choose another -o"
+        hint = "--overwrite replaces it" if (folder / MANIFEST).exists() else "it is no bundle, choose another -o"
         raise ConfigError(f"{folder} already exists: {hint}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield draft
-        draft.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.replace(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_bundle(

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import shutil
 import struct
 import uuid
 import zlib
@@ -115,6 +116,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside the folder, which takes its place when the block ends well.
+
+    Whatever goes wrong in the block, a previous folder stays as it was and the temporary one is removed.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    draft.mkdir()
+    try:
+        yield draft
+        if folder.exists():
+            outgoing = draft.with_suffix(".old")
+            folder.replace(outgoing)
+            draft.replace(folder)
+            shutil.rmtree(outgoing)
+        else:
+            draft.replace(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_report(path: Path, *, columns: Columns, tables: Iterable[Table]) -> None:

@@ -22,6 +22,7 @@ from serctl.report import (
     Column,
     ColumnBlock,
     Journal,
+    atomic_folder,
     atomic_path,
     check_output,
     journal_path,
@@ -375,3 +376,25 @@ def test_text_reports_do_not_load_pandas_or_pyarrow(tmp_path):
         sys.exit(bool({{"pandas", "pyarrow"}} & set(sys.modules)))
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == 0
+
+
+def test_a_folder_appears_only_when_it_is_whole(tmp_path):
+    output = tmp_path / "deep" / "folder"
+    with pytest.raises(RuntimeError, match="half way"), atomic_folder(output) as draft:
+        (draft / "half").touch()
+        assert not output.exists()
+        raise RuntimeError("half way")
+    assert list(output.parent.iterdir()) == []
+    with atomic_folder(output) as draft:
+        (draft / "whole").touch()
+    assert [path.name for path in output.iterdir()] == ["whole"]
+
+
+def test_a_previous_folder_is_replaced_only_at_the_end(tmp_path):
+    output = tmp_path / "folder"
+    output.mkdir()
+    (output / "previous").touch()
+    with atomic_folder(output) as draft:
+        (draft / "next").touch()
+        assert (output / "previous").exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "next"]

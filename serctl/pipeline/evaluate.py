@@ -26,7 +26,7 @@ from serctl.pipeline.learning import judge, judge_with, learn, package_versions
 from serctl.pipeline.progress import ignore_progress
 from serctl.pipeline.train import ignore_epoch, open_checkpoints
 from serctl.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
-from serctl.report import atomic_path
+from serctl.report import atomic_folder, atomic_path
 from serctl.runtime import Recogniser
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def evaluate_model(
     )
     about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
     facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed}
-    return _write(output, judged, dataset, facts, seed=seed, overwrite=overwrite)
+    return _write(output, judged, dataset, facts, seed=seed)
 
 
 def cross_validate(
@@ -199,7 +199,7 @@ def cross_validate(
         "features": {**options.features.to_dict(), "digest": options.features.digest()},
         "command": command,
     }
-    evaluation = _write(output, judged, dataset, facts, seed=options.fit.seed, overwrite=overwrite)
+    evaluation = _write(output, judged, dataset, facts, seed=options.fit.seed)
     shutil.rmtree(work)
     return evaluation
 
@@ -322,9 +322,7 @@ def _fold_leakage(dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _write(
-    output: Path, judged: _Judged, dataset: Dataset, facts: dict[str, Any], *, seed: int, overwrite: bool
-) -> Evaluation:
+def _write(output: Path, judged: _Judged, dataset: Dataset, facts: dict[str, Any], *, seed: int) -> Evaluation:
     speakers = [utterance.speaker_id for utterance in judged.utterances]
     scores = score(judged.truth, judged.probabilities, classes=dataset.classes, groups=speakers, seed=seed)
     metrics = {
@@ -337,15 +335,12 @@ def _write(
         "commit": _commit(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    if output.exists() and overwrite:
-        shutil.rmtree(output)
-    output.mkdir(parents=True)
-    _write_tables(output, judged, scores)
-    _write_plots(output, judged, scores, metrics)
-    with atomic_path(output / "report.md") as draft:
-        draft.write_text(_report(metrics, scores), encoding="utf-8")
-    with atomic_path(output / METRICS) as draft:
-        draft.write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_folder(output) as draft:
+        _write_tables(draft, judged, scores)
+        _write_plots(draft, judged, scores, metrics)
+        (draft / "report.md").write_text(_report(metrics, scores), encoding="utf-8")
+        text = json.dumps(metrics, indent=1, ensure_ascii=False) + "\n"
+        (draft / METRICS).write_text(text, encoding="utf-8")
     return Evaluation(output, scores, metrics, dataset.problems)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
-from serctl.bundle import MANIFEST, BundleFacts, TrainingEntry, new_bundle, write_bundle
+from serctl.bundle import BundleFacts, TrainingEntry, check_new_bundle, write_bundle
 from serctl.corpora import Split, citation_of, licence_of, split_speakers
 from serctl.errors import ConfigError, CorpusError
 from serctl.features import FeatureConfig
@@ -23,7 +23,7 @@ from serctl.pipeline.learning import Learned, judge, learn, package_versions
 from serctl.pipeline.model_card import model_card
 from serctl.pipeline.progress import ignore_progress
 from serctl.plots import plot_confusion, plot_history
-from serctl.report import atomic_path
+from serctl.report import atomic_folder, atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,8 +96,7 @@ def train(
     Raises ConfigError if the output cannot be written or another run's checkpoints are there, CorpusError if the
     corpora do not suffice.
     """
-    if output.exists() and not (overwrite and (output / MANIFEST).exists()):
-        raise ConfigError(f"{output} already exists: --overwrite replaces a bundle, or choose another -o")
+    check_new_bundle(output, overwrite=overwrite)
     dataset = load_dataset(
         paths,
         labels=options.labels,
@@ -126,7 +125,7 @@ def train(
         folder=checkpoints,
         on_epoch=on_epoch,
     )
-    result = _write(output, learned, dataset, split, options, overwrite=overwrite)
+    result = _write(output, learned, dataset, split, options)
     shutil.rmtree(checkpoints)
     return result
 
@@ -194,9 +193,7 @@ def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
     ]
 
 
-def _write(
-    output: Path, learned: Learned, dataset: Dataset, split: Split, options: TrainOptions, *, overwrite: bool
-) -> TrainResult:
+def _write(output: Path, learned: Learned, dataset: Dataset, split: Split, options: TrainOptions) -> TrainResult:
     validation = _part(dataset, split.held_out)
     truth = dataset.labels[list(split.held_out)]
     probabilities = judge(learned, validation)
@@ -224,7 +221,7 @@ def _write(
         training=_training_facts(dataset, training, options),
         packages=package_versions(),
     )
-    with new_bundle(output, overwrite=overwrite) as draft:
+    with atomic_folder(output) as draft:
         _write_history(draft, learned, scores)
         write_bundle(
             draft,
