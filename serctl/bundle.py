@@ -41,7 +41,8 @@ class BundleFacts:
     """What bundle.json says, apart from the format and the hashes.
 
     n_frames: frames of log-mel that the network takes. temperature: divides the log-probabilities (calibration).
-    metrics: scores with the protocol they come from. training: corpora, options, seed and digest of the training list.
+    metrics: scores by the way they were found (validation, cross_validation), with the protocol. training: corpora,
+    options, seed and digest of the training list.
     licence, attribution: the terms of the weights.
     """
 

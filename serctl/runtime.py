@@ -26,9 +26,10 @@ def merge_probabilities(probabilities: NDArray[np.float64], weights: NDArray[np.
 
     probabilities: float64, shape (windows, labels); weights: float64, shape (windows,). Returns shape (labels,).
     """
-    if not weights.any():
+    spoken = weights > 0  # what was merged before may be NaN where it is silent
+    if not spoken.any():
         return np.full(probabilities.shape[1], np.nan)
-    return np.average(probabilities, axis=0, weights=weights)
+    return np.average(probabilities[spoken], axis=0, weights=weights[spoken])
 
 
 class Recogniser:

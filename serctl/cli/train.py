@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -69,6 +69,10 @@ def train(
     mixup: MixupOption = 0.0,
     name: Annotated[str, typer.Option(help="Name of the model. Default: the name of the folder.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the model card.")] = "",
+    evaluation: Annotated[
+        Optional[Path],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Option(help="Folder of a cross-validation (serctl evaluate --arch) to quote in the model card."),
+    ] = None,
     seed: SeedOption = 0,
     jobs: JobsOption = -1,
     cache_dir: CacheDirOption = None,
@@ -98,6 +102,7 @@ def train(
         name=name,
         licence=licence or pipeline.UNSTATED_LICENCE,
         command=command_line(),
+        evaluation=evaluation,
     )
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:

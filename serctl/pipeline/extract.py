@@ -132,7 +132,7 @@ def _frame_rows(reader: FeatureReader, config: FeatureConfig, path: Path) -> Tab
     for window in reader:
         if window.end_s > LONGEST_FOR_FRAMES_S:
             raise AudioError(
-                f"{path}: longer than {LONGEST_FOR_FRAMES_S:.0f} s, too long for frame-level rows: cut it, or extract "
+                f"{str(path)!r} is longer than {LONGEST_FOR_FRAMES_S:.0f} s, too long for frame-level rows: cut it, or extract "
                 "functionals with --per window"
             )
         times.append(_frame_times(window, config))

@@ -24,7 +24,7 @@ def model_card(facts: BundleFacts) -> str:
         "## Training data",
         _corpora(facts.training.get("corpora", [])),
         "## Scores",
-        _scores(facts.metrics),
+        *(_scores(facts.metrics[name]) for name in ("cross_validation", "validation") if name in facts.metrics),
         "## Limits",
         _LIMITS,
         "## Licence of the weights",
@@ -53,9 +53,9 @@ def _corpora(corpora: list[Mapping[str, Any]]) -> str:
 def _scores(metrics: Mapping[str, Any]) -> str:
     protocol = metrics["protocol"]
     interval = metrics["intervals"]["uar"]
-    kind = "speakers it never saw" if protocol["speaker_independent"] else "speakers it may have seen"
+    kind = "speakers not trained on" if protocol["speaker_independent"] else "speakers that may have been trained on"
     lines = [
-        f"Protocol `{protocol['name']}`, on {metrics['n']} utterances of {kind}: {protocol['description']}.",
+        f"Protocol `{protocol['name']}`, {metrics['n']} utterances of {kind}: {protocol['description']}.",
         f"UAR {_percent(metrics['uar'])} (95 % interval {_percent(interval['low'])} to {_percent(interval['high'])}, "
         f"over {interval['unit']}s), WA {_percent(metrics['wa'])}, macro-F1 {_percent(metrics['macro_f1'])}, "
         f"ECE {metrics['ece']:.3f}.",
@@ -63,7 +63,17 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     for title, key in (("corpus", "per_corpus"), ("language", "per_language"), ("gender", "per_gender")):
         if metrics.get(key):
             lines.append(_group_table(title, metrics[key]))
+    if "per_class" in metrics:
+        lines.append(_class_table(metrics["per_class"]))
     return "\n\n".join(lines)
+
+
+def _class_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    cells = [
+        [name, str(each["n"]), *("" if each[key] is None else _percent(each[key]) for key in ("recall", "precision"))]
+        for name, each in scores.items()
+    ]
+    return _table(["emotion", "utterances", "recall", "precision"], cells)
 
 
 def _group_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -135,7 +135,9 @@ def predict_recording(path: Path, *, folder: Path, digest: str, options: Predict
     reader = FeatureReader(path, config, cache=cache)
     predictions = list(merge_groups(_judge(reader, recogniser, config), group))
     if reader.info.duration_s < SHORTEST_S:
-        raise AudioError(f"{path}: lasts {reader.info.duration_s:.4f} s, expected at least {SHORTEST_S} s of speech")
+        raise AudioError(
+            f"{str(path)!r} lasts {reader.info.duration_s:.4f} s, expected at least {SHORTEST_S} s of speech"
+        )
     if options.per == "file":
         predictions = [merge(predictions)]
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,8 @@ class TrainOptions:
     """What to train and how.
 
     validation_share: share of the utterances held out, speaker by speaker, to choose the epoch and to calibrate.
-    name: of the model, the folder's name if empty. licence: of the weights. command: for the model card.
+    name: of the model, the folder's name if empty. licence: of the weights. command: for the model card. evaluation:
+    folder of a cross-validation to quote in the card: its scores are honest where those of the held-out part flatter.
     Raises ConfigError if a value is out of range.
     """
 
@@ -54,6 +55,7 @@ class TrainOptions:
     name: str = ""
     licence: str = UNSTATED_LICENCE
     command: str = ""
+    evaluation: Path | None = None
 
     def __post_init__(self) -> None:
         check_architecture(self.architecture)
@@ -97,6 +99,7 @@ def train(
     corpora do not suffice.
     """
     check_new_bundle(output, overwrite=overwrite)
+    quoted = _quote_evaluation(options)
     dataset = load_dataset(
         paths,
         labels=options.labels,
@@ -107,6 +110,11 @@ def train(
         progress=progress,
         skip_test=True,
     )
+    if quoted and tuple(quoted["classes"]) != dataset.classes:
+        raise ConfigError(
+            f"{options.evaluation}: expected an evaluation on {', '.join(dataset.classes)}, "
+            f"came one on {', '.join(quoted['classes'])}"
+        )
     split = _split(dataset, options)
     training, validation = _part(dataset, split.train), _part(dataset, split.held_out)
     checkpoints = open_checkpoints(
@@ -125,7 +133,7 @@ def train(
         folder=checkpoints,
         on_epoch=on_epoch,
     )
-    result = _write(output, learned, dataset, split, options)
+    result = _write(output, learned, dataset, split, options, quoted)
     shutil.rmtree(checkpoints)
     return result
 
@@ -153,6 +161,27 @@ def open_checkpoints(folder: Path, fingerprint: str, *, resume: bool, overwrite:
     return folder
 
 
+_QUOTED = (
+    *("protocol", "architecture", "classes", "n", "uar", "wa", "macro_f1", "ece", "intervals", "per_class"),
+    *("per_corpus", "per_language", "per_gender", "leakage", "seed", "command", "commit"),
+)
+
+
+def _quote_evaluation(options: TrainOptions) -> dict[str, Any]:
+    """What the model card says of the cross-validation; nothing without one."""
+    if options.evaluation is None:
+        return {}
+    path = options.evaluation / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        quoted = {name: metrics[name] for name in _QUOTED}
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path}: expected the metrics of a cross-validation: {error}") from error
+    if quoted["architecture"] != options.architecture:
+        raise ConfigError(f"{path}: expected the architecture {options.architecture}, came {quoted['architecture']}")
+    return quoted
+
+
 def _split(dataset: Dataset, options: TrainOptions) -> Split:
     utterances = dataset.utterances
     marked = tuple(index for index, utterance in enumerate(utterances) if utterance.split == "validation")
@@ -173,7 +202,8 @@ def _part(dataset: Dataset, indices: Sequence[int]) -> list[Sample]:
 
 
 def _fingerprint(options: TrainOptions, dataset: Dataset, split: Split) -> str:
-    """Determines the result of a training; epochs of a shorter run are not those of a longer one (schedule)."""
+    """What determines the weights; what is only written down beside them does not."""
+    options = replace(options, name="", licence="", command="", evaluation=None)
     entries = [asdict(entry) for entry in _training_list(dataset, split)]
     text = json.dumps([__version__, asdict(options), options.features.digest(), entries], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -193,7 +223,9 @@ def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
     ]
 
 
-def _write(output: Path, learned: Learned, dataset: Dataset, split: Split, options: TrainOptions) -> TrainResult:
+def _write(
+    output: Path, learned: Learned, dataset: Dataset, split: Split, options: TrainOptions, quoted: dict[str, Any]
+) -> TrainResult:
     validation = _part(dataset, split.held_out)
     truth = dataset.labels[list(split.held_out)]
     probabilities = judge(learned, validation)
@@ -204,7 +236,12 @@ def _write(output: Path, learned: Learned, dataset: Dataset, split: Split, optio
         groups=[sample.utterance.speaker_id for sample in validation],
         seed=options.fit.seed,
     )
-    by_corpus = score_by([each.utterance.corpus for each in validation], truth, probabilities, classes=dataset.classes)
+    groups = {
+        name: score_by(
+            [getattr(each.utterance, name) for each in validation], truth, probabilities, classes=dataset.classes
+        )
+        for name in ("corpus", "language", "gender")
+    }
     training = _training_list(dataset, split)
     facts = BundleFacts(
         name=options.name or output.name,
@@ -217,7 +254,10 @@ def _write(output: Path, learned: Learned, dataset: Dataset, split: Split, optio
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         licence=options.licence,
         attribution=tuple(_attribution(dataset)),
-        metrics=_validation_metrics(scores, split, by_corpus, learned),
+        metrics={
+            "validation": _validation_metrics(scores, split, groups, learned),
+            **({"cross_validation": quoted} if quoted else {}),
+        },
         training=_training_facts(dataset, training, options),
         packages=package_versions(),
     )
@@ -248,7 +288,7 @@ def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
 
 
 def _validation_metrics(
-    scores: Scores, split: Split, by_corpus: dict[str, dict[str, Any]], learned: Learned
+    scores: Scores, split: Split, groups: dict[str, dict[str, dict[str, Any]]], learned: Learned
 ) -> dict[str, Any]:
     return {
         "protocol": {
@@ -257,7 +297,7 @@ def _validation_metrics(
             "description": f"{split.reason}; this part chose the epoch and the temperature, so its scores flatter",
         },
         **scores.to_dict(),
-        "per_corpus": by_corpus,
+        **{f"per_{name}": each for name, each in groups.items()},
         "best_epoch": learned.fitted.best_epoch,
         "epochs": len(learned.fitted.history["loss"]),
     }
