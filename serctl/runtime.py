@@ -45,6 +45,7 @@ class Recogniser:
         try:
             with quiet_stderr():
                 interpreter = Interpreter(model_path=str(bundle.model_path), num_threads=1)
+                interpreter.allocate_tensors()
                 self._run = interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{bundle.model_path}: LiteRT cannot load it: {error}") from error

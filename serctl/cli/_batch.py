@@ -118,7 +118,8 @@ def _print_failures(summary: BatchSummary, most: int = 5) -> None:
     out.print(f"{summary.failed} failed:", style="red")
     for path, error in summary.failures[:most]:
         # A message names its file already; the path helps where the message came from elsewhere.
-        out.print(f"  {error if Path(path).name in error else f'{path}: {error}'}", markup=False)
+        named = repr(Path(path).name)[1:-1] in error
+        out.print(f"  {error if named else f'{path!r}: {error}'}", markup=False)
     if summary.failed > most:
         kinds = Counter(_cause(error) for _, error in summary.failures[most:])
         rest = ", ".join(f"{count} x {cause}" for cause, count in kinds.most_common(3))

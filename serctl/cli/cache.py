@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serctl.cache import Cache, CacheInfo, default_folder
 from serctl.cli._app import EXIT_SOME_FAILED, CacheDirOption, console
 from serctl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from serctl.cache import Cache, CacheInfo
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
@@ -90,6 +92,8 @@ def format_size(size: int) -> str:
 
 
 def _open(cache_dir: Path | None) -> Cache:
+    from serctl.cache import Cache, default_folder
+
     return Cache(cache_dir or default_folder())
 
 
