@@ -6,7 +6,9 @@ is killed costs one item instead of the batch, Ctrl-C leaves no process behind, 
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import signal
 import threading
 import time
@@ -30,6 +32,7 @@ _POOL_PAYS_AFTER_S = 2.0
 
 _LARGEST_CHUNK = 32
 _CHUNK_S = 0.5
+_ORPHAN_CHECK_S = 1.0
 
 _WORKER_DIED_MESSAGE = "the process working on it was killed each time (out of memory, or a crash in native code)"
 
@@ -167,7 +170,7 @@ class _Pool(Generic[T, R]):
             size = max(1, min(largest, share, int(_CHUNK_S / max(self._item_s, 1e-6))))
             chunk = [waiting.popleft() for _ in range(size)]
             self._unfinished.update(chunk)
-            yield delayed(_attempt_chunk)(self.function, chunk)
+            yield delayed(_attempt_chunk)(self.function, chunk, os.getpid())
 
     def _start(self, tasks: Iterator[Any]) -> Any:
         """Start the workers where there are none; the iterator over their results."""
@@ -185,12 +188,26 @@ class _Pool(Generic[T, R]):
 
 
 def _attempt_chunk(
-    function: Callable[[T], R], chunk: list[tuple[int, T]]
+    function: Callable[[T], R], chunk: list[tuple[int, T]], parent: int
 ) -> tuple[float, list[tuple[int, R | Failure]]]:
+    _end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers; for one it started late
     start = time.perf_counter()
     results = [(index, _attempt(function, item)) for index, item in chunk]
     return time.perf_counter() - start, results
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """Have this worker end soon after its parent: one that was killed itself cannot stop its workers."""
+    if os.getpid() != parent:
+        threading.Thread(target=_exit_when_orphaned, args=(parent,), daemon=True).start()
+
+
+def _exit_when_orphaned(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_CHECK_S)
+    os._exit(1)
 
 
 @contextmanager

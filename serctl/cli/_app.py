@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import click
 import typer
@@ -32,8 +32,26 @@ EXIT_INTERRUPTED = 130
 # Plain help: typer would import rich for it, which takes longer than all the rest, and escape brackets for it.
 typer.core.HAS_RICH = False
 
+
+class _EndedEarly(Exception):
+    """Carries Ctrl-C, or the loss of stdout's reader, past typer, which would turn each into a silent exit."""
+
+    def __init__(self, cause: KeyboardInterrupt | BrokenPipeError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class _Group(typer.core.TyperGroup):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, BrokenPipeError) as cause:
+            raise _EndedEarly(cause) from cause
+
+
 app = typer.Typer(
     name="serctl",
+    cls=_Group,
     help="Recognise emotions in folders of speech recordings, offline.",
     epilog="Example: serctl predict ./recordings -o emotions.csv",
     no_args_is_help=True,
@@ -119,17 +137,19 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SerctlError as error:
         _fail(f"error: {error}", EXIT_USAGE)
-    except click.Abort as abort:
-        # typer turns Ctrl-C into this; the interrupt itself says what was kept.
-        _fail(f"interrupted: {abort.__cause__ or ''}".rstrip(": "), EXIT_INTERRUPTED)
-    except BrokenPipeError:
+    except _EndedEarly as end:
+        if isinstance(end.cause, KeyboardInterrupt):
+            # The interrupt itself says what was kept.
+            _fail(f"interrupted: {end}".rstrip(": "), EXIT_INTERRUPTED)
         # The reader of stdout went away (`serctl predict ... | head`): no more output is possible, or an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_OK)
+    except click.Abort:
+        _fail("aborted", EXIT_INTERRUPTED)
     except OSError as error:
         _fail(f"error: {error}", EXIT_CRASHED)
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     sys.stderr.write(message + "\n")
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections import Counter
 from pathlib import Path
@@ -51,6 +52,8 @@ def find_inputs(paths: list[Path] | None, files_from: str | None) -> list[Record
 
 def _listed(files_from: str) -> list[Path]:
     if files_from == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
         return _paths(sys.stdin)
     try:
         with Path(files_from).open(encoding="utf-8", errors="surrogateescape") as stream:

@@ -132,8 +132,8 @@ def _frame_rows(reader: FeatureReader, config: FeatureConfig, path: Path) -> Tab
     for window in reader:
         if window.end_s > LONGEST_FOR_FRAMES_S:
             raise AudioError(
-                f"{str(path)!r} is longer than {LONGEST_FOR_FRAMES_S:.0f} s, too long for frame-level rows: cut it, or extract "
-                "functionals with --per window"
+                f"{str(path)!r} is longer than {LONGEST_FOR_FRAMES_S:.0f} s, too long for frame-level rows: cut it, or "
+                "extract functionals with --per window"
             )
         times.append(_frame_times(window, config))
         features.append(np.hstack([window.features.lld, window.features.log_mel.astype(np.float32)]))
