@@ -67,11 +67,11 @@ def evaluate(
     ] = None,
     classes: ClassesOption = None,
     mapping: MapOption = None,
-    validation_share: ValidationOption = 0.15,
+    validation_share: ValidationOption = 0.1,
     epochs: EpochsOption = 40,
-    patience: PatienceOption = 15,
+    patience: PatienceOption = 20,
     batch_size: BatchSizeOption = 32,
-    lr: LearningRateOption = 1e-3,
+    lr: LearningRateOption = 2e-3,
     copies: CopiesOption = 3,
     noisy_copies: NoisyCopiesOption = 0,
     speed: SpeedOption = "0.85:1.17",
@@ -92,13 +92,14 @@ def evaluate(
 
     Example: serctl evaluate ./corpus --arch hybrid --protocol loso -o ./evaluation
     """
-    import_tensorflow()
+    if (model is None) == (arch is None) or (arch is None) != (protocol is None):
+        raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
+    if arch:
+        import_tensorflow()
     from serctl.pipeline import evaluate as pipeline
 
     cache = open_cache(cache_dir, no_cache=no_cache)
     labels = label_options(classes, mapping)
-    if (model is None) == (arch is None) or (arch is None) != (protocol is None):
-        raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
     with progress_bar("Extracting", quiet=quiet) as progress:
         if model is not None:
             from serctl.bundle import load_bundle

@@ -56,7 +56,7 @@ class CrossValidation:
     augmentation: Augmentation = field(default_factory=Augmentation)
     fit: FitOptions = field(default_factory=FitOptions)
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    validation_share: float = 0.15
+    validation_share: float = 0.1
 
     def __post_init__(self) -> None:
         check_architecture(self.architecture)
@@ -102,9 +102,13 @@ def evaluate_model(
 ) -> Evaluation:
     """Score a model on the corpora, on the classes that both know, and stamp what it has seen of them in training.
 
-    Raises ConfigError if the output exists, CorpusError if the corpora and the model share fewer than two classes.
+    Raises ConfigError if the output exists or a class is asked for that the model does not know, CorpusError if the
+    corpora and the model share fewer than two classes.
     """
     _check_folder(output, overwrite=overwrite)
+    foreign = sorted(set(labels.classes) - set(model.facts.labels))
+    if foreign:
+        raise ConfigError(f"{model.identity} knows no {', '.join(foreign)}: expected {', '.join(model.facts.labels)}")
     dataset = load_dataset(
         paths,
         labels=labels if labels.classes else LabelOptions(_shared(paths, model, labels), labels.mapping),
@@ -135,7 +139,7 @@ def evaluate_model(
     seen = model.training_list()
     leakage = _leakage(
         {entry.digest for entry in seen},
-        {f"{entry.corpus}/{entry.speaker}" for entry in seen if entry.speaker},
+        [f"{entry.corpus}/{entry.speaker}" if entry.speaker else None for entry in seen],
         dataset.samples,
     )
     about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
@@ -230,8 +234,8 @@ def _restrict(probabilities: NDArray[np.float64], labels: Sequence[str], classes
 
 
 def _fingerprint(options: CrossValidation, dataset: Dataset) -> str:
-    digests = [sample.digest for sample in dataset.samples]
-    text = json.dumps([__version__, asdict(options), digests], sort_keys=True, default=str)
+    utterances = [(sample.digest, asdict(sample.utterance)) for sample in dataset.samples]
+    text = json.dumps([__version__, asdict(options), utterances], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -295,13 +299,18 @@ def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, 
     )
 
 
-def _leakage(digests: set[str], speakers: set[str], tested: Sequence[Sample]) -> dict[str, Any]:
-    """What training and test share: speakers by their id, recordings by the digest of their bytes."""
-    shared = sorted({sample.utterance.speaker_id or "" for sample in tested} & speakers)
+def _leakage(digests: set[str], speakers: Sequence[str | None], tested: Sequence[Sample]) -> dict[str, Any]:
+    """What training and test share: speakers by their id, recordings by the digest of their bytes.
+
+    speakers: of every training utterance, None where unknown.
+    """
+    known = {speaker for speaker in speakers if speaker}
+    shared = sorted(known & {sample.utterance.speaker_id or "" for sample in tested})
     audio = sum(sample.digest in digests for sample in tested)
     return {
         "speakers_shared": len(shared),
         "speakers": shared[:20],
+        "training_without_speaker": speakers.count(None),
         "identical_audio": audio,
         "test_utterances": len(tested),
     }
@@ -311,12 +320,13 @@ def _fold_leakage(dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
     found = []
     for fold in protocol.folds:
         training = [dataset.samples[index] for index in fold.train]
-        speakers = {sample.utterance.speaker_id for sample in training if sample.utterance.speaker_id}
+        speakers = [sample.utterance.speaker_id for sample in training]
         found.append(
             _leakage({sample.digest for sample in training}, speakers, [dataset.samples[index] for index in fold.test])
         )
     return {
         "speakers_shared": max(each["speakers_shared"] for each in found),
+        "training_without_speaker": max(each["training_without_speaker"] for each in found),
         "identical_audio": sum(each["identical_audio"] for each in found),
         "test_utterances": sum(each["test_utterances"] for each in found),
     }
@@ -418,7 +428,8 @@ def stamp(metrics: Mapping[str, Any]) -> str:
         return f"Leaky: {leakage['identical_audio']} test recordings were also trained on; the scores are worthless"
     if leakage["speakers_shared"]:
         return f"Speaker-dependent: {leakage['speakers_shared']} speakers were also trained on; expect less on new ones"
-    if "unknown" in metrics["per_speaker"] or not metrics["per_speaker"]:
+    unknown = leakage["training_without_speaker"] or "unknown" in metrics["per_speaker"]
+    if unknown or not metrics["per_speaker"]:
         return "Speakers are not known, so nobody can tell whether training and test share some"
     return "Speaker-independent: training and test share no speaker and no recording"
 
