@@ -150,8 +150,12 @@ def finish(
     figures: Mapping[str, Any],
     save: bool,
     comparison: Comparison | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print the tables, and write the figures to results/NAME.json if asked to."""
+    """Print the tables, and write the figures to results/NAME.json if asked to.
+
+    origin: commit, date and package versions of figures that were not measured just now.
+    """
     print_table(ROW_TITLES, [row.cells() for row in rows])
     if comparison:
         print(f"\n{comparison.caption}\n")
@@ -168,6 +172,7 @@ def finish(
         "date": datetime.now(timezone.utc).date().isoformat(),
         **commit(),
         "command": command_line(),
+        **(origin or {}),
     }
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(exist_ok=True)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _common import DATA_HELP, RESULTS, Comparison, Row, finish, make_parser, parse, say, serctl
+from _common import DATA_HELP, RESULTS, Comparison, Row, finish, make_parser, packages, parse, say, serctl
 
 if TYPE_CHECKING:
     import argparse
@@ -116,7 +116,14 @@ def main() -> None:
     metrics = json.loads(scores.read_text())
     if args.save and metrics["protocol"]["name"] != PROTOCOL:
         sys.exit(f"expected an evaluation by {PROTOCOL}, came {metrics['protocol']['name']}: not saved")
-    finish("accuracy", [make_row(metrics)], figures=figures(metrics), comparison=compare(metrics), save=args.save)
+    finish(
+        "accuracy",
+        [make_row(metrics)],
+        figures=figures(metrics),
+        comparison=compare(metrics),
+        origin=origin(metrics),
+        save=args.save,
+    )
 
 
 def figures(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +143,16 @@ def figures(metrics: dict[str, Any]) -> dict[str, Any]:
     )
     facts = ("package_version", "commit", "created")
     return {name: metrics[name] for name in (*names, *facts) if name in metrics}
+
+
+def origin(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Where the evaluation comes from: it may have ended long before it is printed."""
+    return {
+        "commit": metrics["commit"],
+        "modified": None,
+        "date": metrics["created"][:10],
+        "packages": {**packages(), **metrics["packages"], "serctl": metrics["package_version"]},
+    }
 
 
 if __name__ == "__main__":
