@@ -33,6 +33,8 @@ def check_architecture(name: str) -> None:
 def build(name: str, spec: ModelSpec) -> keras.Model:
     """A new, untrained network of this architecture, with inputs named log_mel, mask and functionals (or some of them).
 
+    Its first output is the prediction; further ones are heads that only training uses.
+
     Raises ConfigError for an unknown name.
     """
     check_architecture(name)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from serctl.models.options import FitOptions
 
     Inputs = dict[str, NDArray[np.float32]]
+    Targets = tuple[NDArray[np.float32], ...]
 
 MASKS = 2
 
@@ -32,7 +33,8 @@ class Example:
 class Batches(keras.utils.PyDataset):
     """Batches of (inputs, labels, weights); the same for a seed, whatever was drawn before and however it is resumed.
 
-    Labels are one-hot, mixed and float32, shape (batch, n_classes); weights balance the classes, shape (batch,).
+    Labels are one-hot, mixed and float32, shape (batch, n_classes); weights balance the classes, shape (batch,). Both
+    are repeated for each output of the network.
     epoch: index of the epoch to draw, counted on by keras.
     """
 
@@ -42,6 +44,7 @@ class Batches(keras.utils.PyDataset):
         *,
         n_classes: int,
         n_frames: int,
+        n_outputs: int,
         normaliser: Normaliser,
         options: FitOptions,
         epoch: int = 0,
@@ -51,6 +54,7 @@ class Batches(keras.utils.PyDataset):
         self._examples = examples
         self._one_hot = np.eye(n_classes, dtype=np.float32)
         self._n_frames = n_frames
+        self._n_outputs = n_outputs
         self._normaliser = normaliser
         self._options = options
         self._class_weights = _balance([example.label for example in examples], n_classes)
@@ -64,7 +68,7 @@ class Batches(keras.utils.PyDataset):
         self.epoch += 1
         self._shuffle()
 
-    def __getitem__(self, index: int) -> tuple[Inputs, NDArray[np.float32], NDArray[np.float32]]:
+    def __getitem__(self, index: int) -> tuple[Inputs, Targets, Targets]:
         rng = np.random.default_rng([self._options.seed, self.epoch, index])
         size = self._options.batch_size
         chosen = [self._examples[row] for row in self._order[index * size : (index + 1) * size]]
@@ -74,7 +78,8 @@ class Batches(keras.utils.PyDataset):
         _mask_spectrogram(inputs["log_mel"], inputs["mask"], self._options, rng)
         _disturb_functionals(inputs["functionals"], self._options, rng)
         inputs, labels = _mix(inputs, labels, self._options.mixup, rng)
-        return inputs, labels, labels @ self._class_weights
+        weights = labels @ self._class_weights
+        return inputs, (labels,) * self._n_outputs, (weights,) * self._n_outputs
 
     def _shuffle(self) -> None:
         self._order = np.random.default_rng([self._options.seed, self.epoch]).permutation(len(self._examples))

@@ -8,12 +8,11 @@ import keras
 from keras import layers, ops
 
 
-def conv_block(x: Any, filters: int, *, strides: tuple[int, int] = (1, 1), dropout: float = 0.0) -> Any:
-    """3x3 convolution, batch normalisation, ReLU; optional spatial dropout; x: (batch, time, band, channels)."""
+def conv_block(x: Any, filters: int, *, strides: tuple[int, int] = (1, 1)) -> Any:
+    """3x3 convolution, batch normalisation, ReLU; x: (batch, time, band, channels)."""
     x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
     x = layers.BatchNormalization()(x)
-    x = layers.ReLU()(x)
-    return layers.SpatialDropout2D(dropout)(x) if dropout else x
+    return layers.ReLU()(x)
 
 
 @keras.saving.register_keras_serializable("serctl")
@@ -55,15 +54,6 @@ class AttentionPooling(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "units": self.units}
-
-
-def gated_fusion(deep: Any, hand_made: Any) -> Any:
-    """A gate decides, unit by unit, how much of each view counts; views and result of one shape, (batch, units).
-
-    Source: Arevalo et al. 2017, arXiv:1702.01992 (gated multimodal unit).
-    """
-    gate = layers.Dense(deep.shape[-1], activation="sigmoid")(layers.Concatenate()([deep, hand_made]))
-    return gate * deep + (1 - gate) * hand_made
 
 
 def downsample_mask(mask: Any, factor: int) -> Any:

@@ -96,24 +96,25 @@ def fit(
     """
     keras.utils.set_random_seed(options.seed)
     state = _State.load(folder)
+    resumed = state.epochs_done > 0
+    model = keras.models.load_model(folder / CHECKPOINT) if resumed else build(architecture, spec)
     batches = Batches(
         training,
         n_classes=spec.n_classes,
         n_frames=spec.n_frames,
+        n_outputs=len(model.outputs),
         normaliser=normaliser,
         options=options,
         epoch=state.epochs_done,
     )
-    if state.epochs_done:
-        model = keras.models.load_model(folder / CHECKPOINT)
-    else:
-        model = build(architecture, spec)
-        model.compile(optimizer=_optimizer(len(batches), options), loss=_loss(options))
+    if not model.compiled:
+        losses = [_loss(options) for _ in model.outputs]
+        model.compile(optimizer=_optimizer(len(batches), options), loss=losses)
     judge = _Judge(validation, spec, normaliser, options, folder, state, on_epoch)
     if not state.finished:
         model.fit(batches, initial_epoch=state.epochs_done, epochs=options.epochs, verbose=0, callbacks=[judge])
     model.load_weights(folder / BEST_WEIGHTS)
-    return Fitted(model, state.history, state.best_epoch)
+    return Fitted(keras.Model(model.inputs, model.outputs[0]), state.history, state.best_epoch)
 
 
 def predict_windows(
@@ -123,7 +124,8 @@ def predict_windows(
     inputs = normaliser.model_inputs(windows, n_frames=n_frames)
     wanted = {tensor.name for tensor in model.inputs}
     given = {name: values for name, values in inputs.items() if name in wanted}
-    probabilities: NDArray[np.float32] = model.predict(given, batch_size=64, verbose=0)
+    outputs = model.predict(given, batch_size=64, verbose=0)
+    probabilities: NDArray[np.float32] = outputs[0] if isinstance(outputs, list) else outputs
     return probabilities
 
 

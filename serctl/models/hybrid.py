@@ -1,7 +1,9 @@
 """Hand-made functionals fused with a convolutional network over the log-mel spectrogram.
 
 The functionals (MFCC, prosody, voice quality, formants) know the statistics of a whole window, the convolutions its
-local patterns; a gate weighs the two views unit by unit. About a third of a million parameters.
+local patterns. Each view has a head of its own, trained on the labels; the prediction multiplies their opinions (a
+product of experts: Hinton 2002, doi:10.1162/089976602760128018). Trained as one, the quick learner of the two, the
+functionals, would keep the other from learning. About a third of a million parameters.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 
-from serctl.models.blocks import AttentionPooling, conv_block, downsample_mask, gated_fusion
+from serctl.models.blocks import AttentionPooling, conv_block, downsample_mask
 
 if TYPE_CHECKING:
     from serctl.models import ModelSpec
@@ -26,14 +28,22 @@ FUNCTIONAL_PENALTY = 0.01
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (n_frames, n_mels), mask (n_frames,), functionals (n_functionals,); output: probabilities."""
+    """Inputs log_mel (n_frames, n_mels), mask (n_frames,), functionals (n_functionals,).
+
+    Outputs: the probabilities, then those of either view alone, which are only trained.
+    """
     log_mel = keras.Input((spec.n_frames, spec.n_mels), name="log_mel")
     mask = keras.Input((spec.n_frames,), name="mask")
     functionals = keras.Input((spec.n_functionals,), name="functionals")
-    deep = layers.Dropout(0.3)(_spectrogram_view(log_mel, mask, spec))
-    fused = gated_fusion(layers.Dense(UNITS, activation="relu")(deep), _functional_view(functionals))
-    probabilities = layers.Dense(spec.n_classes, activation="softmax", name="probabilities")(fused)
-    return keras.Model([log_mel, mask, functionals], probabilities, name="hybrid")
+    deep = layers.Dense(spec.n_classes)(_spectrogram_view(log_mel, mask, spec))
+    hand_made = layers.Dense(spec.n_classes)(_functional_view(functionals))
+    product = ops.stop_gradient(deep) + ops.stop_gradient(hand_made)
+    outputs = [
+        layers.Softmax(name="probabilities")(product),
+        layers.Softmax(name="deep")(deep),
+        layers.Softmax(name="hand_made")(hand_made),
+    ]
+    return keras.Model([log_mel, mask, functionals], outputs, name="hybrid")
 
 
 def _spectrogram_view(log_mel: Any, mask: Any, spec: ModelSpec) -> Any:
@@ -41,10 +51,12 @@ def _spectrogram_view(log_mel: Any, mask: Any, spec: ModelSpec) -> Any:
     x = layers.Conv2D(STEM_FILTERS, (7, 5), strides=STEM_STRIDES, padding="same", use_bias=False)(x)
     x = layers.ReLU()(layers.BatchNormalization()(x))
     for filters, strides in BLOCKS:
-        x = conv_block(x, filters, strides=strides, dropout=0.05)
+        x = conv_block(x, filters, strides=strides)
     x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
     x = layers.Dense(UNITS, activation="relu")(x)
-    return AttentionPooling(64)([x, downsample_mask(mask, TIME_STRIDE)])
+    x = AttentionPooling(64)([x, downsample_mask(mask, TIME_STRIDE)])
+    x = layers.Dense(UNITS, activation="relu")(layers.Dropout(0.3)(x))
+    return layers.Dropout(0.3)(x)
 
 
 def _functional_view(functionals: Any) -> Any:

@@ -21,9 +21,9 @@ class FitOptions:
     """
 
     epochs: int = 40
-    patience: int = 15
+    patience: int = 20
     batch_size: int = 32
-    lr: float = 1e-3
+    lr: float = 2e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     mixup: float = 0.0

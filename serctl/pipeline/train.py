@@ -51,7 +51,7 @@ class TrainOptions:
     augmentation: Augmentation = field(default_factory=Augmentation)
     fit: FitOptions = field(default_factory=FitOptions)
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    validation_share: float = 0.15
+    validation_share: float = 0.1
     name: str = ""
     licence: str = UNSTATED_LICENCE
     command: str = ""
