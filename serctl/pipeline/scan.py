@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import soundfile
 
 from serctl.corpora import Corpus, Utterance, citation_of, licence_of, load_corpora
 from serctl.errors import ConfigError
+from serctl.report import atomic_path, check_output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
 COLUMNS = (
     "path",
@@ -29,6 +30,8 @@ COLUMNS = (
     "duration",
 )
 """The columns of the manifest that scan writes; times and durations in seconds."""
+
+SUFFIXES = (".csv", ".parquet")
 
 _Cell = str | float | None
 _UNKNOWN_FRAMES = 1 << 40
@@ -67,23 +70,20 @@ def scan(paths: Sequence[Path], *, output: Path | None, overwrite: bool) -> Scan
     Raises CorpusError if a path is no corpus, ConfigError if output is neither .csv nor .parquet, or exists already
     and is not to be overwritten.
     """
-    write = _writer(output, overwrite=overwrite) if output else None
+    if output:
+        _check_output(output, overwrite=overwrite)
     corpora = load_corpora(paths)
     durations, unreadable = _durations(corpora)
-    if output and write:
-        rows = [_row(utterance, durations, output) for corpus in corpora for utterance in corpus.utterances]
-        _replace_atomically(output, rows, write)
+    if output:
+        _write(output, [_row(utterance, durations, output) for corpus in corpora for utterance in corpus.utterances])
     reports = [report for corpus in corpora for report in _reports(corpus, durations, unreadable)]
     return ScanResult(corpora=tuple(reports), manifest=output)
 
 
-def _writer(output: Path, *, overwrite: bool) -> _Writer:
-    writer = _WRITERS.get(output.suffix.lower())
-    if writer is None:
-        raise ConfigError(f"{output}: expected a manifest named {' or '.join(f'*{suffix}' for suffix in _WRITERS)}")
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output} exists already; --overwrite replaces it")
-    return writer
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    if output.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{output}: expected a manifest named {' or '.join(f'*{suffix}' for suffix in SUFFIXES)}")
+    check_output(output, overwrite=overwrite, resume=False)
 
 
 def _durations(corpora: Iterable[Corpus]) -> tuple[dict[Path, float], dict[Path, str]]:
@@ -184,35 +184,15 @@ def _written_path(recording: Path, output: Path) -> str:
     return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else str(absolute)
 
 
-def _write_csv(rows: Sequence[Mapping[str, _Cell]], output: Path) -> None:
-    # surrogateescape: file names need not be valid UTF-8, and are read back the same way.
-    with output.open("w", encoding="utf-8", errors="surrogateescape", newline="") as lines:
-        writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def _write(output: Path, rows: Sequence[Mapping[str, _Cell]]) -> None:
+    import pandas as pd
 
-
-def _write_parquet(rows: Sequence[Mapping[str, _Cell]], output: Path) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    numbers = {"start", "end", "duration"}
-    schema = pyarrow.schema(
-        [(column, pyarrow.float64() if column in numbers else pyarrow.string()) for column in COLUMNS]
-    )
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), output)
-
-
-_Writer = Callable[[Sequence[Mapping[str, _Cell]], Path], None]
-_WRITERS: Mapping[str, _Writer] = {".csv": _write_csv, ".parquet": _write_parquet}
-
-
-def _replace_atomically(output: Path, rows: Sequence[Mapping[str, _Cell]], write: _Writer) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        write(rows, unfinished)
-        unfinished.replace(output)
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
+    table = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    with atomic_path(output) as draft:
+        if output.suffix.lower() == ".parquet":
+            numbers = dict.fromkeys(("start", "end", "duration"), "float64")
+            texts = {name: "string" for name in COLUMNS if name not in numbers}
+            table.astype({**numbers, **texts}).to_parquet(draft, index=False)
+        else:
+            # surrogateescape: file names need not be valid UTF-8, and are read back the same way.
+            table.to_csv(draft, index=False, lineterminator="\n", errors="surrogateescape")

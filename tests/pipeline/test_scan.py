@@ -11,7 +11,6 @@ import soundfile
 
 from serctl.corpora import load_corpus
 from serctl.errors import ConfigError, CorpusError
-from serctl.pipeline import scan as scan_module
 from serctl.pipeline.scan import scan
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def test_a_joint_manifest_is_reported_by_corpus(tmp_path: Path, ravdess: Path, o
 def test_an_existing_manifest_is_replaced_only_on_demand(tmp_path: Path, ravdess: Path) -> None:
     output = tmp_path / "m.csv"
     output.write_text("precious")
-    with pytest.raises(ConfigError, match=r"m.csv exists already; --overwrite"):
+    with pytest.raises(ConfigError, match=r"m.csv exists: --overwrite"):
         scan([ravdess], output=output, overwrite=False)
     assert output.read_text() == "precious"
     scan([ravdess], output=output, overwrite=True)
@@ -131,14 +130,16 @@ def test_another_format_is_refused(tmp_path: Path, ravdess: Path) -> None:
 def test_a_failed_write_leaves_the_old_manifest_and_nothing_else(
     tmp_path: Path, ravdess: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_disk(rows: object, output: Path) -> None:
+    import pandas as pd
+
+    def full_disk(table: pd.DataFrame, output: Path, **options: object) -> None:
         output.write_text("half a ro")
         raise OSError(28, "No space left on device")
 
     (tmp_path / "out").mkdir()
     output = tmp_path / "out" / "m.csv"
     output.write_text("precious")
-    monkeypatch.setattr(scan_module, "_WRITERS", {".csv": full_disk})
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full_disk)
     with pytest.raises(OSError, match="No space left"):
         scan([ravdess], output=output, overwrite=True)
     assert output.read_text() == "precious"
