@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from serctl.features import Features, Normaliser
+from serctl.models.options import FitOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serctl.models.batches import Batches
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+FRAMES, MELS, FUNCTIONALS = 40, 16, 6
+PLAIN = {"time_mask": 0.0, "band_mask": 0.0, "functional_noise": 0.0}
+
+
+def window(seed: int, frames: int = FRAMES) -> Features:
+    rng = np.random.default_rng(seed)
+    log_mel = rng.uniform(1, 2, (frames, MELS)).astype(np.float16)
+    return Features(log_mel, np.empty((0, 0), np.float32), rng.uniform(1, 2, FUNCTIONALS).astype(np.float32), 0)
+
+
+def make(labels: list[int], *, frames: int = FRAMES, epoch: int = 0, copies: int = 0, **options: Any) -> Batches:
+    from serctl.models.batches import Batches, Example
+
+    examples = [
+        Example(tuple(window(100 * number + copy, frames) for copy in range(1 + copies)), label)
+        for number, label in enumerate(labels)
+    ]
+    identity = Normaliser(
+        np.zeros(MELS, np.float32),
+        np.ones(MELS, np.float32),
+        np.zeros(FUNCTIONALS, np.float32),
+        np.ones(FUNCTIONALS, np.float32),
+    )
+    return Batches(
+        examples,
+        n_classes=3,
+        n_frames=FRAMES,
+        n_outputs=2,
+        normaliser=identity,
+        options=FitOptions(**{"batch_size": 8, "seed": 5, **options}),
+        epoch=epoch,
+    )
+
+
+def first_target(batches: Batches, index: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    _, labels, weights = batches[index]
+    assert len(labels) == len(weights) == 2
+    return labels[0], weights[0]
+
+
+def assert_equal(first: Any, second: Any) -> None:
+    for name, values in first[0].items():
+        np.testing.assert_array_equal(values, second[0][name])
+    np.testing.assert_array_equal(first[1], second[1])
+    np.testing.assert_array_equal(first[2], second[2])
+
+
+LABELS = [0] * 12 + [1] * 8 + [2] * 4
+
+
+def test_a_batch_depends_on_the_seed_and_not_on_what_was_drawn_before() -> None:
+    one, other = make(LABELS, mixup=0.3, copies=2), make(LABELS, mixup=0.3, copies=2)
+    for index in (2, 0, 1, 1):
+        one[index]
+    assert_equal(one[1], other[1])
+    assert not np.array_equal(make(LABELS, seed=6)[1][0]["log_mel"], other[1][0]["log_mel"])
+
+
+def test_going_on_at_an_epoch_gives_the_batches_of_an_uninterrupted_run() -> None:
+    whole = make(LABELS, copies=1)
+    first = whole[0]
+    whole.on_epoch_end()
+    whole.on_epoch_end()
+    assert_equal(whole[0], make(LABELS, copies=1, epoch=2)[0])
+    assert not np.array_equal(first[0]["log_mel"], whole[0][0]["log_mel"])
+
+
+def test_an_epoch_shows_every_example_once() -> None:
+    batches = make(LABELS, **PLAIN)
+    assert len(batches) == 3
+    seen = np.concatenate([batches[index][0]["functionals"] for index in range(3)])
+    expected = np.stack([window(100 * number).functionals for number in range(len(LABELS))])
+    np.testing.assert_array_equal(np.sort(seen[:, 0]), np.sort(expected[:, 0]))
+
+
+def test_fewer_examples_than_a_batch_make_one() -> None:
+    batches = make([0, 1, 2])
+    assert len(batches) == 1
+    assert batches[0][0]["log_mel"].shape == (3, FRAMES, MELS)
+
+
+def test_the_weights_balance_the_classes_and_have_mean_one() -> None:
+    batches = make(LABELS)
+    pairs = [first_target(batches, index) for index in range(3)]
+    labels, weights = (np.concatenate(values) for values in zip(*pairs, strict=True))
+    assert weights.mean() == pytest.approx(1, abs=1e-6)
+    per_class = weights @ labels
+    np.testing.assert_allclose(per_class, 8, rtol=1e-6)
+
+
+def test_every_variant_is_drawn() -> None:
+    batches = make([0, 1], copies=2, **PLAIN)
+    seen = set()
+    for _ in range(30):
+        seen |= set(batches[0][0]["functionals"][:, 0].tolist())
+        batches.on_epoch_end()
+    expected = {float(window(100 * number + copy).functionals[0]) for number in (0, 1) for copy in range(3)}
+    assert seen == expected
+
+
+@pytest.mark.parametrize("frames", [FRAMES, 25])
+def test_masks_stay_within_their_bounds(frames: int) -> None:
+    batches = make([0, 1] * 8, frames=frames, time_mask=0.25, band_mask=0.5, functional_noise=0.0)
+    widest_time = widest_band = 0
+    for _ in range(40):
+        for spectrogram in batches[0][0]["log_mel"]:
+            assert (spectrogram[frames:] == 0).all()
+            zero = spectrogram[:frames] == 0
+            rows, columns = zero.all(axis=1), zero.all(axis=0)
+            np.testing.assert_array_equal(zero, rows[:, None] | columns[None, :])
+            widest_time, widest_band = max(widest_time, int(rows.sum())), max(widest_band, int(columns.sum()))
+        batches.on_epoch_end()
+    assert int(0.25 * frames) < widest_time <= 2 * int(0.25 * frames)
+    assert int(0.5 * MELS) < widest_band <= 2 * int(0.5 * MELS)
+
+
+def test_without_augmentation_a_batch_is_the_data() -> None:
+    inputs, _, _ = make([0, 1, 2], **PLAIN)[0]
+    assert (inputs["log_mel"] != 0).all()
+    known = {window(100 * number).log_mel.astype(np.float32).tobytes() for number in range(3)}
+    assert {each.tobytes() for each in inputs["log_mel"]} == known
+
+
+def test_noise_on_functionals_has_the_asked_size() -> None:
+    batches = make([0, 1] * 64, batch_size=128, **{**PLAIN, "functional_noise": 0.5})
+    clean = make([0, 1] * 64, batch_size=128, **PLAIN)
+    difference = batches[0][0]["functionals"] - clean[0][0]["functionals"]
+    assert difference.std() == pytest.approx(0.5, rel=0.1)
+    assert abs(difference.mean()) < 0.08
+
+
+def test_mixed_labels_sum_to_one_and_the_first_example_keeps_at_least_half() -> None:
+    mixed, plain = make(LABELS, mixup=0.4, **PLAIN), make(LABELS, **PLAIN)
+    labels, weights = first_target(mixed)
+    pure, _ = first_target(plain)
+    np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
+    assert ((labels * pure).sum(axis=1) >= 0.5).all()
+    assert ((labels > 0.01) & (labels < 0.99)).any()
+    assert ((mixed[0][0]["log_mel"] >= 1) & (mixed[0][0]["log_mel"] <= 2)).all()
+    _, balanced = first_target(plain)
+    assert weights.min() >= balanced.min()
+
+
+def test_without_mixup_labels_are_one_hot() -> None:
+    labels, _ = first_target(make(LABELS))
+    assert set(np.unique(labels)) == {0, 1}
+    assert labels.dtype == np.float32

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from serctl.errors import ConfigError
+from serctl.models import ModelSpec, build, check_architecture
+from serctl.models.options import FitOptions
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("patience", 0),
+        ("batch_size", 0),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("label_smoothing", 1.0),
+        ("time_mask", -0.1),
+        ("band_mask", 1.0),
+        ("weight_average", 1.0),
+        ("mixup", -0.1),
+        ("functional_noise", -1.0),
+        ("weight_decay", -1e-9),
+    ],
+)
+def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"expected {name} .*, came {value}"):
+        FitOptions(**{name: value})
+
+
+def test_options_as_json() -> None:
+    assert FitOptions(**FitOptions(epochs=7, lr=0.5).to_dict()) == FitOptions(epochs=7, lr=0.5)
+
+
+def test_an_unknown_architecture_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="no architecture perceptron: expected one of hybrid"):
+        check_architecture("perceptron")
+    with pytest.raises(ConfigError, match="no architecture"):
+        build("", ModelSpec(n_frames=8, n_mels=8, n_functionals=3, n_classes=2))
