@@ -28,7 +28,9 @@ MapOption = Annotated[
     typer.Option("--map", help="Rename an emotion before training, e.g. calm=neutral. Repeatable.", metavar="FROM=TO"),
 ]
 EpochsOption = Annotated[int, typer.Option(min=1, help="Most epochs to train.")]
-PatienceOption = Annotated[int, typer.Option(min=1, help="Epochs without a better validation UAR before it stops.")]
+PatienceOption = Annotated[
+    int, typer.Option(min=1, help="Epochs without a better validation UAR, in the second half, before it stops.")
+]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Windows in a batch.")]
 LearningRateOption = Annotated[float, typer.Option("--lr", help="Highest learning rate of the schedule, above 0.")]
 CopiesOption = Annotated[

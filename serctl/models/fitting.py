@@ -91,7 +91,7 @@ def fit(
 ) -> Fitted:
     """Fit a new network, or go on with the one that an interrupted call left in folder.
 
-    Validation chooses the epoch; without one the last epoch stands.
+    Validation chooses the epoch among those of the second half; without one the last epoch stands.
     folder: existing; holds the checkpoint, the best weights and the state, and belongs to this one run.
     """
     keras.utils.set_random_seed(options.seed)
@@ -198,11 +198,14 @@ class _Judge(keras.callbacks.Callback):
 
     def _record(self, loss: float, val_loss: float, val_uar: float) -> None:
         state = self._state
-        if not self._windows or val_uar > max(state.history["val_uar"], default=-1.0):
-            state.best_epoch = state.epochs_done + 1
         for name, value in (("loss", loss), ("val_loss", val_loss), ("val_uar", val_uar)):
             state.history[name].append(value)
-        exhausted = state.epochs_done - state.best_epoch >= self._options.patience
+        # In the first half the learning rate is too high, and the validation part too small, to tell a lucky epoch.
+        first = self._options.epochs // 2
+        candidates = state.history["val_uar"][first:]
+        if not self._windows or val_uar >= max(candidates, default=0.0):
+            state.best_epoch = state.epochs_done
+        exhausted = state.epochs_done - max(state.best_epoch, first) >= self._options.patience
         state.finished = exhausted or state.epochs_done >= self._options.epochs
 
     def _save(self) -> None:

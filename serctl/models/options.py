@@ -12,7 +12,7 @@ from serctl.errors import ConfigError
 class FitOptions:
     """Options of a fit; shares are between 0 and 1, lr is the highest learning rate of the schedule.
 
-    patience: epochs without a better validation UAR before fitting stops. mixup: alpha of the Beta distribution, 0 for
+    patience: epochs of the second half without a better validation UAR before fitting stops. mixup: alpha of the Beta distribution, 0 for
     none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the bands, two of each.
     functional_noise: in standard deviations. weight_average: momentum of the moving average of the weights.
     Raises ConfigError if a value is out of range.
@@ -21,9 +21,9 @@ class FitOptions:
     """
 
     epochs: int = 40
-    patience: int = 20
+    patience: int = 15
     batch_size: int = 32
-    lr: float = 2e-3
+    lr: float = 1.5e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     mixup: float = 0.0
