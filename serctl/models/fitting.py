@@ -176,7 +176,7 @@ class _Judge(keras.callbacks.Callback):
         raw = [keras.ops.convert_to_numpy(variable.value) for variable in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         val_loss, val_uar = self._scores()
-        self._record(float((logs or {})["loss"]), val_loss, val_uar)
+        self._record(self._loss_of_prediction(logs or {}), val_loss, val_uar)
         if self._state.best_epoch == epoch + 1:
             self.model.save_weights(self._folder / BEST_WEIGHTS)
         for variable, value in zip(self.model.trainable_variables, raw, strict=True):
@@ -185,6 +185,10 @@ class _Judge(keras.callbacks.Callback):
         self._report()
         if self._state.finished:
             self.model.stop_training = True
+
+    def _loss_of_prediction(self, logs: dict[str, Any]) -> float:
+        """The loss of the first output; keras names it so where there are others."""
+        return float(logs.get(f"{self.model.output_names[0]}_loss", logs["loss"]))
 
     def _scores(self) -> tuple[float, float]:
         if not self._windows:
