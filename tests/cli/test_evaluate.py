@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from serctl.bundle import Bundle
+    from serctl.cache import Cache
+
+
+def test_a_model_is_scored_and_stamped(
+    serctl: Any, samples: Path, tiny_bundle: Bundle, shared_cache: Cache, tmp_path: Path
+) -> None:
+    common = ("evaluate", samples, "--model", tiny_bundle.folder, "-o", tmp_path / "e", "--jobs", 1)
+    result = serctl(*common, "--cache-dir", shared_cache.folder)
+    assert (result.code, result.stdout) == (0, "")
+    assert "UAR" in result.stderr
+    assert "Leaky: 16 test recordings were also trained on" in result.stderr
+    assert f"evaluation: {tmp_path / 'e'}/report.md" in result.stderr
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert metrics["model"] == tiny_bundle.identity
+    again = serctl(*common)
+    assert (again.code, "--overwrite" in again.stderr) == (2, True)
+    quiet = serctl(*common, "--overwrite", "--quiet", "--cache-dir", shared_cache.folder)
+    assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_an_architecture_is_scored_by_cross_validation(
+    serctl: Any, samples: Path, shared_cache: Cache, tmp_path: Path
+) -> None:
+    small = ("--epochs", 1, "--batch-size", 4, "--copies", 0, "--classes", "happy,sad", "--validation-share", 0.5)
+    where = ("-o", tmp_path / "e", "--cache-dir", shared_cache.folder, "--jobs", 1)
+    result = serctl("evaluate", samples, "--arch", "hybrid", "--protocol", "speaker-kfold:2", *small, *where)
+    assert (result.code, result.stdout) == (0, "")
+    assert "fold 1 of 2 (1): 4 to train, 4 to test" in result.stderr
+    assert "Speaker-independent: training and test share no speaker" in result.stderr
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert metrics["protocol"]["name"] == "speaker-kfold:2"
+    assert metrics["command"].startswith(f"serctl evaluate {samples} --arch hybrid")
+    assert not (tmp_path / "e.partial").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--arch", "hybrid"], ["--protocol", "loso"], ["--model", "m", "--arch", "hybrid", "--protocol", "loso"]],
+)
+def test_either_a_model_or_an_architecture_with_a_protocol(
+    serctl: Any, samples: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    result = serctl("evaluate", samples, "-o", tmp_path / "e", *arguments)
+    assert result.code == 2
+    assert "expected either --model MODEL, or --arch NAME together with --protocol NAME" in result.stderr
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_an_unknown_protocol_lists_those_there_are(
+    serctl: Any, samples: Path, shared_cache: Cache, tmp_path: Path
+) -> None:
+    options = ("--arch", "hybrid", "--protocol", "magic", "--copies", 0, "--cache-dir", shared_cache.folder)
+    result = serctl("evaluate", samples, "-o", tmp_path / "e", *options, "--jobs", 1)
+    assert result.code == 2
+    assert "unknown protocol 'magic': expected one of loso" in result.stderr
+    assert "tensorflow" in sys.modules

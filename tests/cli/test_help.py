@@ -1,0 +1,94 @@
+"""Every command and option explains itself, and every example is one that parses."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+import typer
+
+from serctl.cli import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, (*path, name))
+
+
+ROOT = typer.main.get_command(app)
+COMMANDS = dict(commands(ROOT))
+NAMES = [" ".join(path) for path in COMMANDS]
+
+
+def help_of(name: str) -> str:
+    command = COMMANDS[tuple(name.split())]
+    return command.get_help(click.Context(command, info_name=f"serctl {name}".strip()))
+
+
+def examples(name: str) -> list[str]:
+    command = COMMANDS[tuple(name.split())]
+    text = f"{command.help or ''}\n{command.epilog or ''}"
+    return re.findall(r"Example: (serctl .+)", text)
+
+
+def test_the_commands_are_the_documented_ones() -> None:
+    assert set(NAMES) == {
+        *("", "predict", "extract", "augment", "train", "evaluate"),
+        *("corpus", "corpus scan", "models", "models list", "models info"),
+        *("cache", "cache info", "cache verify", "cache prune", "cache clear"),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_and_an_example(name: str) -> None:
+    text = help_of(name)
+    assert len(COMMANDS[tuple(name.split())].help or "") > 10
+    if not isinstance(COMMANDS[tuple(name.split())], click.Group):
+        assert examples(name), text
+    assert "\\" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_and_argument_has_help(name: str) -> None:
+    command = COMMANDS[tuple(name.split())]
+    for parameter in command.params:
+        record = parameter.get_help_record(click.Context(command))
+        assert record is not None, parameter.name
+        assert len(re.sub(r"\[.*?\]", "", record[1]).strip()) > 10, parameter.name
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if examples(name)])
+def test_every_example_parses(name: str) -> None:
+    for example in examples(name):
+        _, *arguments = shlex.split(example)
+        command: click.Command = ROOT
+        context = click.Context(ROOT)
+        while isinstance(command, click.Group):
+            found = command.get_command(context, arguments.pop(0))
+            assert found is not None, example
+            command = found
+        with command.make_context(command.name, arguments):
+            pass
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_line_of_help_is_readable(name: str) -> None:
+    assert max(len(line) for line in help_of(name).splitlines()) <= 120
+
+
+@pytest.mark.parametrize("option", ["jobs", "cache_dir", "no_cache", "resume", "overwrite"])
+def test_shared_options_mean_the_same_everywhere(option: str) -> None:
+    found = {
+        (parameter.help, tuple(parameter.opts))
+        for command in COMMANDS.values()
+        for parameter in command.params
+        if parameter.name == option and isinstance(parameter, click.Option)
+    }
+    assert len(found) == 1
