@@ -1,4 +1,4 @@
-"""What tests share: the sample corpus, one small model trained on it by the real pipeline, and the real command line."""
+"""What tests share: the sample corpus, a small model trained on it by the real pipeline, the real command line."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def crossed(
         options=cross_validation(),
         cache=shared_cache,
         jobs=1,
-        on_fold=lambda fold, number, total: folds.append(fold),
+        on_fold=lambda fold, *_: folds.append(fold),
     )
     return evaluation, folds
 
@@ -219,7 +219,7 @@ def test_a_cross_validation_interrupted_after_a_fold_ends_with_the_same_metrics(
     first = tmp_path / "e.partial" / "fold-01" / "result.json"
     saved = first.stat().st_mtime_ns
     seen = []
-    result = run(resume=True, on_epoch=lambda scores: seen.append(first.stat().st_mtime_ns))
+    result = run(resume=True, on_epoch=lambda _: seen.append(first.stat().st_mtime_ns))
     assert seen == [saved]
     assert not first.exists()
     expected, found = without_time(crossed[0].metrics), without_time(result.metrics)

@@ -90,7 +90,7 @@ def test_an_interrupted_training_goes_on_and_ends_like_an_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         run(on_epoch=stop)
     assert not (tmp_path / "m").exists()
-    with pytest.raises(ConfigError, match="an interrupted run left .*m.partial: --resume continues it"):
+    with pytest.raises(ConfigError, match=r"an interrupted run left .*m\.partial: --resume continues it"):
         run()
     with pytest.raises(ConfigError, match="belongs to a run with other data, options or another version"):
         run(replace(tiny_options, fit=replace(tiny_options.fit, seed=4)), resume=True)
