@@ -97,7 +97,7 @@ def tiny_options() -> TrainOptions:
 
     return TrainOptions(
         fit=FitOptions(epochs=2, batch_size=4, seed=3),
-        augmentation=Augmentation(copies=1),
+        augmentation=Augmentation(copies=1, seed=3),
         validation_share=0.25,
         licence="CC0-1.0",
         command="serctl train sample_audio",

@@ -34,15 +34,19 @@ def test_a_model_is_scored_and_stamped(
 def test_an_architecture_is_scored_by_cross_validation(
     serctl: Any, samples: Path, shared_cache: Cache, tmp_path: Path
 ) -> None:
+    manifest = tmp_path / "parts.csv"
+    rows = [(path, *path.stem.split("-")) for path in sorted(samples.glob("*-[hs]a*.flac"))]
+    lines = [f"{path},{emotion},{who},{'test' if who == 'tom' else 'train'}" for path, who, emotion in rows]
+    manifest.write_text("\n".join(["path,emotion,speaker,split", *lines]))
     small = ("--epochs", 1, "--batch-size", 4, "--copies", 0, "--classes", "happy,sad", "--validation-share", 0.5)
     where = ("-o", tmp_path / "e", "--cache-dir", shared_cache.folder, "--jobs", 1)
-    result = serctl("evaluate", samples, "--arch", "hybrid", "--protocol", "speaker-kfold:2", *small, *where)
+    result = serctl("evaluate", manifest, "--arch", "hybrid", "--protocol", "split", *small, *where)
     assert (result.code, result.stdout) == (0, "")
-    assert "fold 1 of 2 (1): 4 to train, 4 to test" in result.stderr
+    assert "fold 1 of 1 (split): 4 to train, 2 to test" in result.stderr
     assert "Speaker-independent: training and test share no speaker" in result.stderr
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
-    assert metrics["protocol"]["name"] == "speaker-kfold:2"
-    assert metrics["command"].startswith(f"serctl evaluate {samples} --arch hybrid")
+    assert metrics["protocol"]["name"] == "split"
+    assert metrics["command"].startswith(f"serctl evaluate {manifest} --arch hybrid")
     assert not (tmp_path / "e.partial").exists()
 
 

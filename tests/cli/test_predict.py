@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -283,10 +284,9 @@ def test_windows_are_merged_by_how_much_speech_they_hold(
 def test_a_terminal_gets_a_readable_table(
     predict: Callable[..., Any], mixed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    lines = predict(mixed).stdout.splitlines()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", predict(mixed).stdout).splitlines()
     assert lines[0].split() == ["recording", "time", "emotion", "confidence"]
     assert "0.0-2.0 s" in lines[1]
     assert "error" in lines[2]

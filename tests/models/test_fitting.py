@@ -43,7 +43,7 @@ def ignore_epoch(scores: EpochScores) -> None:
     """Watch nothing."""
 
 
-def fit(folder: Path, *, on_epoch: Any = ignore_epoch, validation: int = 10, **options: Any) -> Fitted:
+def fit(folder: Path, *, on_epoch: Any = ignore_epoch, **options: Any) -> Fitted:
     from serctl.models.fitting import fit as fit_network
 
     folder.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def fit(folder: Path, *, on_epoch: Any = ignore_epoch, validation: int = 10, **o
         "hybrid",
         SPEC,
         training,
-        examples(validation, seed=1),
+        examples(10, seed=1),
         normaliser=Normaliser.fit([example.variants[0] for example in training]),
         options=FitOptions(**{"epochs": 3, "batch_size": 8, "lr": 5e-3, "weight_average": 0.5, **options}),
         folder=folder,
@@ -81,40 +81,63 @@ def test_the_network_has_the_asked_shapes_and_less_than_a_million_parameters() -
 
 def test_fitting_learns_what_can_be_learned_and_tells_of_every_epoch(tmp_path: Path) -> None:
     told: list[EpochScores] = []
-    fitted = fit(tmp_path, on_epoch=told.append, epochs=6)
+    fitted = fit(tmp_path, on_epoch=told.append, epochs=8)
     found = probabilities(fitted)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     assert (found.argmax(axis=1) == [0] * 5 + [1] * 5).mean() >= 0.9
-    assert [scores.epoch for scores in told] == list(range(1, 7))
+    assert [scores.epoch for scores in told] == list(range(1, 9))
     assert [scores.loss for scores in told] == fitted.history["loss"]
     assert fitted.history["loss"][-1] < fitted.history["loss"][0]
-    assert fitted.best_epoch == 1 + int(np.argmax(fitted.history["val_uar"]))
     assert told[-1].best_epoch == fitted.best_epoch
+    assert fitted.history["val_uar"][fitted.best_epoch - 1] == max(fitted.history["val_uar"][4:])
 
 
 def test_an_interrupted_fit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     def stop(scores: EpochScores) -> None:
         raise KeyboardInterrupt
 
-    whole = fit(tmp_path / "whole", epochs=2)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "parts", epochs=2, on_epoch=stop)
+        fit(tmp_path, epochs=2, on_epoch=stop)
+    first = json.loads((tmp_path / "state.json").read_text())
     told: list[EpochScores] = []
-    resumed = fit(tmp_path / "parts", epochs=2, on_epoch=told.append)
+    resumed = fit(tmp_path, epochs=2, on_epoch=told.append)
     assert [scores.epoch for scores in told] == [2]
-    assert resumed.history["loss"][0] == pytest.approx(whole.history["loss"][0], rel=1e-5)
-    assert len(resumed.history["loss"]) == 2
-    assert json.loads((tmp_path / "parts" / "state.json").read_text())["finished"]
-    again = fit(tmp_path / "parts", epochs=2, on_epoch=stop)
+    assert resumed.history["loss"] == [*first["history"]["loss"], told[0].loss]
+    assert (first["finished"], json.loads((tmp_path / "state.json").read_text())["finished"]) == (False, True)
+    again = fit(tmp_path, epochs=2, on_epoch=stop)
     assert again.history == resumed.history
 
 
-def test_fitting_stops_when_validation_no_longer_gains(tmp_path: Path) -> None:
-    fitted = fit(tmp_path, epochs=30, patience=1)
-    assert len(fitted.history["loss"]) == fitted.best_epoch + 1 < 30
+@pytest.mark.parametrize(
+    ("uars", "best_epoch", "finished"),
+    [
+        ([0.9, 0.2], 2, False),  # the first half of the ten epochs never counts
+        ([0.2] * 5 + [0.5, 0.6, 0.6], 8, False),
+        ([0.2] * 5 + [0.5, 0.7, 0.6], 7, False),
+        ([0.2] * 5 + [0.5, 0.7, 0.6, 0.6], 7, True),
+        ([0.2] * 5 + [0.1, 0.2, 0.3, 0.4, 0.5], 10, True),
+    ],
+)
+def test_validation_chooses_the_epoch_and_stops_when_it_no_longer_gains(
+    tmp_path: Path, uars: list[float], best_epoch: int, finished: bool
+) -> None:
+    state = judged(examples(1, seed=0), uars, tmp_path)
+    assert (state.best_epoch, state.finished) == (best_epoch, finished)
+    assert state.history["val_uar"] == uars
 
 
 def test_without_a_validation_part_the_last_epoch_stands(tmp_path: Path) -> None:
-    fitted = fit(tmp_path, epochs=2, validation=0)
-    assert fitted.best_epoch == 2
-    assert np.isnan(fitted.history["val_uar"]).all()
+    state = judged([], [float("nan")] * 9, tmp_path)
+    assert (state.best_epoch, state.finished) == (9, False)
+
+
+def judged(held_out: list[Example], uars: list[float], folder: Path) -> Any:
+    """The state of a fit of at most ten epochs after epochs with these validation UARs."""
+    from serctl.models.fitting import _Judge, _State
+
+    state = _State()
+    normaliser = Normaliser.fit([example.variants[0] for example in examples(1, seed=0)])
+    judge = _Judge(held_out, SPEC, normaliser, FitOptions(epochs=10, patience=2), folder, state, ignore_epoch)
+    for uar in uars:
+        judge._record(1.0, 1.0, uar)
+    return state
