@@ -87,9 +87,11 @@ def check_output(path: Path, *, overwrite: bool, resume: bool) -> None:
     """
     if path.is_dir():
         raise ConfigError(f"expected a file to write to, but {path} is a folder")
-    if path.exists() and not (overwrite or resume):
-        raise ConfigError(f"{path} exists: --overwrite replaces it, or choose another -o")
-    if journal_path(path).exists() and not (overwrite or resume):
+    interrupted = journal_path(path).exists()
+    if path.exists() and not (overwrite or (resume and interrupted)):
+        finished = "; no interrupted run is there to resume" if resume else ""
+        raise ConfigError(f"{path} exists{finished}: --overwrite replaces it, or choose another -o")
+    if interrupted and not (overwrite or resume):
         raise ConfigError(
             f"an interrupted run left {journal_path(path)}: --resume continues it, --overwrite starts again"
         )
@@ -124,6 +126,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     Whatever goes wrong in the block, a previous folder stays as it was and the temporary one is removed.
     """
+    folder = Path(os.path.realpath(folder))  # a link stays a link: the folder it leads to is replaced
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     draft.mkdir()

@@ -199,9 +199,11 @@ def apply_transforms(
     return limited.astype(np.float32, copy=False), parameters | {"gain": gain}
 
 
-def file_generator(seed: int, content_digest: str, copy: int) -> np.random.Generator:
+def file_generator(seed: int, content_digest: str, copy: int, *, start_s: float = 0.0) -> np.random.Generator:
     """The generator of one copy of one recording, the same whatever the order or number of workers.
 
-    content_digest: hexadecimal, as audio.content_digest gives it.
+    content_digest: hexadecimal, as audio.content_digest gives it. start_s: of the part that is changed, lest all parts
+    of a long recording draw the same parameters.
     """
-    return np.random.default_rng((seed, int(content_digest, 16), copy))
+    part = (round(start_s * 1e6),) if start_s else ()
+    return np.random.default_rng((seed, int(content_digest, 16), copy, *part))

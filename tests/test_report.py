@@ -232,6 +232,9 @@ def test_an_existing_report_or_journal_is_protected(tmp_path):
     with pytest.raises(ConfigError, match="--overwrite replaces"):
         check_output(output, overwrite=False, resume=False)
     check_output(output, overwrite=True, resume=False)
+    with pytest.raises(ConfigError, match="no interrupted run is there to resume"):
+        check_output(output, overwrite=False, resume=True)
+    journal_path(output).touch()
     check_output(output, overwrite=False, resume=True)
 
 

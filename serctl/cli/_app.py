@@ -60,10 +60,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-PathsArgument = Annotated[
-    list[Path],
-    typer.Argument(help="Recordings or folders of recordings (searched recursively for wav, flac, ogg, opus and mp3)."),
-]
 CorpusArgument = Annotated[
     list[Path],
     typer.Argument(help="Corpus folders, or manifests (csv, parquet). `serctl corpus scan DIR` shows what is found."),

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 
 import typer
 
-from serctl.cli._app import EXIT_SOME_FAILED, console, exit_code
+from serctl.cli._app import console, exit_code
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
     from serctl.audio import Recording
-    from serctl.pipeline.batch import BatchSummary
+    from serctl.pipeline.batch import BatchSummary, StoppedAtFailureError
 
 FilesFromOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
@@ -82,10 +82,12 @@ def finish(summary: BatchSummary, *, verb: str, output: Path | None, summary_jso
         raise typer.Exit(code)
 
 
-def stop_at_failure(error: Exception) -> None:
+def stop_at_failure(error: StoppedAtFailureError, *, summary_json: Path | None) -> None:
     """End a run that --fail-fast stopped."""
     console().print(f"error: {error}", style="red", markup=False)
-    raise typer.Exit(EXIT_SOME_FAILED) from error
+    if summary_json:
+        _write_json(summary_json, error.summary)
+    raise typer.Exit(exit_code(done=error.summary.recordings, failed=error.summary.failed)) from error
 
 
 def _write_json(path: Path, summary: BatchSummary) -> None:
@@ -93,6 +95,7 @@ def _write_json(path: Path, summary: BatchSummary) -> None:
 
     from serctl.report import atomic_path
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as draft:
         draft.write_text(json.dumps(summary.to_dict(), indent=2) + "\n", encoding="utf-8")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -14,10 +13,6 @@ if TYPE_CHECKING:
     from serctl.models.fitting import EpochCallback, EpochScores
     from serctl.pipeline.dataset import Augmentation, LabelOptions
 
-CorporaArgument = Annotated[
-    list[Path],
-    typer.Argument(help="Corpus folders or manifests (csv, parquet); `serctl corpus scan` shows what is recognised."),
-]
 ArchitectureOption = Annotated[str, typer.Option("--arch", help="Architecture of the network.")]
 ClassesOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10

@@ -9,6 +9,7 @@ import typer
 
 from serctl.cli._app import (
     CacheDirOption,
+    CorpusArgument,
     JobsOption,
     NoCacheOption,
     OverwriteOption,
@@ -24,7 +25,6 @@ from serctl.cli._learning import (
     BatchSizeOption,
     ClassesOption,
     CopiesOption,
-    CorporaArgument,
     EpochsOption,
     LearningRateOption,
     MapOption,
@@ -49,11 +49,15 @@ if TYPE_CHECKING:
 
 @app.command()
 def evaluate(
-    corpora: CorporaArgument,
+    corpora: CorpusArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write scores, plots and predictions to.")],
     model: Annotated[
         Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
-        typer.Option("--model", "-m", help="Score this model: a bundled one's name or a bundle's folder."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Score this model: a bundled one's name or a bundle's folder. Default: the bundled one.",
+        ),
     ] = None,
     arch: Annotated[
         Optional[str],  # noqa: UP045
@@ -92,7 +96,7 @@ def evaluate(
 
     Example: serctl evaluate ./corpus --arch hybrid --protocol loso -o ./evaluation
     """
-    if (model is None) == (arch is None) or (arch is None) != (protocol is None):
+    if (arch is None) != (protocol is None) or (model is not None and arch is not None):
         raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
     if arch:
         import_tensorflow()
@@ -101,12 +105,12 @@ def evaluate(
     cache = open_cache(cache_dir, no_cache=no_cache)
     labels = label_options(classes, mapping)
     with progress_bar("Extracting", quiet=quiet) as progress:
-        if model is not None:
-            from serctl.bundle import load_bundle
+        if arch is None:
+            from serctl.bundle import DEFAULT_MODEL, load_bundle
 
             evaluation = pipeline.evaluate_model(
                 corpora,
-                model=load_bundle(model),
+                model=load_bundle(model or DEFAULT_MODEL),
                 output=output,
                 labels=labels,
                 cache=cache,
@@ -139,7 +143,7 @@ def evaluate(
                     on_epoch=epoch_printer(quiet=quiet),
                 )
             except KeyboardInterrupt:
-                kept = f"{output}.partial keeps the finished folds and epochs, and --resume goes on from there"
+                kept = f"{output}.partial keeps what is finished; the same command with --resume goes on from there"
                 raise KeyboardInterrupt(kept) from None
     print_problems(evaluation.problems, quiet=quiet)
     if not quiet:

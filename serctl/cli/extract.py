@@ -80,5 +80,5 @@ def extract(
                 on_table=csv_printer(pipeline.columns(options)),
             )
     except StoppedAtFailureError as error:
-        stop_at_failure(error)
+        stop_at_failure(error, summary_json=summary_json)
     finish(summary, verb="Extracted", output=run.output, summary_json=summary_json, quiet=quiet)

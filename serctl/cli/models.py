@@ -52,7 +52,7 @@ def info(
     from serctl.bundle import CARD, DEFAULT_MODEL, load_bundle
 
     bundle = load_bundle(model or DEFAULT_MODEL)
-    out = Console(highlight=False)
+    out = Console(highlight=False, soft_wrap=True)
     card = (bundle.folder / CARD).read_text(encoding="utf-8")
     out.print(Markdown(card) if out.is_terminal else card, markup=False)
     out.print(_files(bundle), markup=False)

@@ -98,7 +98,7 @@ def predict(
                 on_table=on_table,
             )
     except StoppedAtFailureError as error:
-        stop_at_failure(error)
+        stop_at_failure(error, summary_json=summary_json)
     finish(summary, verb="Predicted", output=run.output, summary_json=summary_json, quiet=quiet)
 
 

@@ -12,6 +12,7 @@ import typer
 
 from serctl.cli._app import (
     CacheDirOption,
+    CorpusArgument,
     JobsOption,
     NoCacheOption,
     OverwriteOption,
@@ -28,7 +29,6 @@ from serctl.cli._learning import (
     BatchSizeOption,
     ClassesOption,
     CopiesOption,
-    CorporaArgument,
     EpochsOption,
     LearningRateOption,
     MapOption,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def train(
-    corpora: CorporaArgument,
+    corpora: CorpusArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to write.")],
     arch: ArchitectureOption = "hybrid",
     classes: ClassesOption = None,
@@ -119,7 +119,7 @@ def train(
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"{output}.partial keeps the finished epochs, and --resume goes on from there"
+            f"{output}.partial keeps the finished epochs; the same command with --resume goes on from there"
         ) from None
     print_problems(result.dataset.problems, quiet=quiet)
     if not quiet:

@@ -3,7 +3,15 @@
 from serctl.corpora.base import EMOTIONS, Corpus, Utterance, normalise_emotion
 from serctl.corpora.generic import citation_of, licence_of
 from serctl.corpora.loading import load_corpora, load_corpus
-from serctl.corpora.protocols import Fold, Protocol, Split, make_protocol, protocol_names, split_speakers
+from serctl.corpora.protocols import (
+    Fold,
+    Protocol,
+    Split,
+    check_protocol,
+    make_protocol,
+    protocol_names,
+    split_speakers,
+)
 
 __all__ = [
     "EMOTIONS",
@@ -12,6 +20,7 @@ __all__ = [
     "Protocol",
     "Split",
     "Utterance",
+    "check_protocol",
     "citation_of",
     "licence_of",
     "load_corpora",

@@ -114,7 +114,7 @@ def _manifest_cells(manifest: Path) -> Iterator[dict[str, str]]:
             # surrogateescape: file names need not be valid UTF-8. A text such as NA is a text.
             table = pd.read_csv(
                 manifest,
-                dtype=str,
+                dtype=object,  # pandas keeps its own strings in UTF-8
                 keep_default_na=False,
                 encoding="utf-8-sig",
                 encoding_errors="surrogateescape",

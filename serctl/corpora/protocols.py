@@ -65,14 +65,20 @@ def make_protocol(name: str, utterances: Sequence[Utterance], *, seed: int) -> P
     Raises CorpusError if the name is unknown, or the utterances do not suffice: one class, unknown speakers, fewer
     speakers than folds, or another corpus than the protocol is for.
     """
-    base, colon, count = name.partition(":")
-    if base in _FIXED and not colon:
-        _require_classes(name, utterances)
+    check_protocol(name)
+    _require_classes(name, utterances)
+    base, _, count = name.partition(":")
+    if base in _FIXED:
         return _FIXED[base](utterances)
-    if base in _WITH_FOLDS and count.isdecimal() and int(count) > 1:
-        _require_classes(name, utterances)
-        return _WITH_FOLDS[base](utterances, int(count), np.random.default_rng(seed))
-    raise CorpusError(f"unknown protocol {name!r}: expected one of {', '.join(protocol_names())}, with K from 2 up")
+    return _WITH_FOLDS[base](utterances, int(count), np.random.default_rng(seed))
+
+
+def check_protocol(name: str) -> None:
+    """Raise CorpusError, listing what there is, for a name that no protocol has."""
+    base, colon, count = name.partition(":")
+    fixed = base in _FIXED and not colon
+    if not fixed and not (base in _WITH_FOLDS and count.isdecimal() and int(count) > 1):
+        raise CorpusError(f"unknown protocol {name!r}: expected one of {', '.join(protocol_names())}, with K from 2 up")
 
 
 def _leave_one_speaker_out(utterances: Sequence[Utterance]) -> Protocol:

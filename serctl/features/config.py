@@ -77,20 +77,22 @@ class FeatureConfig:
 
     def digest(self) -> str:
         """Hex digest of the parameters and of the version of the feature code."""
-        text = json.dumps({"version": FEATURE_VERSION, **asdict(self)}, sort_keys=True)
+        text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """The parameters as JSON-able values."""
-        return asdict(self)
+        """The version of the feature code and the parameters, as JSON-able values."""
+        return {"version": FEATURE_VERSION, **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FeatureConfig:
-        """The inverse of to_dict. Raises ConfigError on an unknown or missing parameter."""
-        expected = {field.name for field in fields(cls)}
+        """The inverse of to_dict. Raises ConfigError on another version, or an unknown or missing parameter."""
+        expected = {"version", *(field.name for field in fields(cls))}
         if set(values) != expected:
             raise ConfigError(f"feature config: expected the parameters {sorted(expected)}, came {sorted(values)}")
-        return cls(**values)
+        if values["version"] != FEATURE_VERSION:
+            raise ConfigError(f"feature config: expected version {FEATURE_VERSION}, came {values['version']}")
+        return cls(**{name: value for name, value in values.items() if name != "version"})
 
 
 def _require(condition: bool, expected: str, came: object) -> None:

@@ -45,9 +45,10 @@ class Normaliser:
     @classmethod
     def fit(cls, windows: Sequence[Features]) -> Normaliser:
         """Measure the training windows, at least one."""
-        frames = np.concatenate([window.log_mel for window in windows])
-        functionals = np.stack([window.functionals for window in windows])
-        return cls(*_mean_and_sd(frames), *_mean_and_sd(functionals))
+        return cls(
+            *_mean_and_sd([window.log_mel for window in windows]),
+            *_mean_and_sd([window.functionals[None] for window in windows]),
+        )
 
     def model_inputs(self, windows: Sequence[Features], *, n_frames: int) -> dict[str, FloatArray]:
         """Normalised inputs of equal length; what is longer is cut to its middle, what is shorter padded with zeros.
@@ -84,7 +85,9 @@ def _middle(log_mel: NDArray[np.float16], n_frames: int) -> NDArray[np.float16]:
     return log_mel[first : first + n_frames]
 
 
-def _mean_and_sd(values: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
-    mean = values.mean(axis=0, dtype=np.float64)
-    sd = values.std(axis=0, dtype=np.float64)
-    return mean.astype(np.float32), np.maximum(sd, _SMALLEST_SD).astype(np.float32)
+def _mean_and_sd(blocks: Sequence[NDArray[np.floating]]) -> tuple[FloatArray, FloatArray]:
+    """Of the rows of all blocks, each of shape (rows, columns), without a copy of them all."""
+    rows = sum(len(block) for block in blocks)
+    mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / rows
+    squares = sum(np.square(block - mean).sum(axis=0) for block in blocks) / rows
+    return np.asarray(mean, np.float32), np.maximum(np.sqrt(squares), _SMALLEST_SD).astype(np.float32)

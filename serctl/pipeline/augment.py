@@ -362,7 +362,7 @@ def augment_utterance(job: _Job, *, output: Path, options: AugmentOptions) -> Ta
     digest = content_digest(utterance.path)
     copies = []
     for number in range(1, options.copies + 1):
-        rng = file_generator(options.seed, _digest_of_part(digest, utterance), number)
+        rng = file_generator(options.seed, digest, number, start_s=utterance.start_s)
         changed, parameters = apply_transforms(samples, rate, transforms=options.transforms, rng=rng)
         path = f"{job.target}.aug{number}.wav"
         _write_wav(output / path, changed, header)
@@ -381,11 +381,6 @@ def _check_length(utterance: Utterance, header: AudioInfo) -> None:
             f"{utterance.path}: an utterance of {end_s - utterance.start_s:.0f} s, expected at most {LONGEST_S:.0f} s: "
             "give its parts in a manifest, with start and end"
         )
-
-
-def _digest_of_part(digest: str, utterance: Utterance) -> str:
-    """Another digest for each part of a recording, lest all of them draw the same parameters."""
-    return f"{digest}{round(utterance.start_s * 1e6):016x}" if utterance.start_s else digest
 
 
 def _write_wav(path: Path, samples: NDArray[np.float32], header: AudioInfo) -> None:

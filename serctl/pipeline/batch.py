@@ -33,7 +33,11 @@ STATUS_ERROR = "error"
 
 
 class StoppedAtFailureError(Exception):
-    """A run with fail_fast met a recording that failed; what was finished before is kept."""
+    """A run with fail_fast met a recording that failed; what was finished before is kept, summary says how much."""
+
+    def __init__(self, message: str, summary: BatchSummary) -> None:
+        super().__init__(message)
+        self.summary = summary
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def _stream(
         while following in early:
             on_table(early.pop(following))
             following += 1
-        _stop_at_failure(table, options, "what came before it is above")
+        _stop_at_failure(table, options, summary, "what came before it is above")
     return summary
 
 
@@ -168,7 +172,7 @@ def _write(
                 journal.add(todo[index][1], table)
                 summary.count(table)
                 progress(Progress(summary.recordings, len(recordings), summary.failed))
-                _stop_at_failure(table, options, kept)
+                _stop_at_failure(table, options, summary, kept)
         except KeyboardInterrupt:
             done = f"{summary.recordings} of {len(recordings)} recordings are finished: {kept}"
             raise KeyboardInterrupt(done) from None
@@ -193,9 +197,9 @@ def _status(table: Table) -> str:
     return status
 
 
-def _stop_at_failure(table: Table, options: RunOptions, kept: str) -> None:
+def _stop_at_failure(table: Table, options: RunOptions, summary: BatchSummary, kept: str) -> None:
     if options.fail_fast and _status(table) == STATUS_ERROR:
-        raise StoppedAtFailureError(f"stopped at the first failure: {table['error']}; {kept}")
+        raise StoppedAtFailureError(f"stopped at the first failure: {table['error']}; {kept}", summary)
 
 
 def _key(path: Path) -> str:

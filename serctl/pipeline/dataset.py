@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.corpora import Utterance, load_corpora, normalise_emotion
+from serctl.corpora import EMOTIONS, Utterance, load_corpora, normalise_emotion
 from serctl.errors import ConfigError, CorpusError
 from serctl.features import FeatureConfig, FeatureReader, Features, changed_windows
 from serctl.parallel import Failure, map_unordered
@@ -55,7 +55,8 @@ class Augmentation:
 class Sample:
     """An utterance with its features.
 
-    digest: of the recording's bytes. windows: of the utterance as it is. copies: for each augmented copy, its windows.
+    digest: of the recording's bytes, with the part where it is one. windows: of the utterance as it is. copies: for
+    each augmented copy, its windows.
     """
 
     utterance: Utterance
@@ -66,12 +67,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples, the classes their labels index, what was left out, and the corpora they come from."""
+    """Samples, the classes their labels index, what was left out, and the corpora they come from.
+
+    failed: recordings that could not be read. other_classes: utterances whose emotion does not take part.
+    """
 
     samples: tuple[Sample, ...]
     classes: tuple[str, ...]
     problems: tuple[str, ...]
     corpora: tuple[Corpus, ...]
+    failed: int = 0
+    other_classes: int = 0
 
     @property
     def utterances(self) -> tuple[Utterance, ...]:
@@ -98,7 +104,9 @@ class LabelOptions:
     def __post_init__(self) -> None:
         for name in (*self.classes, *(name for pair in self.mapping for name in pair)):
             if normalise_emotion(name) != name:
-                raise ConfigError(f"expected an emotion of the vocabulary, came {name}")
+                raise ConfigError(f"expected an emotion among {', '.join(EMOTIONS)}, came {name}")
+        if len(set(self.classes)) < len(self.classes):
+            raise ConfigError(f"expected each class once, came {', '.join(self.classes)}")
 
     def apply(self, utterance: Utterance) -> Utterance | None:
         """The utterance with its label renamed, or None if its class does not take part."""
@@ -125,10 +133,17 @@ def load_dataset(
     corpora = tuple(load_corpora(paths))
     problems = [problem for corpus in corpora for problem in corpus.problems]
     found = [utterance for corpus in corpora for utterance in corpus.utterances]
-    utterances = [kept for each in found if (kept := labels.apply(each)) and not (skip_test and each.split == "test")]
+    taking_part = [kept for each in found if (kept := labels.apply(each))]
+    utterances = [each for each in taking_part if not (skip_test and each.split == "test")]
     samples = _featurise(utterances, config, augmentation, cache, jobs, progress, problems)
-    classes = _classes(samples, labels, found)
-    return Dataset(tuple(samples), classes, tuple(problems), corpora)
+    return Dataset(
+        tuple(samples),
+        _classes(samples, labels, found),
+        tuple(problems),
+        corpora,
+        failed=len(utterances) - len(samples),
+        other_classes=len(found) - len(taking_part),
+    )
 
 
 def featurise(
@@ -141,7 +156,13 @@ def featurise(
     if augmentation:
         for number, recipe in enumerate(augmentation.recipes()):
             copies.append(tuple(_copy(utterance, number, recipe, config, augmentation, cache)))
-    return Sample(utterance, reader.digest, windows, tuple(copies))
+    return Sample(utterance, _digest_of_part(reader.digest, utterance), windows, tuple(copies))
+
+
+def _digest_of_part(digest: str, utterance: Utterance) -> str:
+    """Tells the parts of one recording apart: they are other audio."""
+    whole = utterance.start_s == 0 and utterance.end_s is None
+    return digest if whole else f"{digest}@{utterance.start_s:g}-{utterance.end_s or 0:g}"
 
 
 def _copy(
@@ -153,7 +174,7 @@ def _copy(
     cache: Cache | None,
 ) -> list[Features]:
     def change(samples: NDArray[np.float32], digest: str) -> NDArray[np.float32]:
-        rng = file_generator(augmentation.seed, digest, number)
+        rng = file_generator(augmentation.seed, digest, number, start_s=utterance.start_s)
         return apply_transforms(samples, config.sample_rate, transforms=recipe, rng=rng)[0]
 
     windows = changed_windows(

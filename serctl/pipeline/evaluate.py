@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl import __version__
-from serctl.corpora import Fold, Protocol, Utterance, make_protocol, split_speakers
+from serctl.corpora import Fold, Protocol, Utterance, check_protocol, licence_of, make_protocol, split_speakers
 from serctl.errors import ConfigError, CorpusError
-from serctl.features import FeatureConfig
-from serctl.metrics import Scores, reliability_curve, score, score_by
-from serctl.models import check_architecture
-from serctl.models.options import FitOptions
-from serctl.pipeline.dataset import Augmentation, Dataset, LabelOptions, Sample, load_dataset
-from serctl.pipeline.learning import judge, judge_with, learn, package_versions
+from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
+from serctl.pipeline.dataset import Dataset, LabelOptions, Sample, load_dataset
+from serctl.pipeline.learning import Recipe, judge, judge_with, learn, open_checkpoints, package_versions
 from serctl.pipeline.progress import ignore_progress
-from serctl.pipeline.train import ignore_epoch, open_checkpoints
+from serctl.pipeline.train import ignore_epoch
 from serctl.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
 from serctl.report import atomic_folder, atomic_path
 from serctl.runtime import Recogniser
@@ -43,25 +40,10 @@ FoldCallback = Callable[[Fold, int, int], None]
 
 
 @dataclass(frozen=True)
-class CrossValidation:
-    """An architecture, a protocol, and how the networks of the folds are fitted.
+class CrossValidation(Recipe):
+    """A protocol, and the recipe of the networks of its folds, whose test part never chooses anything."""
 
-    validation_share: share of a fold's training utterances, speaker by speaker, that chooses the epoch and the
-    temperature; the test part never does. Raises ConfigError if a value is out of range.
-    """
-
-    architecture: str = "hybrid"
     protocol: str = "loso"
-    labels: LabelOptions = field(default_factory=LabelOptions)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    fit: FitOptions = field(default_factory=FitOptions)
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    validation_share: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_architecture(self.architecture)
-        if not 0.02 <= self.validation_share <= 0.5:
-            raise ConfigError(f"expected a validation share between 0.02 and 0.5, came {self.validation_share}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +84,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Score a model on the corpora, on the classes that both know, and stamp what it has seen of them in training.
 
+    Where a manifest marks utterances as test, these alone are scored.
+
     Raises ConfigError if the output exists or a class is asked for that the model does not know, CorpusError if the
     corpora and the model share fewer than two classes.
     """
@@ -118,6 +102,8 @@ def evaluate_model(
         jobs=jobs,
         progress=progress,
     )
+    marked = tuple(sample for sample in dataset.samples if sample.utterance.split == "test")
+    dataset = replace(dataset, samples=marked or dataset.samples)
     recogniser = Recogniser(model)
     everything = judge_with(
         recogniser.probabilities,
@@ -131,16 +117,18 @@ def evaluate_model(
         _restrict(everything, model.facts.labels, dataset.classes),
         ("test",) * len(dataset.samples),
     )
+    part = "the test part" if marked else "all"
     protocol = {
         "name": "model",
         "speaker_independent": None,
-        "description": "a trained model on the whole corpus, on the classes that both know",
+        "description": f"a trained model on {part} of the corpus, on the classes that both know",
     }
     seen = model.training_list()
     leakage = _leakage(
         {entry.digest for entry in seen},
-        [f"{entry.corpus}/{entry.speaker}" if entry.speaker else None for entry in seen],
+        [_speaker_anywhere(entry.corpus, entry.speaker) for entry in seen],
         dataset.samples,
+        [_speaker_anywhere(utterance.corpus, utterance.speaker) for utterance in dataset.utterances],
     )
     about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
     facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed}
@@ -167,6 +155,7 @@ def cross_validate(
     Raises ConfigError if the output exists or another run's folds are there, CorpusError if the corpora do not suffice.
     """
     _check_folder(output, overwrite=overwrite)
+    check_protocol(options.protocol)
     dataset = load_dataset(
         paths,
         labels=options.labels,
@@ -209,8 +198,10 @@ def cross_validate(
 
 
 def _check_folder(output: Path, *, overwrite: bool) -> None:
-    if output.exists() and not (overwrite and (output / METRICS).exists()):
-        raise ConfigError(f"{output} already exists: --overwrite replaces an evaluation, or choose another -o")
+    evaluated = (output / METRICS).exists()
+    if output.exists() and not (overwrite and evaluated):
+        hint = "--overwrite replaces it" if evaluated else "it is no evaluation, choose another -o"
+        raise ConfigError(f"{output} already exists: {hint}")
 
 
 def _shared(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple[str, ...]:
@@ -253,12 +244,10 @@ def _run_fold(
         [sample.utterance for sample in candidates], share=options.validation_share, seed=options.fit.seed
     )
     learned = learn(
-        options.architecture,
+        options,
         [candidates[index] for index in split.train],
         [candidates[index] for index in split.held_out],
         classes=dataset.classes,
-        config=options.features,
-        options=options.fit,
         folder=folder,
         on_epoch=on_epoch,
     )
@@ -278,7 +267,7 @@ def _run_fold(
         "epochs": len(learned.fitted.history["loss"]),
         "temperature": learned.temperature,
         "validation": split.reason,
-        "validation_uar": max(learned.fitted.history["val_uar"]),
+        "validation_uar": learned.fitted.history["val_uar"][learned.fitted.best_epoch - 1],
         "parameters": int(learned.fitted.model.count_params()),
         "history": learned.fitted.history,
         "probabilities": probabilities.tolist(),
@@ -299,13 +288,25 @@ def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, 
     )
 
 
-def _leakage(digests: set[str], speakers: Sequence[str | None], tested: Sequence[Sample]) -> dict[str, Any]:
-    """What training and test share: speakers by their id, recordings by the digest of their bytes.
+def _speaker_anywhere(corpus: str, speaker: str | None) -> str | None:
+    """A speaker's name across corpora. That of an unknown corpus is its folder's, so the speaker's code must do."""
+    if not speaker:
+        return None
+    return f"{corpus}/{speaker}" if licence_of(corpus) else f"*/{speaker}"
 
-    speakers: of every training utterance, None where unknown.
+
+def _leakage(
+    digests: set[str],
+    speakers: Sequence[str | None],
+    tested: Sequence[Sample],
+    tested_speakers: Sequence[str | None],
+) -> dict[str, Any]:
+    """What training and test share: speakers by name, recordings by the digest of their bytes.
+
+    speakers: of every training utterance, tested_speakers: of every tested one, None where unknown.
     """
     known = {speaker for speaker in speakers if speaker}
-    shared = sorted(known & {sample.utterance.speaker_id or "" for sample in tested})
+    shared = sorted(known & {speaker or "" for speaker in tested_speakers})
     audio = sum(sample.digest in digests for sample in tested)
     return {
         "speakers_shared": len(shared),
@@ -321,9 +322,9 @@ def _fold_leakage(dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
     for fold in protocol.folds:
         training = [dataset.samples[index] for index in fold.train]
         speakers = [sample.utterance.speaker_id for sample in training]
-        found.append(
-            _leakage({sample.digest for sample in training}, speakers, [dataset.samples[index] for index in fold.test])
-        )
+        tested = [dataset.samples[index] for index in fold.test]
+        tested_speakers = [sample.utterance.speaker_id for sample in tested]
+        found.append(_leakage({sample.digest for sample in training}, speakers, tested, tested_speakers))
     return {
         "speakers_shared": max(each["speakers_shared"] for each in found),
         "training_without_speaker": max(each["training_without_speaker"] for each in found),
@@ -338,7 +339,9 @@ def _write(output: Path, judged: _Judged, dataset: Dataset, facts: dict[str, Any
     metrics = {
         **facts,
         "corpus": sorted({utterance.corpus for utterance in judged.utterances}),
+        "left_out": {"failed": dataset.failed, "other_classes": dataset.other_classes},
         **scores.to_dict(),
+        "risk_at_coverage": _risks(judged),
         **_scores_by_group(judged, dataset.classes),
         "package_version": __version__,
         "packages": package_versions(),
@@ -352,6 +355,12 @@ def _write(output: Path, judged: _Judged, dataset: Dataset, facts: dict[str, Any
         text = json.dumps(metrics, indent=1, ensure_ascii=False) + "\n"
         (draft / METRICS).write_text(text, encoding="utf-8")
     return Evaluation(output, scores, metrics, dataset.problems)
+
+
+def _risks(judged: _Judged) -> dict[str, float]:
+    """Share of errors among the most confident half, 80 % and all of the predictions: what --min-confidence buys."""
+    coverage, risk = coverage_risk(judged.probabilities, judged.truth)
+    return {f"{share:g}": float(risk[np.searchsorted(coverage, share - 1e-9)]) for share in (0.5, 0.8, 1.0)}
 
 
 def _scores_by_group(judged: _Judged, classes: Sequence[str]) -> dict[str, Any]:
@@ -414,6 +423,8 @@ def _report(metrics: Mapping[str, Any], scores: Scores) -> str:
         f"serctl {metrics['package_version']}, commit {metrics['commit'] or 'unknown'}.",
         f"Identical audio in training and test: {leakage['identical_audio']} of {leakage['test_utterances']} test "
         f"utterances. Speakers in both: {leakage['speakers_shared']}.",
+        f"Left out: {metrics['left_out']['failed']} recordings that failed, {metrics['left_out']['other_classes']} "
+        "utterances of other classes.",
         "| emotion | n | recall | precision | F1 |\n|---|---|---|---|---|\n" + "\n".join(_class_rows(metrics)),
         *(_group_table(name, metrics[name]) for name in ("per_corpus", "per_language", "per_gender") if metrics[name]),
         "![Confusion matrix](confusion.png)\n\n![Reliability](reliability.png)",

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serctl import __version__
-from serctl.errors import CorpusError
+from serctl.errors import ConfigError, CorpusError
 from serctl.features import FeatureConfig, Features, Normaliser, functional_names, is_silent
 from serctl.metrics import fit_temperature, temperature_scale
-from serctl.models import ModelSpec
+from serctl.models import ModelSpec, check_architecture
+from serctl.models.options import FitOptions
+from serctl.pipeline.dataset import Augmentation, LabelOptions
+from serctl.report import atomic_path
 from serctl.runtime import merge_probabilities
 
 if TYPE_CHECKING:
@@ -24,10 +28,30 @@ if TYPE_CHECKING:
 
     from serctl.models.batches import Example
     from serctl.models.fitting import EpochCallback, Fitted
-    from serctl.models.options import FitOptions
     from serctl.pipeline.dataset import Sample
 
 _SMALLEST_PROBABILITY = 1e-7
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How networks are made from labelled utterances.
+
+    validation_share: share of the training utterances held out, by speaker, to choose the epoch and to calibrate.
+    Raises ConfigError if a value is out of range.
+    """
+
+    architecture: str = "hybrid"
+    labels: LabelOptions = field(default_factory=LabelOptions)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    fit: FitOptions = field(default_factory=FitOptions)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    validation_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_architecture(self.architecture)
+        if not 0.02 <= self.validation_share <= 0.5:
+            raise ConfigError(f"expected a validation share between 0.02 and 0.5, came {self.validation_share}")
 
 
 @dataclass(frozen=True)
@@ -42,13 +66,11 @@ class Learned:
 
 
 def learn(
-    architecture: str,
+    recipe: Recipe,
     training: Sequence[Sample],
     validation: Sequence[Sample],
     *,
     classes: Sequence[str],
-    config: FeatureConfig,
-    options: FitOptions,
     folder: Path,
     on_epoch: EpochCallback,
 ) -> Learned:
@@ -59,6 +81,7 @@ def learn(
     """
     from serctl.models.fitting import fit
 
+    config = recipe.features
     index = {emotion: position for position, emotion in enumerate(classes)}
     examples = _examples(training, index, config)
     if not examples:
@@ -71,12 +94,12 @@ def learn(
         n_classes=len(classes),
     )
     fitted = fit(
-        architecture,
+        recipe.architecture,
         spec,
         examples,
         _examples(validation, index, config),
         normaliser=normaliser,
-        options=options,
+        options=recipe.fit,
         folder=folder,
         on_epoch=on_epoch,
     )
@@ -104,6 +127,32 @@ def judge_with(
         weights = [float(not is_silent(each.functionals, config)) * len(each.log_mel) for each in sample.windows]
         merged.append(merge_probabilities(probabilities[first:last], np.maximum(weights, 1e-6)))
     return np.stack(merged)
+
+
+def open_checkpoints(folder: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> Path:
+    """The folder for a run's checkpoints: that of an interrupted run to resume, or an empty one.
+
+    overwrite drops another run's checkpoints; with resume as well, those of the same run are kept.
+    Raises ConfigError if another run's checkpoints or foreign files are there, or nothing says what to do with them.
+    """
+    mark = folder / "fingerprint"
+    if not mark.exists() and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
+        raise ConfigError(f"{folder} is in the way of the checkpoints and not of serctl's making: move it away")
+    if mark.exists() and not (resume or overwrite):
+        raise ConfigError(f"an interrupted run left {folder}: --resume continues it, --overwrite starts again")
+    if mark.exists() and resume and mark.read_text() == fingerprint:
+        return folder
+    if mark.exists() and not overwrite:
+        raise ConfigError(
+            f"{folder} belongs to a run with other data, options or another version: --overwrite starts again, or "
+            "choose another -o"
+        )
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    with atomic_path(mark) as draft:
+        draft.write_text(fingerprint)
+    return folder
 
 
 def package_versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +13,14 @@ from serctl import __version__
 from serctl.bundle import BundleFacts, TrainingEntry, check_new_bundle, write_bundle
 from serctl.corpora import Split, citation_of, licence_of, split_speakers
 from serctl.errors import ConfigError, CorpusError
-from serctl.features import FeatureConfig
 from serctl.metrics import Scores, score, score_by
-from serctl.models import check_architecture
-from serctl.models.options import FitOptions
 from serctl.pipeline.convert import to_litert
-from serctl.pipeline.dataset import Augmentation, Dataset, LabelOptions, Sample, load_dataset
-from serctl.pipeline.learning import Learned, judge, learn, package_versions
+from serctl.pipeline.dataset import Dataset, Sample, load_dataset
+from serctl.pipeline.learning import Learned, Recipe, judge, learn, open_checkpoints, package_versions
 from serctl.pipeline.model_card import model_card
 from serctl.pipeline.progress import ignore_progress
 from serctl.plots import plot_confusion, plot_history
-from serctl.report import atomic_folder, atomic_path
+from serctl.report import atomic_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,30 +34,17 @@ UNSTATED_LICENCE = "not stated: see the licences of the training data"
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """What to train and how.
+class TrainOptions(Recipe):
+    """The recipe of a model, and what is written down beside it.
 
-    validation_share: share of the utterances held out, speaker by speaker, to choose the epoch and to calibrate.
     name: of the model, the folder's name if empty. licence: of the weights. command: for the model card. evaluation:
     folder of a cross-validation to quote in the card: its scores are honest where those of the held-out part flatter.
-    Raises ConfigError if a value is out of range.
     """
 
-    architecture: str = "hybrid"
-    labels: LabelOptions = field(default_factory=LabelOptions)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    fit: FitOptions = field(default_factory=FitOptions)
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    validation_share: float = 0.1
     name: str = ""
     licence: str = UNSTATED_LICENCE
     command: str = ""
     evaluation: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_architecture(self.architecture)
-        if not 0.02 <= self.validation_share <= 0.5:
-            raise ConfigError(f"expected a validation share between 0.02 and 0.5, came {self.validation_share}")
 
 
 @dataclass(frozen=True)
@@ -124,41 +108,16 @@ def train(
         overwrite=overwrite,
     )
     learned = learn(
-        options.architecture,
+        options,
         training,
         validation,
         classes=dataset.classes,
-        config=options.features,
-        options=options.fit,
         folder=checkpoints,
         on_epoch=on_epoch,
     )
     result = _write(output, learned, dataset, split, options, quoted)
     shutil.rmtree(checkpoints)
     return result
-
-
-def open_checkpoints(folder: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> Path:
-    """The folder for a run's checkpoints: that of an interrupted run to resume, or an empty one.
-
-    Raises ConfigError if another run's checkpoints are there, or neither resume nor overwrite says what to do.
-    """
-    mark = folder / "fingerprint"
-    if mark.exists() and not overwrite:
-        if not resume:
-            raise ConfigError(f"an interrupted run left {folder}: --resume continues it, --overwrite starts again")
-        if mark.read_text() != fingerprint:
-            raise ConfigError(
-                f"{folder} belongs to a run with other data, options or another version: --overwrite starts again, or "
-                "choose another -o"
-            )
-        return folder
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    with atomic_path(mark) as draft:
-        draft.write_text(fingerprint)
-    return folder
 
 
 _QUOTED = (
