@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from serctl.cli._app import CorpusArgument, OverwriteOption, console
+from serctl.cli._app import CorpusArgument, OverwriteOption, console, progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,18 +45,21 @@ def scan(
 
     Example: serctl corpus scan ./ravdess ./emodb -o manifest.csv
     """
+    from rich.console import Console
+
     from serctl.pipeline.scan import scan as scan_corpora
 
-    result = scan_corpora(paths, output=output, overwrite=overwrite)
-    terminal = console()
+    with progress_bar("Reading headers", quiet=False) as progress:
+        result = scan_corpora(paths, output=output, overwrite=overwrite, progress=progress)
+    out = Console(highlight=False)
     for report in result.corpora:
-        terminal.print(_table(report), soft_wrap=False)
+        out.print(_table(report, most_problems=_SHOWN_PROBLEMS if out.is_terminal else len(report.problems)))
     if result.manifest:
         written = sum(report.utterances for report in result.corpora)
-        terminal.print(f"{written} utterances written to {result.manifest}", markup=False)
+        console().print(f"{written} utterances written to {result.manifest}", markup=False)
 
 
-def _table(report: CorpusReport) -> Table:
+def _table(report: CorpusReport, *, most_problems: int) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -65,12 +68,12 @@ def _table(report: CorpusReport) -> Table:
     table.add_column("corpus", no_wrap=True)
     # Text, not str: file names may hold what rich takes for markup.
     table.add_column(Text(report.name if report.root is None else f"{report.name} ({report.root})"), overflow="fold")
-    for name, value in _facts(report).items():
+    for name, value in _facts(report, most_problems).items():
         table.add_row(name, Text(value))
     return table
 
 
-def _facts(report: CorpusReport) -> dict[str, str]:
+def _facts(report: CorpusReport, most_problems: int) -> dict[str, str]:
     genders = _listed(report.genders)
     return {
         "utterances": f"{report.utterances}, {report.hours:.2f} h",
@@ -79,7 +82,7 @@ def _facts(report: CorpusReport) -> dict[str, str]:
         "languages": _listed(report.languages) or "unknown",
         "licence": report.licence or "unknown",
         "citation": report.citation or "unknown",
-        "problems": _problems(report.problems),
+        "problems": _problems(report.problems, most_problems),
     }
 
 
@@ -87,9 +90,10 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def _problems(problems: tuple[str, ...]) -> str:
+def _problems(problems: tuple[str, ...], most: int) -> str:
     if not problems:
         return "none"
-    hidden = len(problems) - _SHOWN_PROBLEMS
-    lines = [str(len(problems)), *problems[:_SHOWN_PROBLEMS], *([f"... and {hidden} more"] if hidden > 0 else [])]
+    hidden = len(problems) - most
+    rest = [f"... and {hidden} more (all of them in a pipe: serctl corpus scan DIR | less)"] if hidden > 0 else []
+    lines = [str(len(problems)), *problems[:most], *rest]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import soundfile
 
 from serctl.corpora import Corpus, Utterance, citation_of, licence_of, load_corpora
 from serctl.errors import ConfigError
+from serctl.pipeline.progress import Progress, ProgressCallback, ignore_progress
 from serctl.report import atomic_path, check_output
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class ScanResult:
     manifest: Path | None
 
 
-def scan(paths: Sequence[Path], *, output: Path | None, overwrite: bool) -> ScanResult:
+def scan(
+    paths: Sequence[Path], *, output: Path | None, overwrite: bool, progress: ProgressCallback = ignore_progress
+) -> ScanResult:
     """Recognise the corpora at paths and count what is in them; write their utterances to output as one manifest.
 
     Only the headers of the recordings are read. One that cannot be read is a problem of its corpus, and stays in the
@@ -73,7 +76,7 @@ def scan(paths: Sequence[Path], *, output: Path | None, overwrite: bool) -> Scan
     if output:
         _check_output(output, overwrite=overwrite)
     corpora = load_corpora(paths)
-    durations, unreadable = _durations(corpora)
+    durations, unreadable = _durations(corpora, progress)
     if output:
         _write(output, [_row(utterance, durations, output) for corpus in corpora for utterance in corpus.utterances])
     reports = [report for corpus in corpora for report in _reports(corpus, durations, unreadable)]
@@ -86,16 +89,18 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
     check_output(output, overwrite=overwrite, resume=False)
 
 
-def _durations(corpora: Iterable[Corpus]) -> tuple[dict[Path, float], dict[Path, str]]:
+def _durations(corpora: Iterable[Corpus], progress: ProgressCallback) -> tuple[dict[Path, float], dict[Path, str]]:
     """The duration of each recording in seconds, and of those that cannot be read, why."""
     durations: dict[Path, float] = {}
     unreadable: dict[Path, str] = {}
-    for path in dict.fromkeys(utterance.path for corpus in corpora for utterance in corpus.utterances):
+    paths = dict.fromkeys(utterance.path for corpus in corpora for utterance in corpus.utterances)
+    for done, path in enumerate(paths, start=1):
         duration_s = _header_duration(path)
         if isinstance(duration_s, str):
             unreadable[path] = f"{path}: {duration_s}"
         else:
             durations[path] = duration_s
+        progress(Progress(done, len(paths), len(unreadable)))
     return durations, unreadable
 
 
