@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_INTERVAL_S = 10.0
+FEWEST_FOR_A_FORECAST = 10
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def _live(title: str, unit: str, console: Console) -> Iterator[ProgressCallback]
                 completed=progress.done,
                 total=progress.total,
                 rate=f"{rate:.1f} {unit}/s",
-                note=" ".join(part for part in (failed, progress.note) if part),
+                note=failed,
             )
 
             if progress.done >= progress.total:
@@ -83,10 +84,11 @@ def _plain(title: str, unit: str, console: Console) -> ProgressCallback:
             return
         last = now
         rate = progress.done / max(now - start, 1e-6)
-        left = (progress.total - progress.done) / max(rate, 1e-6)
-        line = f"{title}: {progress.done}/{progress.total} {unit}, {rate:.1f}/s, about {left:.0f} s left"
+        line = f"{title}: {progress.done}/{progress.total} {unit}, {rate:.1f}/s"
+        if progress.done >= FEWEST_FOR_A_FORECAST:
+            line += f", about {(progress.total - progress.done) / rate:.0f} s left"
         if progress.failed:
             line += f", {progress.failed} failed"
-        console.print(f"{line} {progress.note}".rstrip(), markup=False)
+        console.print(line, markup=False)
 
     return show

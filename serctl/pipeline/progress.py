@@ -16,7 +16,6 @@ class Progress:
     done: int
     total: int
     failed: int = 0
-    note: str = ""
 
 
 ProgressCallback = Callable[[Progress], None]
