@@ -303,7 +303,7 @@ def test_the_default_model_comes_with_serctl(serctl: Any, samples: Path) -> None
 
 
 def command(many: Path, tiny_bundle: Bundle, output: Path) -> list[str]:
-    options = ["--model", str(tiny_bundle.folder), "-o", str(output), "--jobs", "2", "--no-cache", "--resume"]
+    options = ["--model", str(tiny_bundle.folder), "-o", str(output), "--jobs", "2", "--no-cache", "--overwrite"]
     return [sys.executable, "-m", "serctl", "predict", str(many), *options]
 
 

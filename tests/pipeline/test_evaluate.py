@@ -167,7 +167,7 @@ def test_an_existing_evaluation_is_replaced_only_when_asked_to(
             overwrite=overwrite,
         )
 
-    with pytest.raises(ConfigError, match="already exists: --overwrite replaces an evaluation"):
+    with pytest.raises(ConfigError, match="already exists: --overwrite replaces it"):
         again(output, overwrite=False)
     assert again(output, overwrite=True).metrics["n"] == 8
     assert json.loads((output / "metrics.json").read_text())["n"] == 8
