@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -177,23 +178,24 @@ def test_a_failure_midway_leaves_the_previous_report(output):
     assert list(output.parent.iterdir()) == [output]
 
 
-@pytest.fixture
-def _small_disk():
-    """Files may grow to 20,000 bytes; the write beyond it fails, as on a full disk."""
+@contextmanager
+def small_disk():
+    """Files may grow to 20,000 bytes; the write beyond it fails, as on a full disk. So does pytest's own, meanwhile."""
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("_small_disk")
 def test_a_full_disk_leaves_the_previous_report(output):
     write_report(output, columns=COLUMNS, tables=[GOOD])
     before = output.read_bytes()
     incompressible = ({"path": os.urandom(40).hex()} for _ in range(1000))
-    with pytest.raises(OSError, match="File too large"):
+    with small_disk(), pytest.raises(OSError, match="File too large"):
         write_report(output, columns=COLUMNS, tables=incompressible)
     assert output.read_bytes() == before
     assert list(output.parent.iterdir()) == [output]
@@ -337,10 +339,9 @@ def test_a_foreign_file_is_not_taken_for_a_journal(journal):
     assert journal.path.read_text().startswith("somebody's")
 
 
-@pytest.mark.usefixtures("_small_disk")
 def test_a_full_disk_keeps_what_was_added(journal):
     journal.add("a", GOOD)
-    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+    with small_disk(), pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
         journal.add("b", {"x": np.zeros(10_000)})
     journal.add("c", BAD)
     with _reopen(journal) as resumed:

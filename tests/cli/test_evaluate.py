@@ -50,9 +50,14 @@ def test_an_architecture_is_scored_by_cross_validation(
     assert not (tmp_path / "e.partial").exists()
 
 
+def test_the_bundled_model_is_scored_by_default(serctl: Any, samples: Path, tmp_path: Path) -> None:
+    assert serctl("evaluate", samples, "-o", tmp_path / "e").code == 0
+    assert json.loads((tmp_path / "e" / "metrics.json").read_text())["model"].startswith("serctl-base@")
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--arch", "hybrid"], ["--protocol", "loso"], ["--model", "m", "--arch", "hybrid", "--protocol", "loso"]],
+    [["--arch", "hybrid"], ["--protocol", "loso"], ["--model", "m", "--arch", "hybrid", "--protocol", "loso"]],
 )
 def test_either_a_model_or_an_architecture_with_a_protocol(
     serctl: Any, samples: Path, tmp_path: Path, arguments: list[str]

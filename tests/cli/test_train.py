@@ -53,7 +53,7 @@ def test_a_seed_reproduces_a_training(
     ("arguments", "message"),
     [
         (["--arch", "perceptron"], "no architecture perceptron: expected one of hybrid"),
-        (["--classes", "happy,angst"], "expected an emotion of the vocabulary, came angst"),
+        (["--classes", "happy,angst"], "expected an emotion among neutral, calm, happy"),
         (["--map", "calm"], "--map: expected FROM=TO, e.g. calm=neutral, came calm"),
         (["--speed", "fast"], "expected --speed LOW:HIGH"),
         (["--classes", "sad"], "at least two emotions"),
@@ -89,6 +89,9 @@ def test_ctrl_c_says_what_is_kept(samples: Path, shared_cache: Cache, tmp_path: 
         rest = running.stderr.read()
     assert "1/500" in line
     assert running.returncode == 130
-    assert f"interrupted: {output}.partial keeps the finished epochs, and --resume goes on from there" in rest
+    assert (
+        f"interrupted: {output}.partial keeps the finished epochs; the same command with --resume goes on from there"
+        in rest
+    )
     assert "Traceback" not in rest
     assert not output.exists()
