@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SAMPLES = Path(__file__).parent.parent / "sample_audio"
 
+# A shell starts background jobs with SIGINT ignored, and what the tests start would inherit it and not end on Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -25,6 +25,7 @@ BLOCKS = ((48, (1, 2)), (64, (2, 2)), (96, (1, 2)))
 TIME_STRIDE = 8
 
 HAND_MADE_EXPERTS = 3
+# Hundreds of correlated functionals and few speakers: without this penalty they are learned by heart.
 FUNCTIONAL_PENALTY = 0.01
 
 

@@ -105,12 +105,7 @@ def evaluate_model(
     marked = tuple(sample for sample in dataset.samples if sample.utterance.split == "test")
     dataset = replace(dataset, samples=marked or dataset.samples)
     recogniser = Recogniser(model)
-    everything = judge_with(
-        recogniser.probabilities,
-        [window for sample in dataset.samples for window in sample.windows],
-        dataset.samples,
-        model.facts.features,
-    )
+    everything = judge_with(recogniser.probabilities, dataset.samples, model.facts.features)
     judged = _Judged(
         dataset.utterances,
         dataset.labels,

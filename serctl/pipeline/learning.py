@@ -109,18 +109,16 @@ def learn(
 
 def judge(learned: Learned, samples: Sequence[Sample]) -> NDArray[np.float64]:
     """Calibrated probabilities of each sample, its windows merged; float64, shape (samples, classes)."""
-    windows = [window for sample in samples for window in sample.windows]
-    return judge_with(lambda features: _calibrated(learned, features), windows, samples, learned.config)
+    return judge_with(lambda windows: _calibrated(learned, windows), samples, learned.config)
 
 
 def judge_with(
     probabilities_of: Callable[[Sequence[Features]], NDArray[np.float64]],
-    windows: Sequence[Features],
     samples: Sequence[Sample],
     config: FeatureConfig,
 ) -> NDArray[np.float64]:
     """The windows' probabilities merged by sample; a silent sample gets the plain mean of its windows."""
-    probabilities = probabilities_of(windows)
+    probabilities = probabilities_of([window for sample in samples for window in sample.windows])
     bounds = np.cumsum([0, *(len(sample.windows) for sample in samples)])
     merged = []
     for sample, first, last in zip(samples, bounds[:-1], bounds[1:], strict=True):
