@@ -70,11 +70,6 @@ class FeatureConfig:
         """Samples from one frame to the next."""
         return round(self.hop_s * self.sample_rate)
 
-    @property
-    def max_frames(self) -> int:
-        """Frames in the longest window: a remainder shorter than half a window joins the last one."""
-        return 1 + int(1.5 * self.window_s * self.sample_rate) // self.hop_length
-
     def digest(self) -> str:
         """Hex digest of the parameters and of the version of the feature code."""
         text = json.dumps(self.to_dict(), sort_keys=True)
