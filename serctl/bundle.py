@@ -4,6 +4,7 @@ model.tflite     the network, in LiteRT's format
 normaliser.npz   means and standard deviations of the training features
 bundle.json      labels, feature config, calibration, metrics with their protocol, training facts, licence, and the
 SHA-256 of every other file, checked on load
+weights.npz      the weights of the network while it was trained, in float16: what `serctl train --from` goes on from
 training.csv     content digest, corpus, speaker, label and part of every training recording
 README.md        the model card
 """
@@ -19,15 +20,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from serctl.errors import BundleError, ConfigError
-from serctl.features import FeatureConfig, Normaliser
+from serctl.features import UNREADABLE_NPZ, FeatureConfig, Normaliser
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 FORMAT = 1
 MANIFEST = "bundle.json"
 MODEL = "model.tflite"
+WEIGHTS = "weights.npz"
 NORMALISER = "normaliser.npz"
 TRAINING_LIST = "training.csv"
 CARD = "README.md"
@@ -42,7 +48,7 @@ class BundleFacts:
 
     n_frames: frames of log-mel that the network takes. temperature: divides the log-probabilities (calibration).
     metrics: scores by the way they were found (validation, cross_validation), with the protocol. training: corpora,
-    options, seed and digest of the training list.
+    options, seed and digest of the training list. languages: those that the network tells apart, empty if none.
     licence, attribution: the terms of the weights.
     """
 
@@ -56,6 +62,7 @@ class BundleFacts:
     created: str
     licence: str
     attribution: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
@@ -95,6 +102,18 @@ class Bundle:
         """Means and standard deviations of the training features."""
         return Normaliser.load(self.folder / NORMALISER)
 
+    def weights(self) -> list[NDArray[np.float16]]:
+        """The weights of the network while it was trained, in its own order, float16.
+
+        Raises BundleError if the bundle holds none (an exported model), or something else.
+        """
+        path = self.folder / WEIGHTS
+        try:
+            with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
+                return [arrays[name] for name in sorted(arrays.files)]
+        except UNREADABLE_NPZ as error:
+            raise BundleError(f"{path}: expected the weights of a model that serctl trained") from error
+
     def training_list(self) -> list[TrainingEntry]:
         """Every recording that the model has seen."""
         with (self.folder / TRAINING_LIST).open(newline="", encoding="utf-8") as stream:
@@ -131,10 +150,19 @@ def check_new_bundle(folder: Path, *, overwrite: bool) -> None:
 
 
 def write_bundle(
-    folder: Path, facts: BundleFacts, *, model: bytes, normaliser: Normaliser, training: list[TrainingEntry], card: str
+    folder: Path,
+    facts: BundleFacts,
+    *,
+    model: bytes,
+    weights: Sequence[NDArray[np.floating]],
+    normaliser: Normaliser,
+    training: list[TrainingEntry],
+    card: str,
 ) -> None:
     """Write every file of a bundle into an existing folder; other files there are hashed as well."""
     (folder / MODEL).write_bytes(model)
+    halved = {f"{index:04d}": array.astype(np.float16) for index, array in enumerate(weights)}
+    np.savez(folder / WEIGHTS, allow_pickle=False, **halved)
     normaliser.save(folder / NORMALISER)
     _write_training_list(folder / TRAINING_LIST, training)
     (folder / CARD).write_text(card, encoding="utf-8")
@@ -173,6 +201,7 @@ def _read_facts(folder: Path, manifest: Mapping[str, Any]) -> BundleFacts:
         values["features"] = FeatureConfig.from_dict(values["features"])
         values["labels"] = tuple(values["labels"])
         values["attribution"] = tuple(values.get("attribution", ()))
+        values["languages"] = tuple(values.get("languages", ()))
         return BundleFacts(**values)
     except (KeyError, TypeError, ConfigError) as error:
         raise BundleError(f"{folder / MANIFEST}: not what this version of serctl reads ({error})") from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serctl.errors import BundleError
+from serctl.features import language_input
 from serctl.metrics import temperature_scale
 from serctl.quiet import quiet_stderr
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from serctl.features import Features
 
 _SMALLEST_PROBABILITY = 1e-7
+
+
+INPUTS = frozenset({"log_mel", "mask", "functionals", "language"})
 
 
 def merge_probabilities(probabilities: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -50,18 +54,28 @@ class Recogniser:
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{bundle.model_path}: LiteRT cannot load it: {error}") from error
         self._inputs: set[str] = set(self._run.get_input_details())
-        unknown = self._inputs - {"log_mel", "mask", "functionals"}
-        if unknown:
-            raise BundleError(f"{bundle.model_path}: expected inputs among log_mel, mask, functionals, came {unknown}")
+        unknown = self._inputs - INPUTS
+        if unknown or "probabilities" not in self._run.get_output_details():
+            raise BundleError(
+                f"{bundle.model_path}: expected inputs among {', '.join(sorted(INPUTS))} and the output probabilities, "
+                f"came {', '.join(sorted(self._inputs))} and {', '.join(self._run.get_output_details())}"
+            )
 
-    def probabilities(self, windows: Sequence[Features]) -> NDArray[np.float64]:
-        """Calibrated probabilities of the bundle's labels; float64, shape (windows, labels)."""
+    def probabilities(
+        self, windows: Sequence[Features], languages: Sequence[str | None] | None = None
+    ) -> NDArray[np.float64]:
+        """Calibrated probabilities of the bundle's labels; float64, shape (windows, labels).
+
+        languages: the code of each window's language, where it is known; a network that tells none apart ignores them.
+        """
         facts = self.bundle.facts
         inputs = self.bundle.normaliser.model_inputs(windows, n_frames=facts.n_frames)
+        inputs["language"] = language_input(languages or [None] * len(windows), facts.languages)
         raw = np.concatenate([self._infer(inputs, row) for row in range(len(windows))])
         return temperature_scale(np.log(np.maximum(raw, _SMALLEST_PROBABILITY)), facts.temperature)
 
     def _infer(self, inputs: dict[str, NDArray[np.float32]], row: int) -> NDArray[np.float32]:
         # One window at a time: the network has a fixed batch of one, which LiteRT plans once.
-        (probabilities,) = self._run(**{name: inputs[name][row : row + 1] for name in self._inputs}).values()
+        outputs = self._run(**{name: inputs[name][row : row + 1] for name in self._inputs})
+        probabilities: NDArray[np.float32] = outputs["probabilities"]
         return probabilities

@@ -8,14 +8,26 @@ import typer
 
 from serctl.cli._app import console
 from serctl.errors import ConfigError
+from serctl.models import ARCHITECTURES
 
 if TYPE_CHECKING:
     from serctl.models.fitting import EpochCallback, EpochScores
     from serctl.pipeline.dataset import Augmentation, LabelOptions
 
-ArchitectureOption = Annotated[str, typer.Option("--arch", help="Architecture of the network.")]
-ClassesOption = Annotated[
+ArchitectureOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+    typer.Option("--arch", help=f"Architecture of the network: {', '.join(ARCHITECTURES)}.", metavar="NAME"),
+]
+BaseOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--from", help="Go on from this model: a bundled one's name or a bundle's folder.", metavar="MODEL"),
+]
+TeacherOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--teacher", help="Learn this model's opinions as well (distillation). Repeatable.", metavar="MODEL"),
+]
+ClassesOption = Annotated[
+    Optional[str],  # noqa: UP045
     typer.Option(help="Emotions that take part, separated by commas. Default: all that occur.", metavar="A,B,..."),
 ]
 MapOption = Annotated[

@@ -22,6 +22,7 @@ from serctl.cli._app import (
     progress_bar,
 )
 from serctl.cli._learning import (
+    BaseOption,
     BatchSizeOption,
     ClassesOption,
     CopiesOption,
@@ -33,14 +34,16 @@ from serctl.cli._learning import (
     PatienceOption,
     SpecAugmentOption,
     SpeedOption,
+    TeacherOption,
     ValidationOption,
     augmentation_options,
     epoch_printer,
     label_options,
     print_problems,
 )
-from serctl.cli.train import command_line, fit_options, import_tensorflow
+from serctl.cli.train import command_line, fit_options, import_tensorflow, model_folder
 from serctl.errors import ConfigError
+from serctl.models import ARCHITECTURES
 
 if TYPE_CHECKING:
     from serctl.corpora import Fold
@@ -61,14 +64,30 @@ def evaluate(
     ] = None,
     arch: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--arch", help="Score this architecture instead, trained anew for every fold of --protocol."),
+        typer.Option(
+            "--arch",
+            help="Score this architecture instead, trained anew for every fold of --protocol: "
+            f"{', '.join(ARCHITECTURES)}.",
+            metavar="NAME",
+        ),
     ] = None,
     protocol: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="loso, speaker-kfold:K, emobox-ravdess-6, random-kfold:K (speaker-dependent) or split (a manifest's)."
+            help="loso, speaker-kfold:K, emobox-ravdess-6, leave-one-language-out, random-kfold:K (speaker-dependent) "
+            "or split (a manifest's).",
+            metavar="NAME",
         ),
     ] = None,
+    normalise_speakers: Annotated[
+        bool,
+        typer.Option(
+            "--normalise-speakers",
+            help="Features relative to the speaker's other recordings, in test as well (transductive; stamped so).",
+        ),
+    ] = False,
+    base: BaseOption = None,
+    teachers: TeacherOption = None,
     classes: ClassesOption = None,
     mapping: MapOption = None,
     validation_share: ValidationOption = 0.1,
@@ -127,6 +146,9 @@ def evaluate(
                 augmentation=augmentation_options(copies, noisy_copies, speed, seed),
                 fit=fit_options(epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed),
                 validation_share=validation_share,
+                normalise_speakers=normalise_speakers,
+                base=model_folder(base) if base else None,
+                teachers=tuple(map(model_folder, teachers or [])),
             )
             try:
                 evaluation = pipeline.cross_validate(

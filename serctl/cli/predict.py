@@ -18,6 +18,7 @@ from serctl.cli._app import (
     QuietOption,
     ResumeOption,
     app,
+    console,
     open_cache,
     progress_bar,
 )
@@ -59,6 +60,10 @@ def predict(
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Below this confidence (0 to 1) the emotion is 'uncertain'.")
     ] = 0.0,
+    language: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Option(help="Code of the language spoken (de, am), for a model that tells them apart.", metavar="CODE"),
+    ] = None,
     files_from: FilesFromOption = None,
     jobs: JobsOption = -1,
     cache_dir: CacheDirOption = None,
@@ -79,9 +84,16 @@ def predict(
     from serctl.pipeline import predict as pipeline
     from serctl.pipeline.batch import RunOptions, StoppedAtFailureError
 
-    options = pipeline.PredictOptions(per=per, window_s=window, min_confidence=min_confidence)
+    options = pipeline.PredictOptions(per=per, window_s=window, min_confidence=min_confidence, language=language)
     run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)
     bundle = load_bundle(model or DEFAULT_MODEL)
+    if language and language not in bundle.facts.languages and not quiet:
+        known = ", ".join(bundle.facts.languages)
+        console().print(
+            f"{bundle.identity} has no adapter for {language} ({known or 'it tells no languages apart'}): "
+            "what its languages share must do",
+            markup=False,
+        )
     found = find_inputs(recordings, files_from)
     try:
         with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -26,6 +27,7 @@ from serctl.cli._app import (
 )
 from serctl.cli._learning import (
     ArchitectureOption,
+    BaseOption,
     BatchSizeOption,
     ClassesOption,
     CopiesOption,
@@ -37,12 +39,14 @@ from serctl.cli._learning import (
     PatienceOption,
     SpecAugmentOption,
     SpeedOption,
+    TeacherOption,
     ValidationOption,
     augmentation_options,
     epoch_printer,
     label_options,
     print_problems,
 )
+from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS
 from serctl.quiet import quiet_stderr
 
 if TYPE_CHECKING:
@@ -54,7 +58,16 @@ if TYPE_CHECKING:
 def train(
     corpora: CorpusArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to write.")],
-    arch: ArchitectureOption = "hybrid",
+    arch: ArchitectureOption = None,
+    base: BaseOption = None,
+    language: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Option(
+            help="Code of the language spoken (xx). With --from a shared_private model: fit its adapter alone.",
+            metavar="CODE",
+        ),
+    ] = None,
+    teachers: TeacherOption = None,
     classes: ClassesOption = None,
     mapping: MapOption = None,
     validation_share: ValidationOption = 0.1,
@@ -83,8 +96,9 @@ def train(
 ) -> None:
     """Train a model on labelled corpora and write it as a bundle that `serctl predict --model` runs.
 
-    Some speakers are held out to choose the epoch and to calibrate the confidences. An interrupted run leaves its
-    checkpoints in OUTPUT.partial, and --resume goes on from there.
+    The architecture is hybrid unless --arch or --from says otherwise. Some speakers are held out to choose the epoch
+    and to calibrate the confidences. An interrupted run leaves its checkpoints in OUTPUT.partial, and --resume goes on
+    from there.
 
     Example: serctl train ./corpus -o ./my-model --arch hybrid
     """
@@ -93,8 +107,13 @@ def train(
 
     augmentation = augmentation_options(copies, noisy_copies, speed, seed)
     fit = fit_options(epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed)
+    architecture = arch or architecture_of(base)
     options = pipeline.TrainOptions(
-        architecture=arch,
+        architecture=architecture,
+        base=model_folder(base) if base else None,
+        adapter_only=bool(base and language) and architecture in WITH_ADAPTERS,
+        teachers=tuple(map(model_folder, teachers or [])),
+        language=language,
         labels=label_options(classes, mapping),
         augmentation=augmentation,
         fit=fit,
@@ -126,14 +145,28 @@ def train(
         _print_result(result)
 
 
+def model_folder(reference: str) -> Path:
+    """The folder of a model given by its name or folder. Raises BundleError if there is none."""
+    from serctl.bundle import load_bundle
+
+    return load_bundle(reference).folder
+
+
+def architecture_of(base: str | None) -> str:
+    """The architecture of the model that training goes on from, or the default."""
+    from serctl.bundle import load_bundle
+
+    return load_bundle(base).facts.architecture if base else DEFAULT_ARCHITECTURE
+
+
 def fit_options(
     epochs: int, patience: int, batch_size: int, lr: float, mixup: float, *, specaugment: bool, seed: int
 ) -> FitOptions:
     """The options of a fit, from the flags."""
     from serctl.models.options import FitOptions
 
-    masks = {} if specaugment else {"time_mask": 0.0, "band_mask": 0.0}
-    return FitOptions(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, mixup=mixup, seed=seed, **masks)
+    options = FitOptions(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, mixup=mixup, seed=seed)
+    return options if specaugment else replace(options, time_mask=0.0, band_mask=0.0)
 
 
 def command_line() -> str:
@@ -148,6 +181,8 @@ def import_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_logical_devices()
+        # It warns when several networks are built in one process, which a cross-validation does.
+        tf.get_logger().setLevel("ERROR")
 
 
 def _print_result(result: TrainResult) -> None:

@@ -91,6 +91,27 @@ def _leave_one_speaker_out(utterances: Sequence[Utterance]) -> Protocol:
     )
 
 
+def _leave_one_language_out(utterances: Sequence[Utterance]) -> Protocol:
+    name = "leave-one-language-out"
+    unknown = sum(utterance.language is None for utterance in utterances)
+    if unknown:
+        raise CorpusError(
+            f"protocol {name} needs the language of every utterance; {unknown} of {len(utterances)} have none. "
+            "Give a manifest with a language column"
+        )
+    by_language = _group(range(len(utterances)), [utterance.language or "" for utterance in utterances])
+    if len(by_language) < 2:
+        raise CorpusError(f"protocol {name} needs at least 2 languages; came {', '.join(by_language)}")
+    speakers = {code: {utterances[index].speaker_id for index in indices} for code, indices in by_language.items()}
+    shared = sum(map(len, speakers.values())) > len(set().union(*speakers.values()))
+    return Protocol(
+        name=name,
+        speaker_independent=not shared and not any(None in group for group in speakers.values()),
+        folds=tuple(_fold(code, test, utterances) for code, test in by_language.items()),
+        description=f"leave one language out: {len(by_language)} folds, {', '.join(by_language)}",
+    )
+
+
 def _speaker_kfold(utterances: Sequence[Utterance], count: int, rng: np.random.Generator) -> Protocol:
     name = f"speaker-kfold:{count}"
     by_speaker = _indices_by_speaker(name, utterances, at_least=count)
@@ -171,6 +192,7 @@ def _manifest_split(utterances: Sequence[Utterance]) -> Protocol:
 
 _FIXED: Mapping[str, Callable[[Sequence[Utterance]], Protocol]] = {
     "loso": _leave_one_speaker_out,
+    "leave-one-language-out": _leave_one_language_out,
     "emobox-ravdess-6": _emobox_ravdess,
     "split": _manifest_split,
 }

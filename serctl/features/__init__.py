@@ -3,11 +3,12 @@
 from serctl.features.compute import Features, compute_features
 from serctl.features.config import FEATURE_VERSION, FeatureConfig
 from serctl.features.functionals import functional_names, lld_names
-from serctl.features.normaliser import Normaliser
+from serctl.features.normaliser import UNREADABLE_NPZ, Normaliser, language_input
 from serctl.features.reader import FeatureReader, Window, changed_windows, is_silent
 
 __all__ = [
     "FEATURE_VERSION",
+    "UNREADABLE_NPZ",
     "FeatureConfig",
     "FeatureReader",
     "Features",
@@ -17,5 +18,6 @@ __all__ = [
     "compute_features",
     "functional_names",
     "is_silent",
+    "language_input",
     "lld_names",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +25,7 @@ LIMIT_SD = 5.0
 
 _SMALLEST_SD = 1e-3
 
-_UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+UNREADABLE_NPZ = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 """What numpy and zipfile raise on a damaged npz, depending on the byte that is damaged."""
 
 
@@ -66,6 +66,12 @@ class Normaliser:
         scaled = np.clip((functionals - self.functional_mean) / self.functional_sd, -LIMIT_SD, LIMIT_SD)
         return {"log_mel": log_mel, "mask": mask, "functionals": scaled}
 
+    def standardise(self, window: Features) -> Features:
+        """The window with its log-mel and its functionals in standard deviations from the mean."""
+        log_mel = ((window.log_mel.astype(np.float32) - self.mel_mean) / self.mel_sd).astype(window.log_mel.dtype)
+        functionals = (window.functionals - self.functional_mean) / self.functional_sd
+        return replace(window, log_mel=log_mel, functionals=functionals)
+
     def save(self, path: Path) -> None:
         """Write an npz file without pickled objects."""
         np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
@@ -76,8 +82,17 @@ class Normaliser:
         try:
             with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except _UNREADABLE as error:
+        except UNREADABLE_NPZ as error:
             raise BundleError(f"{path}: expected a normaliser (npz with {[f.name for f in fields(cls)]})") from error
+
+
+def language_input(codes: Sequence[str | None], languages: Sequence[str]) -> FloatArray:
+    """One-hot rows, shape (codes, languages); all zeros for a language that is not among them, or not known."""
+    encoded = np.zeros((len(codes), len(languages)), np.float32)
+    for row, code in enumerate(codes):
+        if code in languages:
+            encoded[row, languages.index(code)] = 1
+    return encoded
 
 
 def _middle(log_mel: NDArray[np.float16], n_frames: int) -> NDArray[np.float16]:

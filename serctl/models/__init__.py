@@ -11,17 +11,46 @@ from serctl.errors import ConfigError
 if TYPE_CHECKING:
     import keras
 
-ARCHITECTURES = {"hybrid": "serctl.models.hybrid"}
+ARCHITECTURES = {
+    "hybrid": "serctl.models.hybrid",
+    "mfcc": "serctl.models.mfcc",
+    "cnn": "serctl.models.cnn",
+    "attention": "serctl.models.attention",
+    "resnet": "serctl.models.resnet",
+    "lstm": "serctl.models.lstm",
+    "separable": "serctl.models.separable",
+    "cnn-large": "serctl.models.cnn_large",
+    "shared_private": "serctl.models.shared_private",
+}
+
+DEFAULT_ARCHITECTURE = "hybrid"
+
+WITH_ADAPTERS = frozenset({"shared_private"})
+"""Architectures that hold an adapter for each language."""
+
+LANGUAGE_OUTPUT = "adversary"
+"""Name of the output that is trained on the languages instead of the emotions."""
+
+ATTENTION_LAYER = "attention"
+"""Name of the layer, where a network has it, whose output tells how much each frame counts."""
+
+ADAPTER_LAYERS = ("adapter_down", "adapter_up")
+"""Names of the layers that hold what is particular to each language, one block of weights after the other."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The shapes that a network is built for."""
+    """What a network is built for.
+
+    functionals: their names, in the order of the input's columns. languages: those of the training data, in the order
+    of the columns of the language input, which is all zeros for any other language.
+    """
 
     n_frames: int
     n_mels: int
-    n_functionals: int
+    functionals: tuple[str, ...]
     n_classes: int
+    languages: tuple[str, ...] = ()
 
 
 def check_architecture(name: str) -> None:
@@ -31,9 +60,9 @@ def check_architecture(name: str) -> None:
 
 
 def build(name: str, spec: ModelSpec) -> keras.Model:
-    """A new, untrained network of this architecture, with inputs named log_mel, mask and functionals (or some of them).
+    """A new, untrained network of this architecture, with inputs among log_mel, mask, functionals and language.
 
-    Its first output is the prediction; further ones are heads that only training uses.
+    Its first output, named probabilities, is the prediction; further ones are heads that only training uses.
 
     Raises ConfigError for an unknown name.
     """

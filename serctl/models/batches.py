@@ -8,33 +8,45 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from serctl.features import language_input
+from serctl.models import LANGUAGE_OUTPUT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from serctl.features import Features, Normaliser
+    from serctl.models import ModelSpec
     from serctl.models.options import FitOptions
 
     Inputs = dict[str, NDArray[np.float32]]
     Targets = tuple[NDArray[np.float32], ...]
 
 MASKS = 2
+RESPONSE_KNOTS = 4
 
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled window: its features in the recording as it is, then in each of its augmented copies."""
+    """One labelled window: its features in the recording as it is, then in each of its augmented copies.
+
+    language: a code such as 'de', None where it is not known. taught: the probabilities that teachers give each
+    variant, float32, shape (variants, n_classes), or None without teachers.
+    """
 
     variants: tuple[Features, ...]
     label: int
+    language: str | None = None
+    taught: NDArray[np.float32] | None = None
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of (inputs, labels, weights); the same for a seed, whatever was drawn before and however it is resumed.
+    """Batches of (inputs, targets, weights); the same for a seed, whatever was drawn before and however it is resumed.
 
-    Labels are one-hot, mixed and float32, shape (batch, n_classes); weights balance the classes, shape (batch,). Both
-    are repeated for each output of the network.
+    Inputs are those that the model takes. Targets, one for each of its outputs, are one-hot, mixed and float32, shape
+    (batch, n_classes), or (batch, n_languages) for the output that is trained on the languages; weights balance the
+    classes, shape (batch,).
     epoch: index of the epoch to draw, counted on by keras.
     """
 
@@ -42,9 +54,8 @@ class Batches(keras.utils.PyDataset):
         self,
         examples: Sequence[Example],
         *,
-        n_classes: int,
-        n_frames: int,
-        n_outputs: int,
+        model: keras.Model,
+        spec: ModelSpec,
         normaliser: Normaliser,
         options: FitOptions,
         epoch: int = 0,
@@ -52,12 +63,13 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.epoch = epoch
         self._examples = examples
-        self._one_hot = np.eye(n_classes, dtype=np.float32)
-        self._n_frames = n_frames
-        self._n_outputs = n_outputs
+        self._spec = spec
+        self._input_names = [tensor.name for tensor in model.inputs]
+        self._output_names = list(model.output_names)
+        self._one_hot = np.eye(spec.n_classes, dtype=np.float32)
         self._normaliser = normaliser
         self._options = options
-        self._class_weights = _balance([example.label for example in examples], n_classes)
+        self._class_weights = _balance([example.label for example in examples], spec.n_classes)
         self._shuffle()
 
     def __len__(self) -> int:
@@ -72,14 +84,26 @@ class Batches(keras.utils.PyDataset):
         rng = np.random.default_rng([self._options.seed, self.epoch, index])
         size = self._options.batch_size
         chosen = [self._examples[row] for row in self._order[index * size : (index + 1) * size]]
-        windows = [example.variants[rng.integers(len(example.variants))] for example in chosen]
-        inputs = self._normaliser.model_inputs(windows, n_frames=self._n_frames)
-        labels = self._one_hot[[example.label for example in chosen]]
+        variants = [int(rng.integers(len(example.variants))) for example in chosen]
+        windows = [example.variants[variant] for example, variant in zip(chosen, variants, strict=True)]
+        inputs = self._normaliser.model_inputs(windows, n_frames=self._spec.n_frames)
+        inputs["language"] = language_input([example.language for example in chosen], self._spec.languages)
+        labels = self._labels(chosen, variants)
+        _change_channel(inputs["log_mel"], inputs["mask"], self._options, rng)
         _mask_spectrogram(inputs["log_mel"], inputs["mask"], self._options, rng)
         _disturb_functionals(inputs["functionals"], self._options, rng)
         inputs, labels = _mix(inputs, labels, self._options.mixup, rng)
-        weights = labels @ self._class_weights
-        return inputs, (labels,) * self._n_outputs, (weights,) * self._n_outputs
+        targets = tuple(inputs["language"] if name == LANGUAGE_OUTPUT else labels for name in self._output_names)
+        taken = {name: inputs[name] for name in self._input_names}
+        return taken, targets, (labels @ self._class_weights,) * len(targets)
+
+    def _labels(self, chosen: Sequence[Example], variants: Sequence[int]) -> NDArray[np.float32]:
+        labels = self._one_hot[[example.label for example in chosen]]
+        share = np.float32(self._options.teacher_share)
+        for row, (example, variant) in enumerate(zip(chosen, variants, strict=True)):
+            if example.taught is not None:
+                labels[row] = (1 - share) * labels[row] + share * example.taught[variant]
+        return labels
 
     def _shuffle(self) -> None:
         self._order = np.random.default_rng([self._options.seed, self.epoch]).permutation(len(self._examples))
@@ -90,6 +114,21 @@ def _balance(labels: Sequence[int], n_classes: int) -> NDArray[np.float32]:
     counts = np.bincount(labels, minlength=n_classes)
     present = max(int((counts > 0).sum()), 1)
     return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _change_channel(
+    log_mel: NDArray[np.float32], mask: NDArray[np.float32], options: FitOptions, rng: np.random.Generator
+) -> None:
+    """Another voice and another room, in place: bands moved up or down, a random level and frequency response."""
+    n_examples, _, bands = log_mel.shape
+    moves = rng.integers(-options.band_shift, options.band_shift + 1, size=n_examples)
+    source = np.clip(np.arange(bands) - np.expand_dims(moves, 1), 0, bands - 1)
+    log_mel[:] = np.take_along_axis(log_mel, source[:, None, :], axis=2)
+    knots = np.linspace(0, bands - 1, RESPONSE_KNOTS)
+    heights = options.response * rng.standard_normal((n_examples, RESPONSE_KNOTS))
+    heights += options.gain * rng.standard_normal((n_examples, 1))
+    response = np.stack([np.interp(np.arange(bands), knots, row) for row in heights]).astype(np.float32)
+    log_mel += response[:, None, :] * mask[:, :, None]
 
 
 def _mask_spectrogram(

@@ -2,58 +2,102 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import layers, ops
 
+if TYPE_CHECKING:
+    from serctl.models import ModelSpec
 
-def conv_block(x: Any, filters: int, *, strides: tuple[int, int] = (1, 1)) -> Any:
-    """3x3 convolution, batch normalisation, ReLU; x: (batch, time, band, channels)."""
-    x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
+
+def spectrogram_inputs(spec: ModelSpec) -> tuple[Any, Any]:
+    """The inputs log_mel (n_frames, n_mels) and mask (n_frames,), 1 for speech and 0 for padding."""
+    return keras.Input((spec.n_frames, spec.n_mels), name="log_mel"), keras.Input((spec.n_frames,), name="mask")
+
+
+def functionals_input(spec: ModelSpec) -> Any:
+    """The input functionals (n_functionals,)."""
+    return keras.Input((len(spec.functionals),), name="functionals")
+
+
+def head(x: Any, spec: ModelSpec) -> Any:
+    """The probabilities of the classes, from an embedding (batch, channels)."""
+    return layers.Dense(spec.n_classes, activation="softmax", name="probabilities")(x)
+
+
+def conv_block(x: Any, filters: int, *, kernel: tuple[int, int] = (3, 3), strides: tuple[int, int] = (1, 1)) -> Any:
+    """Convolution, batch normalisation, ReLU; x: (batch, time, band, channels)."""
+    x = layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
     x = layers.BatchNormalization()(x)
     return layers.ReLU()(x)
 
 
 @keras.saving.register_keras_serializable("serctl")
-class AttentionPooling(layers.Layer):
-    """Weighted mean and standard deviation over time, the weights learned; padded frames get none.
+class AttentionWeights(layers.Layer):
+    """How much each frame counts, learned; the weights sum to 1 and padded frames get none.
 
-    Inputs: frames (batch, time, channels) and their mask (batch, time), 1 for speech and 0 for padding.
-    Returns (batch, 2 * channels).
-    Source: Okabe et al. 2018, doi:10.21437/Interspeech.2018-993.
+    Inputs: frames (batch, time, channels) and their mask (batch, time), 1 for speech and 0 for padding; then, if there
+    is any, an utterance-level context (batch, channels) that takes part in the judgement.
+    Returns (batch, time).
     """
 
     def __init__(self, units: int = 64, **options: Any) -> None:
         super().__init__(**options)
         self.units = units
-        self.hidden = layers.Dense(units, activation="tanh")
+        self.hidden = layers.Dense(units)
+        self.context = layers.Dense(units, use_bias=False)
         self.score = layers.Dense(1)
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for inputs of these shapes."""
         frames = input_shape[0]
         self.hidden.build(frames)
+        if len(input_shape) > 2:
+            self.context.build(input_shape[2])
         self.score.build((*frames[:-1], self.units))
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """Pool (frames, mask) over time."""
-        frames, mask = inputs
-        scores = ops.squeeze(self.score(self.hidden(frames)), axis=-1) + (mask - 1) * 1e4
-        weights = ops.expand_dims(ops.softmax(scores, axis=-1), axis=-1)
-        mean = ops.sum(weights * frames, axis=1)
-        variance = ops.sum(weights * ops.square(frames - ops.expand_dims(mean, axis=1)), axis=1)
-        return ops.concatenate([mean, ops.sqrt(ops.maximum(variance, 1e-5))], axis=-1)
+        """The weights of (frames, mask) or (frames, mask, context)."""
+        frames, mask, *context = inputs
+        hidden = self.hidden(frames)
+        if context:
+            hidden = hidden + ops.expand_dims(self.context(context[0]), axis=1)
+        scores = ops.squeeze(self.score(ops.tanh(hidden)), axis=-1) + (mask - 1) * 1e4
+        return ops.softmax(scores, axis=-1)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """(batch, 2 * channels)."""
-        frames = input_shape[0]
-        return (frames[0], 2 * frames[-1])
+        """(batch, time)."""
+        return tuple(input_shape[0][:2])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "units": self.units}
+
+
+def weighted_statistics(frames: Any, weights: Any) -> Any:
+    """Weighted mean and standard deviation over time: (batch, time, channels), (batch, time) to (batch, 2 * channels).
+
+    Source: Okabe et al. 2018, doi:10.21437/Interspeech.2018-993.
+    """
+    weights = ops.expand_dims(weights, axis=-1)
+    mean = ops.sum(weights * frames, axis=1)
+    variance = ops.sum(weights * ops.square(frames - ops.expand_dims(mean, axis=1)), axis=1)
+    return ops.concatenate([mean, ops.sqrt(ops.maximum(variance, 1e-5))], axis=-1)
+
+
+def attention_pooling(frames: Any, mask: Any, *, units: int = 64) -> Any:
+    """The statistics of the frames that attention finds telling; (batch, 2 * channels)."""
+    return weighted_statistics(frames, AttentionWeights(units)([frames, mask]))
+
+
+def reverse_gradient(x: Any, strength: float) -> Any:
+    """The same values; what learns from them pushes their makers the other way, `strength` times as hard.
+
+    Source: Ganin et al. 2016, arXiv:1505.07818.
+    """
+    return ops.stop_gradient(x * (1 + strength)) - x * strength
 
 
 def downsample_mask(mask: Any, factor: int) -> Any:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from serctl.features import language_input
 from serctl.metrics import confusion_matrix, uar
-from serctl.models import ModelSpec, build
+from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build
 from serctl.models.batches import Batches, Example
 
 if TYPE_CHECKING:
@@ -49,10 +50,26 @@ EpochCallback = Callable[[EpochScores], None]
 
 
 @dataclass(frozen=True)
+class Start:
+    """The weights of an earlier network of the same architecture, to go on from.
+
+    adapter_only: learn what is particular to the languages and leave everything else as it is.
+    """
+
+    weights: Sequence[NDArray[np.floating]]
+    adapter_only: bool = False
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """The network with the averaged weights of its best epoch, and the scores of every epoch."""
+    """The network with the averaged weights of its best epoch, and the scores of every epoch.
+
+    model: gives a dictionary: probabilities, and attention where the architecture has it. weights: of the whole network
+    with its heads for training, as Start takes them.
+    """
 
     model: keras.Model
+    weights: list[NDArray[np.floating]]
     history: dict[str, list[float]]
     best_epoch: int
 
@@ -88,6 +105,7 @@ def fit(
     options: FitOptions,
     folder: Path,
     on_epoch: EpochCallback,
+    start: Start | None = None,
 ) -> Fitted:
     """Fit a new network, or go on with the one that an interrupted call left in folder.
 
@@ -97,39 +115,77 @@ def fit(
     keras.utils.set_random_seed(options.seed)
     state = _State.load(folder)
     resumed = state.epochs_done > 0
-    model = keras.models.load_model(folder / CHECKPOINT) if resumed else build(architecture, spec)
+    model = keras.models.load_model(folder / CHECKPOINT) if resumed else _begin(architecture, spec, start)
     batches = Batches(
         training,
-        n_classes=spec.n_classes,
-        n_frames=spec.n_frames,
-        n_outputs=len(model.outputs),
+        model=model,
+        spec=spec,
         normaliser=normaliser,
         options=options,
         epoch=state.epochs_done,
     )
     if not model.compiled:
         losses = [_loss(options) for _ in model.outputs]
-        model.compile(optimizer=_optimizer(len(batches), options), loss=losses)
+        # Decay would wear away the adapters of the other languages, which get no gradient.
+        decay = 0.0 if start and start.adapter_only else options.weight_decay
+        model.compile(optimizer=_optimizer(len(batches), options, decay), loss=losses)
     judge = _Judge(validation, spec, normaliser, options, folder, state, on_epoch)
     if not state.finished:
         model.fit(batches, initial_epoch=state.epochs_done, epochs=options.epochs, verbose=0, callbacks=[judge])
     model.load_weights(folder / BEST_WEIGHTS)
-    return Fitted(keras.Model(model.inputs, model.outputs[0]), state.history, state.best_epoch)
+    return Fitted(_for_prediction(model), model.get_weights(), state.history, state.best_epoch)
 
 
 def predict_windows(
-    model: keras.Model, windows: Sequence[Features], *, normaliser: Normaliser, n_frames: int
+    model: keras.Model,
+    windows: Sequence[Features],
+    *,
+    normaliser: Normaliser,
+    spec: ModelSpec,
+    languages: Sequence[str | None],
 ) -> NDArray[np.float32]:
-    """Uncalibrated probabilities, float32, shape (windows, classes)."""
-    inputs = normaliser.model_inputs(windows, n_frames=n_frames)
-    wanted = {tensor.name for tensor in model.inputs}
-    given = {name: values for name, values in inputs.items() if name in wanted}
+    """Uncalibrated probabilities, float32, shape (windows, classes); languages: the code of each window's, or None."""
+    inputs = normaliser.model_inputs(windows, n_frames=spec.n_frames)
+    inputs["language"] = language_input(languages, spec.languages)
+    given = {tensor.name: inputs[tensor.name] for tensor in model.inputs}
     outputs = model.predict(given, batch_size=64, verbose=0)
+    if isinstance(outputs, dict):
+        outputs = outputs["probabilities"]
     probabilities: NDArray[np.float32] = outputs[0] if isinstance(outputs, list) else outputs
     return probabilities
 
 
-def _optimizer(steps_per_epoch: int, options: FitOptions) -> keras.optimizers.Optimizer:
+def _begin(architecture: str, spec: ModelSpec, start: Start | None) -> keras.Model:
+    """A new network, with what fits of the weights to start from; a head for other classes starts anew."""
+    model = build(architecture, spec)
+    if start is None:
+        return model
+    for variable, value in zip(model.weights, start.weights, strict=True):
+        if variable.shape == value.shape:
+            variable.assign(value)
+        elif any(name in variable.path for name in ADAPTER_LAYERS):
+            variable.assign(_with_more_languages(keras.ops.convert_to_numpy(variable), value))
+    if start.adapter_only:
+        for layer in model.layers:
+            layer.trainable = layer.name in ADAPTER_LAYERS
+    return model
+
+
+def _with_more_languages(new: NDArray[np.floating], old: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The old languages' weights before those of the languages that were added."""
+    grown = new.copy()
+    grown[tuple(slice(size) for size in old.shape)] = old
+    return grown
+
+
+def _for_prediction(model: keras.Model) -> keras.Model:
+    outputs = {"probabilities": model.outputs[0]}
+    if ATTENTION_LAYER in [layer.name for layer in model.layers]:
+        outputs["attention"] = model.get_layer(ATTENTION_LAYER).output
+    return keras.Model(model.inputs, outputs)
+
+
+def _optimizer(steps_per_epoch: int, options: FitOptions, weight_decay: float) -> keras.optimizers.Optimizer:
     steps = steps_per_epoch * options.epochs
     warm_up = max(round(WARM_UP_SHARE * steps), 1)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -138,7 +194,7 @@ def _optimizer(steps_per_epoch: int, options: FitOptions) -> keras.optimizers.Op
     averaged = options.weight_average > 0
     return keras.optimizers.AdamW(
         schedule,
-        weight_decay=options.weight_decay,
+        weight_decay=weight_decay,
         use_ema=averaged,
         ema_momentum=options.weight_average if averaged else 0.99,
     )
@@ -163,6 +219,7 @@ class _Judge(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._windows = [example.variants[0] for example in validation]
+        self._languages = [example.language for example in validation]
         self._labels = np.array([example.label for example in validation], dtype=np.intp)
         self._spec = spec
         self._normaliser = normaliser
@@ -194,7 +251,7 @@ class _Judge(keras.callbacks.Callback):
         if not self._windows:
             return float("nan"), float("nan")
         probabilities = predict_windows(
-            self.model, self._windows, normaliser=self._normaliser, n_frames=self._spec.n_frames
+            self.model, self._windows, normaliser=self._normaliser, spec=self._spec, languages=self._languages
         )
         of_truth = probabilities[np.arange(len(self._labels)), self._labels]
         matrix = confusion_matrix(self._labels, probabilities.argmax(axis=1), n_classes=self._spec.n_classes)

@@ -20,7 +20,8 @@ def to_litert(model: keras.Model) -> bytes:
     import tensorflow as tf
 
     fixed = [keras.Input(batch_shape=(1, *tensor.shape[1:]), name=tensor.name) for tensor in model.inputs]
-    single = keras.Model(fixed, model(fixed))
+    single = keras.models.clone_model(model, input_tensors=fixed, clone_function=_unrolled)
+    single.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as folder, quiet_stderr():
         single.export(folder, format="tf_saved_model", verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -28,3 +29,15 @@ def to_litert(model: keras.Model) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
         converted: bytes = converter.convert()
     return converted
+
+
+def _unrolled(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A copy of the layer; a recurrence is laid out step by step, since the converter knows no loop of this kind."""
+    import keras
+
+    copy = type(layer).from_config(layer.get_config())
+    if isinstance(copy, keras.layers.Bidirectional):
+        copy.forward_layer.unroll = copy.backward_layer.unroll = True
+    elif isinstance(copy, keras.layers.RNN):
+        copy.unroll = True
+    return copy

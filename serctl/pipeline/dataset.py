@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 
 from serctl.corpora import EMOTIONS, Utterance, load_corpora, normalise_emotion
 from serctl.errors import ConfigError, CorpusError
-from serctl.features import FeatureConfig, FeatureReader, Features, changed_windows
+from serctl.features import FeatureConfig, FeatureReader, Features, Normaliser, changed_windows, is_silent
 from serctl.parallel import Failure, map_unordered
 from serctl.pipeline.progress import Progress, ProgressCallback
 from serctl.transforms import Noise, Speed, Transform, apply_transforms, file_generator
@@ -55,13 +55,14 @@ class Augmentation:
 class Sample:
     """An utterance with its features.
 
-    digest: of the recording's bytes, with the part where it is one. windows: of the utterance as it is. copies: for
-    each augmented copy, its windows.
+    digest: of the recording's bytes, with the part where it is one. windows: of the utterance as it is. speech: whether
+    each of them holds any. copies: for each augmented copy, its windows.
     """
 
     utterance: Utterance
     digest: str
     windows: tuple[Features, ...]
+    speech: tuple[bool, ...]
     copies: tuple[tuple[Features, ...], ...] = ()
 
 
@@ -156,7 +157,32 @@ def featurise(
     if augmentation:
         for number, recipe in enumerate(augmentation.recipes()):
             copies.append(tuple(_copy(utterance, number, recipe, config, augmentation, cache)))
-    return Sample(utterance, _digest_of_part(reader.digest, utterance), windows, tuple(copies))
+    speech = tuple(not is_silent(window.functionals, config) for window in windows)
+    return Sample(utterance, _digest_of_part(reader.digest, utterance), windows, speech, tuple(copies))
+
+
+def normalise_speakers(samples: Sequence[Sample]) -> list[Sample]:
+    """Every window in standard deviations from the mean of its speaker's own recordings, copies included.
+
+    It needs no labels, but it needs other recordings of the same speaker: scores found with it are transductive. Where
+    the speaker is not known, the corpus stands in.
+    """
+    by_speaker: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_speaker[sample.utterance.speaker_id or sample.utterance.corpus].append(sample)
+    normalisers = {
+        speaker: Normaliser.fit([window for sample in group for window in sample.windows])
+        for speaker, group in by_speaker.items()
+    }
+    return [_normalised(each, normalisers[each.utterance.speaker_id or each.utterance.corpus]) for each in samples]
+
+
+def _normalised(sample: Sample, normaliser: Normaliser) -> Sample:
+    return replace(
+        sample,
+        windows=tuple(map(normaliser.standardise, sample.windows)),
+        copies=tuple(tuple(map(normaliser.standardise, copy)) for copy in sample.copies),
+    )
 
 
 def _digest_of_part(digest: str, utterance: Utterance) -> str:

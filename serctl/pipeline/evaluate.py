@@ -18,8 +18,18 @@ from serctl import __version__
 from serctl.corpora import Fold, Protocol, Utterance, check_protocol, licence_of, make_protocol, split_speakers
 from serctl.errors import ConfigError, CorpusError
 from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
-from serctl.pipeline.dataset import Dataset, LabelOptions, Sample, load_dataset
-from serctl.pipeline.learning import Recipe, judge, judge_with, learn, open_checkpoints, package_versions
+from serctl.pipeline.dataset import Dataset, LabelOptions, Sample, load_dataset, normalise_speakers
+from serctl.pipeline.learning import (
+    Recipe,
+    earlier_models,
+    judge,
+    judge_with,
+    learn,
+    open_checkpoints,
+    package_versions,
+    restrict,
+    with_known_classes,
+)
 from serctl.pipeline.progress import ignore_progress
 from serctl.pipeline.train import ignore_epoch
 from serctl.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
@@ -41,9 +51,14 @@ FoldCallback = Callable[[Fold, int, int], None]
 
 @dataclass(frozen=True)
 class CrossValidation(Recipe):
-    """A protocol, and the recipe of the networks of its folds, whose test part never chooses anything."""
+    """A protocol, and the recipe of the networks of its folds, whose test part never chooses anything.
+
+    normalise_speakers: features relative to those of the speaker's other recordings, in test as in training. It needs
+    no labels, but all of a speaker's recordings at once (transductive), so results carry a stamp.
+    """
 
     protocol: str = "loso"
+    normalise_speakers: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,11 +120,11 @@ def evaluate_model(
     marked = tuple(sample for sample in dataset.samples if sample.utterance.split == "test")
     dataset = replace(dataset, samples=marked or dataset.samples)
     recogniser = Recogniser(model)
-    everything = judge_with(recogniser.probabilities, dataset.samples, model.facts.features)
+    everything = judge_with(recogniser.probabilities, dataset.samples)
     judged = _Judged(
         dataset.utterances,
         dataset.labels,
-        _restrict(everything, model.facts.labels, dataset.classes),
+        restrict(everything, model.facts.labels, dataset.classes),
         ("test",) * len(dataset.samples),
     )
     part = "the test part" if marked else "all"
@@ -160,6 +175,9 @@ def cross_validate(
         jobs=jobs,
         progress=progress,
     )
+    if options.normalise_speakers:
+        dataset = replace(dataset, samples=tuple(normalise_speakers(dataset.samples)))
+    dataset = with_known_classes(dataset, options)
     protocol = make_protocol(options.protocol, dataset.utterances, seed=options.fit.seed)
     work = open_checkpoints(
         output.with_name(f"{output.name}.partial"), _fingerprint(options, dataset), resume=resume, overwrite=overwrite
@@ -178,10 +196,13 @@ def cross_validate(
             "description": protocol.description,
             "validation": f"{options.validation_share:.0%} of each fold's training part chooses epoch and temperature",
         },
-        "leakage": _fold_leakage(dataset, protocol),
+        "transductive": options.normalise_speakers,
+        "leakage": _fold_leakage(dataset, protocol, earlier_models(options)),
         "seed": options.fit.seed,
         "uar_fold_mean": float(np.mean([fold["uar"] for fold in folds])),
         "per_fold": [{key: value for key, value in fold.items() if key != "probabilities"} for fold in folds],
+        "base": str(options.base) if options.base else None,
+        "teachers": list(map(str, options.teachers)),
         "fit": options.fit.to_dict(),
         "augmentation": asdict(options.augmentation),
         "features": {**options.features.to_dict(), "digest": options.features.digest()},
@@ -211,12 +232,6 @@ def _shared(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple
             f"found {', '.join(sorted(found)) or 'none'}"
         )
     return shared
-
-
-def _restrict(probabilities: NDArray[np.float64], labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
-    """Probabilities given that it is one of the classes."""
-    chosen = probabilities[:, [labels.index(emotion) for emotion in classes]]
-    return chosen / chosen.sum(axis=1, keepdims=True)
 
 
 def _fingerprint(options: CrossValidation, dataset: Dataset) -> str:
@@ -312,14 +327,19 @@ def _leakage(
     }
 
 
-def _fold_leakage(dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
+def _fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle]) -> dict[str, Any]:
+    """The worst of the folds; what earlier models have seen counts as trained on."""
+    seen = [entry for model in earlier for entry in model.training_list()]
+    digests = {entry.digest for entry in seen}
+    seen_speakers = [_speaker_anywhere(entry.corpus, entry.speaker) for entry in seen]
     found = []
     for fold in protocol.folds:
         training = [dataset.samples[index] for index in fold.train]
-        speakers = [sample.utterance.speaker_id for sample in training]
+        speakers = [_speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in training]
         tested = [dataset.samples[index] for index in fold.test]
-        tested_speakers = [sample.utterance.speaker_id for sample in tested]
-        found.append(_leakage({sample.digest for sample in training}, speakers, tested, tested_speakers))
+        tested_speakers = [_speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in tested]
+        heard = digests | {sample.digest for sample in training}
+        found.append(_leakage(heard, [*speakers, *seen_speakers], tested, tested_speakers))
     return {
         "speakers_shared": max(each["speakers_shared"] for each in found),
         "training_without_speaker": max(each["training_without_speaker"] for each in found),
@@ -437,7 +457,10 @@ def stamp(metrics: Mapping[str, Any]) -> str:
     unknown = leakage["training_without_speaker"] or "unknown" in metrics["per_speaker"]
     if unknown or not metrics["per_speaker"]:
         return "Speakers are not known, so nobody can tell whether training and test share some"
-    return "Speaker-independent: training and test share no speaker and no recording"
+    stamped = "Speaker-independent: training and test share no speaker and no recording"
+    if metrics.get("transductive"):
+        stamped += "; transductive: each speaker's features were normalised over all of their recordings"
+    return stamped
 
 
 def _score_rows(scores: Scores) -> list[str]:

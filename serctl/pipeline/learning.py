@@ -5,20 +5,21 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serctl import __version__
+from serctl.bundle import load_bundle
 from serctl.errors import ConfigError, CorpusError
-from serctl.features import FeatureConfig, Features, Normaliser, functional_names, is_silent
+from serctl.features import FeatureConfig, Features, Normaliser, functional_names
 from serctl.metrics import fit_temperature, temperature_scale
-from serctl.models import ModelSpec, check_architecture
+from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS, ModelSpec, check_architecture
 from serctl.models.options import FitOptions
 from serctl.pipeline.dataset import Augmentation, LabelOptions
 from serctl.report import atomic_path
-from serctl.runtime import merge_probabilities
+from serctl.runtime import Recogniser, merge_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from serctl.bundle import Bundle
     from serctl.models.batches import Example
     from serctl.models.fitting import EpochCallback, Fitted
-    from serctl.pipeline.dataset import Sample
+    from serctl.pipeline.dataset import Dataset, Sample
 
 _SMALLEST_PROBABILITY = 1e-7
 
@@ -37,21 +39,29 @@ _SMALLEST_PROBABILITY = 1e-7
 class Recipe:
     """How networks are made from labelled utterances.
 
-    validation_share: share of the training utterances held out, by speaker, to choose the epoch and to calibrate.
+    validation_share: share of the training utterances held out, by speaker, to choose the epoch and to calibrate. base:
+    a model to go on from instead of starting anew: its weights, its normaliser and, if they suffice, its classes. For a
+    language that it does not know, adapter_only learns an adapter and leaves the rest as it is. teachers: models whose
+    opinions are learned along with the labels (distillation).
     Raises ConfigError if a value is out of range.
     """
 
-    architecture: str = "hybrid"
+    architecture: str = DEFAULT_ARCHITECTURE
     labels: LabelOptions = field(default_factory=LabelOptions)
     augmentation: Augmentation = field(default_factory=Augmentation)
     fit: FitOptions = field(default_factory=FitOptions)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     validation_share: float = 0.1
+    base: Path | None = None
+    adapter_only: bool = False
+    teachers: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         check_architecture(self.architecture)
         if not 0.02 <= self.validation_share <= 0.5:
             raise ConfigError(f"expected a validation share between 0.02 and 0.5, came {self.validation_share}")
+        if self.adapter_only and (self.base is None or self.architecture not in WITH_ADAPTERS):
+            raise ConfigError(f"an adapter needs a model to go on from, of {', '.join(WITH_ADAPTERS)}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Learned:
     fitted: Fitted
     normaliser: Normaliser
     config: FeatureConfig
-    n_frames: int
+    spec: ModelSpec
     temperature: float
 
 
@@ -77,52 +87,86 @@ def learn(
     """Fit a network to the training samples; validation chooses the epoch and the temperature.
 
     folder: existing; keeps checkpoints, so that an interrupted call can go on.
-    Raises CorpusError if no training window holds speech.
+    Raises CorpusError if no training window holds speech, ConfigError or BundleError if the base or a teacher is not
+    made for this.
     """
-    from serctl.models.fitting import fit
+    from serctl.models.fitting import Start, fit
 
     config = recipe.features
-    index = {emotion: position for position, emotion in enumerate(classes)}
-    examples = _examples(training, index, config)
+    base = _load_base(recipe)
+    examples = _examples(training, classes)
     if not examples:
         raise CorpusError("no speech in the training recordings: every window of them is silent")
-    normaliser = Normaliser.fit([window for example in examples for window in example.variants])
+    examples = _taught(examples, recipe, classes)
+    windows = [window for example in examples for window in example.variants]
+    normaliser = base.normaliser if base else Normaliser.fit(windows)
     spec = ModelSpec(
         n_frames=round(config.window_s / config.hop_s),
         n_mels=config.n_mels,
-        n_functionals=len(functional_names(config)),
+        functionals=functional_names(config),
         n_classes=len(classes),
+        languages=_languages(training, base) if recipe.architecture in WITH_ADAPTERS else (),
     )
+    held_out = _examples(validation, classes)
     fitted = fit(
         recipe.architecture,
         spec,
         examples,
-        _examples(validation, index, config),
+        held_out,
         normaliser=normaliser,
         options=recipe.fit,
         folder=folder,
         on_epoch=on_epoch,
+        start=Start(base.weights(), adapter_only=recipe.adapter_only) if base else None,
     )
-    learned = Learned(fitted, normaliser, config, spec.n_frames, temperature=1.0)
-    return _calibrate(learned, _examples(validation, index, config))
+    return _calibrate(Learned(fitted, normaliser, config, spec, temperature=1.0), held_out)
+
+
+def with_known_classes(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The dataset with the classes of the model that training goes on from, if they hold every class of the corpora.
+
+    Otherwise the network gets a new head. Raises CorpusError where only an adapter is to be learned.
+    """
+    if recipe.base is None:
+        return dataset
+    labels = load_bundle(recipe.base).facts.labels
+    if set(dataset.classes) <= set(labels):
+        return replace(dataset, classes=labels)
+    if recipe.adapter_only:
+        raise CorpusError(
+            f"an adapter needs the classes of its model, {', '.join(labels)}: found {', '.join(dataset.classes)}; "
+            "--classes chooses among them, --map renames"
+        )
+    return dataset
+
+
+def earlier_models(recipe: Recipe) -> list[Bundle]:
+    """The models whose training a new one inherits: that it goes on from, and its teachers."""
+    return [load_bundle(reference) for reference in (recipe.base, *recipe.teachers) if reference]
 
 
 def judge(learned: Learned, samples: Sequence[Sample]) -> NDArray[np.float64]:
     """Calibrated probabilities of each sample, its windows merged; float64, shape (samples, classes)."""
-    return judge_with(lambda windows: _calibrated(learned, windows), samples, learned.config)
+    return judge_with(lambda windows, languages: _calibrated(learned, windows, languages), samples)
 
 
 def judge_with(
-    probabilities_of: Callable[[Sequence[Features]], NDArray[np.float64]],
+    probabilities_of: Callable[[Sequence[Features], Sequence[str | None]], NDArray[np.float64]],
     samples: Sequence[Sample],
-    config: FeatureConfig,
 ) -> NDArray[np.float64]:
-    """The windows' probabilities merged by sample; a silent sample gets the plain mean of its windows."""
-    probabilities = probabilities_of([window for sample in samples for window in sample.windows])
+    """The windows' probabilities merged by sample; a silent sample gets the plain mean of its windows.
+
+    probabilities_of: those of windows, given the language of each.
+    """
+    windows = [window for sample in samples for window in sample.windows]
+    languages = [sample.utterance.language for sample in samples for _ in sample.windows]
+    probabilities = probabilities_of(windows, languages)
     bounds = np.cumsum([0, *(len(sample.windows) for sample in samples)])
     merged = []
     for sample, first, last in zip(samples, bounds[:-1], bounds[1:], strict=True):
-        weights = [float(not is_silent(each.functionals, config)) * len(each.log_mel) for each in sample.windows]
+        weights = [
+            float(speech) * len(window.log_mel) for window, speech in zip(sample.windows, sample.speech, strict=True)
+        ]
         merged.append(merge_probabilities(probabilities[first:last], np.maximum(weights, 1e-6)))
     return np.stack(merged)
 
@@ -160,37 +204,93 @@ def package_versions() -> dict[str, str]:
     return {"serctl": __version__, "python": platform.python_version(), **found}
 
 
-def _examples(samples: Sequence[Sample], index: dict[str, int], config: FeatureConfig) -> list[Example]:
+def _load_base(recipe: Recipe) -> Bundle | None:
+    if recipe.base is None:
+        return None
+    base = load_bundle(recipe.base)
+    if base.facts.architecture != recipe.architecture:
+        raise ConfigError(
+            f"{base.identity} is of the architecture {base.facts.architecture}: expected --arch to say so, "
+            f"came {recipe.architecture}"
+        )
+    _require_features(base, recipe.features)
+    return base
+
+
+def _require_features(model: Bundle, config: FeatureConfig) -> None:
+    if model.facts.features != config:
+        raise ConfigError(f"{model.identity} was trained on other features: expected those of this version of serctl")
+
+
+def _languages(training: Sequence[Sample], base: Bundle | None) -> tuple[str, ...]:
+    """Those of the base model first, in the order of its weights; then the new ones."""
+    known = base.facts.languages if base else ()
+    found = {sample.utterance.language for sample in training} - {None, *known}
+    return (*known, *sorted(code for code in found if code))
+
+
+def _examples(samples: Sequence[Sample], classes: Sequence[str]) -> list[Example]:
     """One example for each window that holds speech, with the windows at its place in the augmented copies."""
     from serctl.models.batches import Example
 
+    index = {emotion: position for position, emotion in enumerate(classes)}
     examples = []
     for sample in samples:
-        for number, window in enumerate(sample.windows):
-            if is_silent(window.functionals, config):
-                continue
-            # Another speed may make a window more or less: the last one stands in.
-            copies = (copy[min(number, len(copy) - 1)] for copy in sample.copies)
-            examples.append(Example((window, *copies), index[sample.utterance.emotion]))
+        for number, (window, speech) in enumerate(zip(sample.windows, sample.speech, strict=True)):
+            if speech:
+                # Another speed may make a window more or less: the last one stands in.
+                copies = (copy[min(number, len(copy) - 1)] for copy in sample.copies)
+                label = index[sample.utterance.emotion]
+                examples.append(Example((window, *copies), label, sample.utterance.language))
     return examples
+
+
+def _taught(examples: Sequence[Example], recipe: Recipe, classes: Sequence[str]) -> list[Example]:
+    """The examples with the mean opinion of the teachers about each of their variants."""
+    if not recipe.teachers:
+        return list(examples)
+    windows = [window for example in examples for window in example.variants]
+    languages = [example.language for example in examples for _ in example.variants]
+    opinions = []
+    for reference in recipe.teachers:
+        teacher = load_bundle(reference)
+        _require_features(teacher, recipe.features)
+        if not set(classes) <= set(teacher.facts.labels):
+            raise ConfigError(
+                f"the teacher {teacher.identity} knows {', '.join(teacher.facts.labels)}: "
+                f"expected all of {', '.join(classes)}"
+            )
+        probabilities = Recogniser(teacher).probabilities(windows, languages)
+        opinions.append(restrict(probabilities, teacher.facts.labels, classes))
+    bounds = np.cumsum([len(example.variants) for example in examples])[:-1]
+    mean = np.mean(opinions, axis=0).astype(np.float32)
+    return [replace(example, taught=rows) for example, rows in zip(examples, np.split(mean, bounds), strict=True)]
+
+
+def restrict(probabilities: NDArray[np.float64], labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
+    """Probabilities given that it is one of the classes."""
+    chosen = probabilities[:, [labels.index(emotion) for emotion in classes]]
+    return chosen / chosen.sum(axis=1, keepdims=True)
 
 
 def _calibrate(learned: Learned, validation: Sequence[Example]) -> Learned:
     if not validation:
         return learned
-    probabilities = _raw(learned, [example.variants[0] for example in validation])
-    temperature = fit_temperature(_log(probabilities), [example.label for example in validation])
-    return Learned(learned.fitted, learned.normaliser, learned.config, learned.n_frames, temperature)
+    windows, languages = [each.variants[0] for each in validation], [each.language for each in validation]
+    temperature = fit_temperature(_log(_raw(learned, windows, languages)), [example.label for example in validation])
+    return replace(learned, temperature=temperature)
 
 
-def _calibrated(learned: Learned, windows: Sequence[Features]) -> NDArray[np.float64]:
-    return temperature_scale(_log(_raw(learned, windows)), learned.temperature)
+def _calibrated(learned: Learned, windows: Sequence[Features], languages: Sequence[str | None]) -> NDArray[np.float64]:
+    return temperature_scale(_log(_raw(learned, windows, languages)), learned.temperature)
 
 
-def _raw(learned: Learned, windows: Sequence[Features]) -> NDArray[np.float32]:
+def _raw(learned: Learned, windows: Sequence[Features], languages: Sequence[str | None]) -> NDArray[np.float32]:
     from serctl.models.fitting import predict_windows
 
-    return predict_windows(learned.fitted.model, windows, normaliser=learned.normaliser, n_frames=learned.n_frames)
+    return predict_windows(
+        learned.fitted.model, windows, normaliser=learned.normaliser, spec=learned.spec, languages=languages
+    )
 
 
 def _log(probabilities: NDArray[Any]) -> NDArray[Any]:

@@ -46,13 +46,15 @@ class PredictOptions:
     """What a row stands for and when an emotion is named.
 
     per: file merges the windows of a recording, window keeps them apart. window_s: length of a window in seconds, None
-    for the model's own. min_confidence: below it the emotion is 'uncertain'.
+    for the model's own. min_confidence: below it the emotion is 'uncertain'. language: code of the language spoken, for
+    a model that tells languages apart; None, or one it does not know, where what all languages share must do.
     Raises ConfigError if a value is out of range.
     """
 
     per: Per = "file"
     window_s: float | None = None
     min_confidence: float = 0.0
+    language: str | None = None
 
     def __post_init__(self) -> None:
         if self.per not in ("file", "window"):
@@ -133,7 +135,7 @@ def predict_recording(path: Path, *, folder: Path, digest: str, options: Predict
     recogniser = _recogniser(folder, digest)
     config, group = _analysis(recogniser.bundle.facts.features, options.window_s)
     reader = FeatureReader(path, config, cache=cache)
-    predictions = list(merge_groups(_judge(reader, recogniser, config), group))
+    predictions = list(merge_groups(_judge(reader, recogniser, config, options.language), group))
     if reader.info.duration_s < SHORTEST_S:
         raise AudioError(
             f"{str(path)!r} lasts {reader.info.duration_s:.4f} s, expected at least {SHORTEST_S} s of speech"
@@ -184,9 +186,12 @@ def _analysis(config: FeatureConfig, window_s: float | None) -> tuple[FeatureCon
     return replace(config, window_s=window_s / group), group
 
 
-def _judge(reader: FeatureReader, recogniser: Recogniser, config: FeatureConfig) -> Iterator[Prediction]:
+def _judge(
+    reader: FeatureReader, recogniser: Recogniser, config: FeatureConfig, language: str | None
+) -> Iterator[Prediction]:
     for windows in _batched(reader, _WINDOWS_AT_ONCE):
-        probabilities = recogniser.probabilities([window.features for window in windows])
+        features = [window.features for window in windows]
+        probabilities = recogniser.probabilities(features, [language] * len(features))
         for window, row in zip(windows, probabilities, strict=True):
             silent = is_silent(window.features.functionals, config)
             yield Prediction(window.start_s, window.end_s, row, 0 if silent else len(window.features.log_mel))

@@ -10,13 +10,22 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
-from serctl.bundle import BundleFacts, TrainingEntry, check_new_bundle, write_bundle
+from serctl.bundle import BundleFacts, TrainingEntry, check_new_bundle, load_bundle, write_bundle
 from serctl.corpora import Split, citation_of, licence_of, split_speakers
 from serctl.errors import ConfigError, CorpusError
 from serctl.metrics import Scores, score, score_by
 from serctl.pipeline.convert import to_litert
 from serctl.pipeline.dataset import Dataset, Sample, load_dataset
-from serctl.pipeline.learning import Learned, Recipe, judge, learn, open_checkpoints, package_versions
+from serctl.pipeline.learning import (
+    Learned,
+    Recipe,
+    earlier_models,
+    judge,
+    learn,
+    open_checkpoints,
+    package_versions,
+    with_known_classes,
+)
 from serctl.pipeline.model_card import model_card
 from serctl.pipeline.progress import ignore_progress
 from serctl.plots import plot_confusion, plot_history
@@ -37,10 +46,12 @@ UNSTATED_LICENCE = "not stated: see the licences of the training data"
 class TrainOptions(Recipe):
     """The recipe of a model, and what is written down beside it.
 
-    name: of the model, the folder's name if empty. licence: of the weights. command: for the model card. evaluation:
-    folder of a cross-validation to quote in the card: its scores are honest where those of the held-out part flatter.
+    language: spoken in all recordings, whatever the corpus says. name: of the model, the folder's name if empty.
+    licence: of the weights. command: for the model card. evaluation: folder of a cross-validation to quote in the card:
+    its scores are honest where those of the held-out part flatter.
     """
 
+    language: str | None = None
     name: str = ""
     licence: str = UNSTATED_LICENCE
     command: str = ""
@@ -94,6 +105,7 @@ def train(
         progress=progress,
         skip_test=True,
     )
+    dataset = with_known_classes(_in_language(dataset, options.language), options)
     if quoted and tuple(quoted["classes"]) != dataset.classes:
         raise ConfigError(
             f"{options.evaluation}: expected an evaluation on {', '.join(dataset.classes)}, "
@@ -139,6 +151,14 @@ def _quote_evaluation(options: TrainOptions) -> dict[str, Any]:
     if quoted["architecture"] != options.architecture:
         raise ConfigError(f"{path}: expected the architecture {options.architecture}, came {quoted['architecture']}")
     return quoted
+
+
+def _in_language(dataset: Dataset, code: str | None) -> Dataset:
+    """The dataset with this language stated for every utterance."""
+    if code is None:
+        return dataset
+    spoken = [replace(sample, utterance=replace(sample.utterance, language=code)) for sample in dataset.samples]
+    return replace(dataset, samples=tuple(spoken))
 
 
 def _split(dataset: Dataset, options: TrainOptions) -> Split:
@@ -207,12 +227,13 @@ def _write(
         architecture=options.architecture,
         labels=dataset.classes,
         features=options.features,
-        n_frames=learned.n_frames,
+        n_frames=learned.spec.n_frames,
         temperature=learned.temperature,
         parameters=int(learned.fitted.model.count_params()),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        licence=options.licence,
-        attribution=tuple(_attribution(dataset)),
+        licence=_licence(options),
+        attribution=tuple(_attribution(dataset, options)),
+        languages=learned.spec.languages,
         metrics={
             "validation": _validation_metrics(scores, split, groups, learned),
             **({"cross_validation": quoted} if quoted else {}),
@@ -226,11 +247,19 @@ def _write(
             draft,
             facts,
             model=to_litert(learned.fitted.model),
+            weights=learned.fitted.weights,
             normaliser=learned.normaliser,
-            training=training,
+            training=[*training, *_learned_before(training, options)],
             card=model_card(facts),
         )
     return TrainResult(output, facts, scores, split, dataset, learned.fitted.best_epoch)
+
+
+def _learned_before(training: Sequence[TrainingEntry], options: TrainOptions) -> list[TrainingEntry]:
+    """What the models that this one goes on from, or was taught by, have seen besides."""
+    seen = {entry.digest for entry in training}
+    found = {entry.digest: entry for model in earlier_models(options) for entry in model.training_list()}
+    return [entry for digest, entry in found.items() if digest not in seen]
 
 
 def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
@@ -274,6 +303,9 @@ def _training_facts(dataset: Dataset, training: Sequence[TrainingEntry], options
         "augmentation": asdict(options.augmentation),
         "labels": asdict(options.labels),
         "validation_share": options.validation_share,
+        "base": load_bundle(options.base).identity if options.base else None,
+        "adapter_only": options.adapter_only,
+        "teachers": [load_bundle(reference).identity for reference in options.teachers],
     }
 
 
@@ -289,6 +321,16 @@ def _corpus_facts(name: str, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _attribution(dataset: Dataset) -> list[str]:
+def _licence(options: TrainOptions) -> str:
+    """The one stated, or else that of the model that training went on from."""
+    if options.licence == UNSTATED_LICENCE and options.base:
+        return load_bundle(options.base).facts.licence
+    return options.licence
+
+
+def _attribution(dataset: Dataset, options: TrainOptions) -> list[str]:
+    """Of the corpora, and of all that the models before learned from."""
     names = sorted({utterance.corpus for utterance in dataset.utterances})
-    return [citation for name in names if (citation := citation_of(name))]
+    citations = [citation for name in names if (citation := citation_of(name))]
+    inherited = [citation for model in earlier_models(options) for citation in model.facts.attribution]
+    return list(dict.fromkeys([*citations, *inherited]))

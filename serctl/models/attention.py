@@ -1,0 +1,80 @@
+"""Multi-head self-attention over frames (local), joined with utterance-level context (global).
+
+Convolutions make frames of the spectrogram; in two transformer blocks every frame attends to the others. The
+functionals of the whole utterance take part in saying which frames count, and their opinion is multiplied with that of
+the frames.
+The layer `attention` gives the weights of the frames, which a bundle keeps to explain a prediction.
+Source: Vaswani et al. 2017, arXiv:1706.03762.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras import layers, ops
+
+from serctl.models import ATTENTION_LAYER
+from serctl.models.blocks import (
+    AttentionWeights,
+    conv_block,
+    downsample_mask,
+    functionals_input,
+    spectrogram_inputs,
+    weighted_statistics,
+)
+from serctl.models.hybrid import functional_view
+
+if TYPE_CHECKING:
+    from serctl.models import ModelSpec
+
+STEM_FILTERS, STEM_KERNEL, STEM_STRIDES = 32, (7, 5), (4, 2)
+BLOCKS = ((48, (1, 2)), (64, (2, 2)), (96, (1, 2)))
+TIME_STRIDE = 8
+UNITS, HEADS, LAYERS = 128, 4, 2
+
+
+def build(spec: ModelSpec) -> keras.Model:
+    """Inputs log_mel (n_frames, n_mels), mask (n_frames,), functionals (n_functionals,).
+
+    Outputs: the probabilities, then those of the local and of the global half, which are only trained.
+    """
+    log_mel, mask = spectrogram_inputs(spec)
+    functionals = functionals_input(spec)
+    frame_mask = downsample_mask(mask, TIME_STRIDE)
+    context = functional_view(functionals)
+    frames = _frames(log_mel)
+    for _ in range(LAYERS):
+        frames = _transformer_block(frames, frame_mask)
+    weights = AttentionWeights(64, name=ATTENTION_LAYER)([frames, frame_mask, ops.stop_gradient(context)])
+    pooled = layers.Dropout(0.3)(weighted_statistics(frames, weights))
+    local_opinion = layers.Dense(spec.n_classes)(layers.Dropout(0.3)(layers.Dense(UNITS, activation="relu")(pooled)))
+    global_opinion = layers.Dense(spec.n_classes)(context)
+    joined = ops.stop_gradient(local_opinion + global_opinion)
+    outputs = [
+        layers.Softmax(name="probabilities")(joined),
+        layers.Softmax(name="local")(local_opinion),
+        layers.Softmax(name="global")(global_opinion),
+    ]
+    return keras.Model([log_mel, mask, functionals], outputs, name="attention")
+
+
+def _frames(log_mel: Any) -> Any:
+    """A frame of UNITS channels for every TIME_STRIDE frames of the spectrogram."""
+    x = layers.Reshape((*log_mel.shape[1:], 1))(log_mel)
+    x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
+    for filters, strides in BLOCKS:
+        x = conv_block(x, filters, strides=strides)
+    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
+    return layers.Dense(UNITS)(x)
+
+
+def _transformer_block(x: Any, frame_mask: Any) -> Any:
+    """Self-attention, then a feed-forward layer, each around a shortcut and after a normalisation."""
+    y = layers.LayerNormalization()(x)
+    attended = layers.MultiHeadAttention(HEADS, UNITS // HEADS, dropout=0.1)(
+        y, y, attention_mask=ops.expand_dims(frame_mask, axis=1) > 0
+    )
+    x = x + layers.Dropout(0.1)(attended)
+    y = layers.Dense(2 * UNITS, activation="gelu")(layers.LayerNormalization()(x))
+    return x + layers.Dropout(0.1)(layers.Dense(UNITS)(y))

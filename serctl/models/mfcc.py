@@ -1,0 +1,25 @@
+"""A multilayer perceptron on the functionals of the MFCC: the single-feature baseline of the field."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+from keras import layers, ops
+
+from serctl.models.blocks import functionals_input, head
+
+if TYPE_CHECKING:
+    from serctl.models import ModelSpec
+
+UNITS = (256, 128)
+
+
+def build(spec: ModelSpec) -> keras.Model:
+    """Input functionals (n_functionals,), of which the network takes those of the MFCC; output the probabilities."""
+    functionals = functionals_input(spec)
+    chosen = [column for column, name in enumerate(spec.functionals) if name.startswith("mfcc_")]
+    x = ops.take(functionals, chosen, axis=1)
+    for units in UNITS:
+        x = layers.Dropout(0.5)(layers.Dense(units, activation="relu")(x))
+    return keras.Model([functionals], head(x, spec))

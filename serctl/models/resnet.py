@@ -1,0 +1,40 @@
+"""A two-dimensional residual network on the log-mel spectrogram: the classic starting point.
+
+Source: He et al. 2016, doi:10.1109/CVPR.2016.90.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras import layers
+
+from serctl.models.blocks import attention_pooling, conv_block, downsample_mask, head, spectrogram_inputs
+
+if TYPE_CHECKING:
+    from serctl.models import ModelSpec
+
+STEM_FILTERS, STEM_KERNEL, STEM_STRIDES = 24, (7, 5), (4, 2)
+STAGES = ((32, (1, 2)), (48, (2, 2)), (64, (1, 2)), (96, (2, 2)))
+TIME_STRIDE = 16
+
+
+def build(spec: ModelSpec) -> keras.Model:
+    """Inputs log_mel (n_frames, n_mels) and mask (n_frames,); output the probabilities."""
+    log_mel, mask = spectrogram_inputs(spec)
+    x = layers.Reshape((*log_mel.shape[1:], 1))(log_mel)
+    x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
+    for filters, strides in STAGES:
+        x = _residual_block(x, filters, strides)
+    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
+    x = attention_pooling(x, downsample_mask(mask, TIME_STRIDE))
+    return keras.Model([log_mel, mask], head(layers.Dropout(0.4)(x), spec))
+
+
+def _residual_block(x: Any, filters: int, strides: tuple[int, int]) -> Any:
+    """Two convolutions around a shortcut, which a strided 1x1 convolution fits to the new shape."""
+    y = conv_block(x, filters, strides=strides)
+    y = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
+    shortcut = layers.Conv2D(filters, 1, strides=strides, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.Add()([layers.BatchNormalization()(shortcut), y]))

@@ -1,0 +1,58 @@
+"""One encoder for all languages, and a private adapter for each: what emotions share, and what a language adds.
+
+The encoder (both views of hybrid) is trained so that a classifier cannot tell the language from what it makes of an
+utterance. An adapter adds what is particular to a language, as far as a gate lets it. For a language that was not in
+training the shared path answers alone, until `serctl train --from` fits an adapter to a few utterances of it.
+Sources: Ganin et al. 2016, arXiv:1505.07818 (adversary); Houlsby et al. 2019, arXiv:1902.00751 (adapters).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras import layers, ops
+
+from serctl.errors import ConfigError
+from serctl.models import ADAPTER_LAYERS, LANGUAGE_OUTPUT
+from serctl.models.blocks import functionals_input, reverse_gradient, spectrogram_inputs
+from serctl.models.cnn import spectrogram_view
+from serctl.models.hybrid import functional_view
+
+if TYPE_CHECKING:
+    from serctl.models import ModelSpec
+
+ADAPTER_UNITS = 16
+ADVERSARY_STRENGTH = 0.1
+
+
+def build(spec: ModelSpec) -> keras.Model:
+    """Inputs log_mel (n_frames, n_mels), mask (n_frames,), functionals (n_functionals,), language (n_languages,).
+
+    The language is one-hot, or all zeros for one that was not in training. Outputs: the probabilities, then those of
+    the shared path alone and those of the languages, which are only trained. Raises ConfigError without any language.
+    """
+    if not spec.languages:
+        raise ConfigError("shared_private: expected utterances whose language is known, came none")
+    log_mel, mask = spectrogram_inputs(spec)
+    functionals = functionals_input(spec)
+    language = keras.Input((len(spec.languages),), name="language")
+    shared = layers.Concatenate()([spectrogram_view(log_mel, mask), functional_view(functionals)])
+    judge = layers.Dense(spec.n_classes)
+    adversary = layers.Dense(64, activation="relu")(reverse_gradient(shared, ADVERSARY_STRENGTH))
+    outputs = [
+        layers.Softmax(name="probabilities")(judge(shared + _private(shared, language))),
+        layers.Softmax(name="shared")(judge(shared)),
+        layers.Dense(len(spec.languages), activation="softmax", name=LANGUAGE_OUTPUT)(adversary),
+    ]
+    return keras.Model([log_mel, mask, functionals, language], outputs, name="shared_private")
+
+
+def _private(shared: Any, language: Any) -> Any:
+    """What the adapter of the language adds, gated: zero where the language is not known."""
+    n_languages = language.shape[1]
+    hidden = layers.Dense(n_languages * ADAPTER_UNITS, activation="relu", name=ADAPTER_LAYERS[0])(shared)
+    hidden = layers.Reshape((n_languages, ADAPTER_UNITS))(hidden) * ops.expand_dims(language, axis=-1)
+    private = layers.Dense(shared.shape[1], use_bias=False, name=ADAPTER_LAYERS[1])(layers.Flatten()(hidden))
+    gate = layers.Dense(shared.shape[1], activation="sigmoid")(layers.Concatenate()([shared, private]))
+    return gate * private
