@@ -17,6 +17,8 @@ from keras import layers, ops
 from serctl.models import ATTENTION_LAYER
 from serctl.models.blocks import (
     AttentionWeights,
+    as_frames,
+    as_image,
     conv_block,
     downsample_mask,
     functionals_input,
@@ -35,7 +37,7 @@ UNITS, HEADS, LAYERS = 128, 4, 2
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (n_frames, n_mels), mask (n_frames,), functionals (n_functionals,).
+    """Inputs log_mel (frames, n_mels), mask (frames,), functionals (n_functionals,).
 
     Outputs: the probabilities, then those of the local and of the global half, which are only trained.
     """
@@ -61,11 +63,11 @@ def build(spec: ModelSpec) -> keras.Model:
 
 def _frames(log_mel: Any) -> Any:
     """A frame of UNITS channels for every TIME_STRIDE frames of the spectrogram."""
-    x = layers.Reshape((*log_mel.shape[1:], 1))(log_mel)
+    x = as_image(log_mel)
     x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
     for filters, strides in BLOCKS:
         x = conv_block(x, filters, strides=strides)
-    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
+    x = as_frames(x)
     return layers.Dense(UNITS)(x)
 
 

@@ -1,8 +1,8 @@
-"""Training batches, augmented as they are made: a random variant of each window, SpecAugment, noise, mixup."""
+"""Training batches, augmented as they are made: random variants and stretches, SpecAugment, noise, mixup."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import keras
@@ -85,8 +85,11 @@ class Batches(keras.utils.PyDataset):
         size = self._options.batch_size
         chosen = [self._examples[row] for row in self._order[index * size : (index + 1) * size]]
         variants = [int(rng.integers(len(example.variants))) for example in chosen]
-        windows = [example.variants[variant] for example, variant in zip(chosen, variants, strict=True)]
-        inputs = self._normaliser.model_inputs(windows, n_frames=self._spec.n_frames)
+        n_frames = min(self._options.crop, self._spec.n_frames)
+        windows = [
+            _crop(example.variants[variant], n_frames, rng) for example, variant in zip(chosen, variants, strict=True)
+        ]
+        inputs = self._normaliser.model_inputs(windows, n_frames=n_frames)
         inputs["language"] = language_input([example.language for example in chosen], self._spec.languages)
         labels = self._labels(chosen, variants)
         _change_channel(inputs["log_mel"], inputs["mask"], self._options, rng)
@@ -107,6 +110,12 @@ class Batches(keras.utils.PyDataset):
 
     def _shuffle(self) -> None:
         self._order = np.random.default_rng([self._options.seed, self.epoch]).permutation(len(self._examples))
+
+
+def _crop(window: Features, n_frames: int, rng: np.random.Generator) -> Features:
+    """A random stretch of so many frames; the functionals stay those of the whole window."""
+    first = rng.integers(max(len(window.log_mel) - n_frames, 0) + 1)
+    return replace(window, log_mel=window.log_mel[first : first + n_frames])
 
 
 def _balance(labels: Sequence[int], n_classes: int) -> NDArray[np.float32]:

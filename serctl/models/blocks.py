@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def spectrogram_inputs(spec: ModelSpec) -> tuple[Any, Any]:
-    """The inputs log_mel (n_frames, n_mels) and mask (n_frames,), 1 for speech and 0 for padding."""
-    return keras.Input((spec.n_frames, spec.n_mels), name="log_mel"), keras.Input((spec.n_frames,), name="mask")
+    """The inputs log_mel (frames, n_mels) and mask (frames,), 1 for speech and 0 for padding; of any length."""
+    return keras.Input((None, spec.n_mels), name="log_mel"), keras.Input((None,), name="mask")
 
 
 def functionals_input(spec: ModelSpec) -> Any:
@@ -98,6 +98,16 @@ def reverse_gradient(x: Any, strength: float) -> Any:
     Source: Ganin et al. 2016, arXiv:1505.07818.
     """
     return ops.stop_gradient(x * (1 + strength)) - x * strength
+
+
+def as_image(log_mel: Any) -> Any:
+    """(batch, time, band) to (batch, time, band, 1)."""
+    return layers.Reshape((-1, log_mel.shape[2], 1))(log_mel)
+
+
+def as_frames(x: Any) -> Any:
+    """(batch, time, band, channels) to (batch, time, band * channels)."""
+    return layers.Reshape((-1, x.shape[2] * x.shape[3]))(x)
 
 
 def downsample_mask(mask: Any, factor: int) -> Any:

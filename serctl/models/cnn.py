@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers
 
-from serctl.models.blocks import attention_pooling, conv_block, downsample_mask, head, spectrogram_inputs
+from serctl.models.blocks import (
+    as_frames,
+    as_image,
+    attention_pooling,
+    conv_block,
+    downsample_mask,
+    head,
+    spectrogram_inputs,
+)
 
 if TYPE_CHECKING:
     from serctl.models import ModelSpec
@@ -22,18 +30,18 @@ TIME_STRIDE = 8
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (n_frames, n_mels) and mask (n_frames,); output the probabilities."""
+    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     log_mel, mask = spectrogram_inputs(spec)
     return keras.Model([log_mel, mask], head(spectrogram_view(log_mel, mask), spec))
 
 
 def spectrogram_view(log_mel: Any, mask: Any) -> Any:
     """An embedding of the spectrogram, (batch, UNITS)."""
-    x = layers.Reshape((*log_mel.shape[1:], 1))(log_mel)
+    x = as_image(log_mel)
     x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
     for filters, strides in BLOCKS:
         x = conv_block(x, filters, strides=strides)
-    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
+    x = as_frames(x)
     x = layers.Dense(UNITS, activation="relu")(x)
     x = attention_pooling(x, downsample_mask(mask, TIME_STRIDE))
     x = layers.Dense(UNITS, activation="relu")(layers.Dropout(0.3)(x))

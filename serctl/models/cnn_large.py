@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (n_frames, n_mels) and mask (n_frames,); output the probabilities."""
+    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     return build_with(_standard_block, spec)
 
 

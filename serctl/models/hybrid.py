@@ -28,7 +28,7 @@ FUNCTIONAL_PENALTY = 0.01
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (n_frames, n_mels), mask (n_frames,), functionals (n_functionals,).
+    """Inputs log_mel (frames, n_mels), mask (frames,), functionals (n_functionals,).
 
     Outputs: the probabilities, then those of each expert alone, which are only trained.
     """

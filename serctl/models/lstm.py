@@ -21,7 +21,7 @@ TIME_STRIDE = 4
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (n_frames, n_mels) and mask (n_frames,); output the probabilities.
+    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities.
 
     A strided convolution hands the recurrence a step every TIME_STRIDE frames, which makes it that much shorter.
     """

@@ -12,7 +12,8 @@ from serctl.errors import ConfigError
 class FitOptions:
     """Options of a fit; shares are between 0 and 1, lr is the highest learning rate of the schedule.
 
-    patience: epochs of the second half without a better validation UAR before fitting stops. mixup: alpha of the Beta
+    patience: epochs of the second half without a better validation UAR before fitting stops. crop: most frames of a
+    training example, the rest cut off at random; judged are whole windows. mixup: alpha of the Beta
     distribution, 0 for none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the
     bands, two of each. band_shift: most bands that a spectrogram is moved up or down. gain, response: spread of a
     random level and of a random frequency response, in standard deviations of the log-mel bands. functional_noise: in
@@ -30,6 +31,7 @@ class FitOptions:
     lr: float = 1.5e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
+    crop: int = 200
     mixup: float = 0.0
     time_mask: float = 0.15
     band_mask: float = 0.2
@@ -42,7 +44,7 @@ class FitOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_size"):
+        for name in ("epochs", "patience", "batch_size", "crop"):
             self._require(getattr(self, name) >= 1, name, "of at least 1")
         for name in ("label_smoothing", "time_mask", "band_mask", "weight_average", "teacher_share"):
             self._require(0 <= getattr(self, name) < 1, name, "from 0 to below 1")

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers
 
-from serctl.models.blocks import attention_pooling, conv_block, downsample_mask, head, spectrogram_inputs
+from serctl.models.blocks import (
+    as_frames,
+    as_image,
+    attention_pooling,
+    conv_block,
+    downsample_mask,
+    head,
+    spectrogram_inputs,
+)
 
 if TYPE_CHECKING:
     from serctl.models import ModelSpec
@@ -21,13 +29,13 @@ TIME_STRIDE = 16
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (n_frames, n_mels) and mask (n_frames,); output the probabilities."""
+    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     log_mel, mask = spectrogram_inputs(spec)
-    x = layers.Reshape((*log_mel.shape[1:], 1))(log_mel)
+    x = as_image(log_mel)
     x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
     for filters, strides in STAGES:
         x = _residual_block(x, filters, strides)
-    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
+    x = as_frames(x)
     x = attention_pooling(x, downsample_mask(mask, TIME_STRIDE))
     return keras.Model([log_mel, mask], head(layers.Dropout(0.4)(x), spec))
 

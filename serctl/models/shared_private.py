@@ -27,7 +27,7 @@ ADVERSARY_STRENGTH = 0.1
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (n_frames, n_mels), mask (n_frames,), functionals (n_functionals,), language (n_languages,).
+    """Inputs log_mel (frames, n_mels), mask (frames,), functionals (n_functionals,), language (n_languages,).
 
     The language is one-hot, or all zeros for one that was not in training. Outputs: the probabilities, then those of
     the shared path alone and those of the languages, which are only trained. Raises ConfigError without any language.

@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     import keras
 
 
-def to_litert(model: keras.Model) -> bytes:
-    """The model in LiteRT's format, with a batch of one, weights in float16 and arithmetic in float32.
+def to_litert(model: keras.Model, *, n_frames: int) -> bytes:
+    """The model in LiteRT's format, for one window of n_frames at a time, weights in float16 and arithmetic in float32.
 
     Weights in float16 halve the file; probabilities move by about 1e-4.
     """
     import keras
     import tensorflow as tf
 
-    fixed = [keras.Input(batch_shape=(1, *tensor.shape[1:]), name=tensor.name) for tensor in model.inputs]
+    fixed = [
+        keras.Input(batch_shape=(1, *(size or n_frames for size in tensor.shape[1:])), name=tensor.name)
+        for tensor in model.inputs
+    ]
     single = keras.models.clone_model(model, input_tensors=fixed, clone_function=_unrolled)
     single.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as folder, quiet_stderr():

@@ -246,7 +246,7 @@ def _write(
         write_bundle(
             draft,
             facts,
-            model=to_litert(learned.fitted.model),
+            model=to_litert(learned.fitted.model, n_frames=learned.spec.n_frames),
             weights=learned.fitted.weights,
             normaliser=learned.normaliser,
             training=[*training, *_learned_before(training, options)],
