@@ -45,11 +45,16 @@ def test_a_bundle_keeps_what_it_was_written_with(tiny_bundle: Bundle, tmp_path: 
         TrainingEntry("ab", "corpus", "sp, 1", "sad", "train"),
         TrainingEntry("cd", "c", "", "happy", "validation"),
     ]
-    write_bundle(tmp_path, facts, model=b"net", normaliser=tiny_bundle.normaliser, training=entries, card="# Card")
+    weights = [np.full((2, 3), number / 3, np.float32) for number in range(12)]
+    normaliser = tiny_bundle.normaliser
+    write_bundle(tmp_path, facts, model=b"net", weights=weights, normaliser=normaliser, training=entries, card="# Card")
     loaded = load_bundle(tmp_path)
     assert loaded.facts == facts
     assert loaded.training_list() == entries
     assert loaded.model_path.read_bytes() == b"net"
+    for kept, given in zip(loaded.weights(), weights, strict=True):
+        assert kept.dtype == np.float16
+        np.testing.assert_allclose(kept, given, rtol=1e-3)
     np.testing.assert_array_equal(loaded.normaliser.functional_sd, tiny_bundle.normaliser.functional_sd)
     assert loaded.identity == f"fünf@{loaded.digest[:8]}"
 

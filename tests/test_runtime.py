@@ -9,6 +9,7 @@ import pytest
 from serctl.bundle import load_bundle, write_bundle
 from serctl.errors import BundleError
 from serctl.features import Features, functional_names
+from serctl.models import ModelSpec
 from serctl.runtime import Recogniser, merge_probabilities
 
 if TYPE_CHECKING:
@@ -29,25 +30,41 @@ def windows(bundle: Bundle, count: int = 6) -> list[Features]:
     return found
 
 
+def changed(bundle: Bundle, folder: Path, *, model: bytes | None = None, **facts: Any) -> Bundle:
+    """The bundle with another network or other facts."""
+    folder.mkdir(exist_ok=True)
+    write_bundle(
+        folder,
+        replace(bundle.facts, **facts),
+        model=model or bundle.model_path.read_bytes(),
+        weights=[],
+        normaliser=bundle.normaliser,
+        training=[],
+        card="",
+    )
+    return load_bundle(folder)
+
+
+def spec_of(bundle: Bundle) -> ModelSpec:
+    facts = bundle.facts
+    return ModelSpec(facts.n_frames, facts.features.n_mels, functional_names(facts.features), len(facts.labels))
+
+
 def keras_model(bundle: Bundle) -> Any:
     """A network of the bundle's shapes with random weights, far from the fresh network's uniform answers."""
     import keras
 
-    from serctl.models import ModelSpec, build
+    from serctl.models import build
 
     keras.utils.set_random_seed(1)
-    facts = bundle.facts
-    model = build(
-        facts.architecture,
-        ModelSpec(facts.n_frames, facts.features.n_mels, len(functional_names(facts.features)), len(facts.labels)),
-    )
+    model = build(bundle.facts.architecture, spec_of(bundle))
     rng = np.random.default_rng(1)
     for variable in model.trainable_variables:
         if variable.name == "kernel":
             variable.assign(1.5 * np.asarray(variable.value))
         elif variable.name in ("bias", "beta"):
             variable.assign(rng.normal(0, 0.1, variable.shape))
-    return keras.Model(model.inputs, model.outputs[0])
+    return keras.Model(model.inputs, {"probabilities": model.outputs[0]})
 
 
 @pytest.mark.usefixtures("tensorflow")
@@ -56,24 +73,22 @@ def test_litert_says_what_keras_says(tiny_bundle: Bundle, tmp_path: Path) -> Non
     from serctl.pipeline.convert import to_litert
 
     model = keras_model(tiny_bundle)
-    facts = replace(tiny_bundle.facts, temperature=1.0)
-    write_bundle(tmp_path, facts, model=to_litert(model), normaliser=tiny_bundle.normaliser, training=[], card="")
+    network = to_litert(model, n_frames=tiny_bundle.facts.n_frames)
+    converted = changed(tiny_bundle, tmp_path, model=network, temperature=1.0)
     judged = windows(tiny_bundle)
-    expected = predict_windows(model, judged, normaliser=tiny_bundle.normaliser, n_frames=facts.n_frames)
+    expected = predict_windows(
+        model, judged, normaliser=tiny_bundle.normaliser, spec=spec_of(tiny_bundle), languages=[None] * len(judged)
+    )
     assert expected.max(axis=1).std() > 0.02
-    found = Recogniser(load_bundle(tmp_path)).probabilities(judged)
+    found = Recogniser(converted).probabilities(judged)
     np.testing.assert_allclose(found, expected, atol=1e-2)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-9)
 
 
 def test_the_temperature_softens_the_probabilities(tiny_bundle: Bundle, tmp_path: Path) -> None:
     def judged_with(temperature: float) -> np.ndarray:
-        folder = tmp_path / str(temperature)
-        folder.mkdir()
-        facts = replace(tiny_bundle.facts, temperature=temperature)
-        model, normaliser = tiny_bundle.model_path.read_bytes(), tiny_bundle.normaliser
-        write_bundle(folder, facts, model=model, normaliser=normaliser, training=[], card="")
-        return Recogniser(load_bundle(folder)).probabilities(windows(tiny_bundle))
+        bundle = changed(tiny_bundle, tmp_path / str(temperature), temperature=temperature)
+        return Recogniser(bundle).probabilities(windows(tiny_bundle))
 
     plain, soft = judged_with(1.0), judged_with(3.0)
     expected = plain ** (1 / 3)
@@ -90,11 +105,30 @@ def test_a_window_is_judged_alike_alone_and_among_others(tiny_bundle: Bundle) ->
 
 
 def test_a_file_that_is_no_network_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    write_bundle(
-        tmp_path, tiny_bundle.facts, model=b"no network", normaliser=tiny_bundle.normaliser, training=[], card=""
-    )
+    bundle = changed(tiny_bundle, tmp_path, model=b"no network")
     with pytest.raises(BundleError, match=r"model\.tflite: LiteRT cannot load it"):
-        Recogniser(load_bundle(tmp_path))
+        Recogniser(bundle)
+
+
+@pytest.mark.usefixtures("tensorflow")
+@pytest.mark.parametrize(("given", "taken"), [("mood", "probabilities"), ("functionals", "opinion")])
+def test_a_network_with_other_inputs_or_outputs_is_refused(
+    tiny_bundle: Bundle, tmp_path: Path, given: str, taken: str
+) -> None:
+    import keras
+
+    from serctl.pipeline.convert import to_litert
+
+    tensor = keras.Input((3,), name=given)
+    model = keras.Model([tensor], {taken: keras.layers.Softmax()(tensor)})
+    bundle = changed(tiny_bundle, tmp_path, model=to_litert(model, n_frames=3))
+    with pytest.raises(BundleError, match=f"and the output probabilities, came {given} and {taken}"):
+        Recogniser(bundle)
+
+
+def test_a_network_that_tells_no_languages_apart_ignores_them(tiny_bundle: Bundle) -> None:
+    recogniser, judged = Recogniser(tiny_bundle), windows(tiny_bundle, 2)
+    np.testing.assert_array_equal(recogniser.probabilities(judged, ["de", None]), recogniser.probabilities(judged))
 
 
 def test_windows_count_by_their_speech() -> None:

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from serctl.features import Features, Normaliser
+from serctl.models import ModelSpec
 from serctl.models.options import FitOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from serctl.models.batches import Batches
@@ -25,11 +28,39 @@ def window(seed: int, frames: int = FRAMES) -> Features:
     return Features(log_mel, np.empty((0, 0), np.float32), rng.uniform(1, 2, FUNCTIONALS).astype(np.float32), 0)
 
 
-def make(labels: list[int], *, frames: int = FRAMES, epoch: int = 0, copies: int = 0, **options: Any) -> Batches:
+@pytest.fixture(scope="module")
+def model(tensorflow: None) -> Any:
+    """A network with every input and two outputs, one of them for languages."""
+    import keras
+
+    from serctl.models import LANGUAGE_OUTPUT
+
+    shapes = {"log_mel": (FRAMES, MELS), "mask": (FRAMES,), "functionals": (FUNCTIONALS,), "language": (2,)}
+    inputs = [keras.Input(shape, name=name) for name, shape in shapes.items()]
+    emotions = keras.layers.Dense(3, name="probabilities")(inputs[2])
+    return keras.Model(inputs, [emotions, keras.layers.Dense(2, name=LANGUAGE_OUTPUT)(inputs[2])])
+
+
+def make(
+    model: Any,
+    labels: list[int],
+    *,
+    frames: int = FRAMES,
+    epoch: int = 0,
+    copies: int = 0,
+    languages: Sequence[str | None] = (),
+    taught: Any = None,
+    **options: Any,
+) -> Batches:
     from serctl.models.batches import Batches, Example
 
     examples = [
-        Example(tuple(window(100 * number + copy, frames) for copy in range(1 + copies)), label)
+        Example(
+            tuple(window(100 * number + copy, frames) for copy in range(1 + copies)),
+            label,
+            languages[number] if languages else None,
+            None if taught is None else taught[number],
+        )
         for number, label in enumerate(labels)
     ]
     identity = Normaliser(
@@ -40,9 +71,8 @@ def make(labels: list[int], *, frames: int = FRAMES, epoch: int = 0, copies: int
     )
     return Batches(
         examples,
-        n_classes=3,
-        n_frames=FRAMES,
-        n_outputs=2,
+        model=model,
+        spec=ModelSpec(FRAMES, MELS, tuple("abcdef"), n_classes=3, languages=("de", "pl")),
         normaliser=identity,
         options=FitOptions(**{"batch_size": 8, "seed": 5, **options}),
         epoch=epoch,
@@ -58,46 +88,46 @@ def first_target(batches: Batches, index: int = 0) -> tuple[NDArray[np.float32],
 def assert_equal(first: Any, second: Any) -> None:
     for name, values in first[0].items():
         np.testing.assert_array_equal(values, second[0][name])
-    np.testing.assert_array_equal(first[1], second[1])
-    np.testing.assert_array_equal(first[2], second[2])
+    for mine, theirs in zip((*first[1], *first[2]), (*second[1], *second[2]), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 LABELS = [0] * 12 + [1] * 8 + [2] * 4
 
 
-def test_a_batch_depends_on_the_seed_and_not_on_what_was_drawn_before() -> None:
-    one, other = make(LABELS, mixup=0.3, copies=2), make(LABELS, mixup=0.3, copies=2)
+def test_a_batch_depends_on_the_seed_and_not_on_what_was_drawn_before(model: Any) -> None:
+    one, other = make(model, LABELS, mixup=0.3, copies=2), make(model, LABELS, mixup=0.3, copies=2)
     for index in (2, 0, 1, 1):
         one[index]
     assert_equal(one[1], other[1])
-    assert not np.array_equal(make(LABELS, seed=6)[1][0]["log_mel"], other[1][0]["log_mel"])
+    assert not np.array_equal(make(model, LABELS, seed=6)[1][0]["log_mel"], other[1][0]["log_mel"])
 
 
-def test_going_on_at_an_epoch_gives_the_batches_of_an_uninterrupted_run() -> None:
-    whole = make(LABELS, copies=1)
+def test_going_on_at_an_epoch_gives_the_batches_of_an_uninterrupted_run(model: Any) -> None:
+    whole = make(model, LABELS, copies=1)
     first = whole[0]
     whole.on_epoch_end()
     whole.on_epoch_end()
-    assert_equal(whole[0], make(LABELS, copies=1, epoch=2)[0])
+    assert_equal(whole[0], make(model, LABELS, copies=1, epoch=2)[0])
     assert not np.array_equal(first[0]["log_mel"], whole[0][0]["log_mel"])
 
 
-def test_an_epoch_shows_every_example_once() -> None:
-    batches = make(LABELS, **PLAIN)
+def test_an_epoch_shows_every_example_once(model: Any) -> None:
+    batches = make(model, LABELS, **PLAIN)
     assert len(batches) == 3
     seen = np.concatenate([batches[index][0]["functionals"] for index in range(3)])
     expected = np.stack([window(100 * number).functionals for number in range(len(LABELS))])
     np.testing.assert_array_equal(np.sort(seen[:, 0]), np.sort(expected[:, 0]))
 
 
-def test_fewer_examples_than_a_batch_make_one() -> None:
-    batches = make([0, 1, 2])
+def test_fewer_examples_than_a_batch_make_one(model: Any) -> None:
+    batches = make(model, [0, 1, 2])
     assert len(batches) == 1
     assert batches[0][0]["log_mel"].shape == (3, FRAMES, MELS)
 
 
-def test_the_weights_balance_the_classes_and_have_mean_one() -> None:
-    batches = make(LABELS)
+def test_the_weights_balance_the_classes_and_have_mean_one(model: Any) -> None:
+    batches = make(model, LABELS)
     pairs = [first_target(batches, index) for index in range(3)]
     labels, weights = (np.concatenate(values) for values in zip(*pairs, strict=True))
     assert weights.mean() == pytest.approx(1, abs=1e-6)
@@ -105,8 +135,8 @@ def test_the_weights_balance_the_classes_and_have_mean_one() -> None:
     np.testing.assert_allclose(per_class, 8, rtol=1e-6)
 
 
-def test_every_variant_is_drawn() -> None:
-    batches = make([0, 1], copies=2, **PLAIN)
+def test_every_variant_is_drawn(model: Any) -> None:
+    batches = make(model, [0, 1], copies=2, **PLAIN)
     seen = set()
     for _ in range(30):
         seen |= set(batches[0][0]["functionals"][:, 0].tolist())
@@ -116,8 +146,8 @@ def test_every_variant_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("frames", [FRAMES, 25])
-def test_masks_stay_within_their_bounds(frames: int) -> None:
-    batches = make([0, 1] * 8, frames=frames, time_mask=0.25, band_mask=0.5, functional_noise=0.0)
+def test_masks_stay_within_their_bounds(model: Any, frames: int) -> None:
+    batches = make(model, [0, 1] * 8, frames=frames, time_mask=0.25, band_mask=0.5, functional_noise=0.0)
     widest_time = widest_band = 0
     for _ in range(40):
         for spectrogram in batches[0][0]["log_mel"]:
@@ -131,23 +161,23 @@ def test_masks_stay_within_their_bounds(frames: int) -> None:
     assert int(0.5 * MELS) < widest_band <= 2 * int(0.5 * MELS)
 
 
-def test_without_augmentation_a_batch_is_the_data() -> None:
-    inputs, _, _ = make([0, 1, 2], **PLAIN)[0]
+def test_without_augmentation_a_batch_is_the_data(model: Any) -> None:
+    inputs, _, _ = make(model, [0, 1, 2], **PLAIN)[0]
     assert (inputs["log_mel"] != 0).all()
     known = {window(100 * number).log_mel.astype(np.float32).tobytes() for number in range(3)}
     assert {each.tobytes() for each in inputs["log_mel"]} == known
 
 
-def test_noise_on_functionals_has_the_asked_size() -> None:
-    batches = make([0, 1] * 64, batch_size=128, **{**PLAIN, "functional_noise": 0.5})
-    clean = make([0, 1] * 64, batch_size=128, **PLAIN)
+def test_noise_on_functionals_has_the_asked_size(model: Any) -> None:
+    batches = make(model, [0, 1] * 64, batch_size=128, **{**PLAIN, "functional_noise": 0.5})
+    clean = make(model, [0, 1] * 64, batch_size=128, **PLAIN)
     difference = batches[0][0]["functionals"] - clean[0][0]["functionals"]
     assert difference.std() == pytest.approx(0.5, rel=0.1)
     assert abs(difference.mean()) < 0.08
 
 
-def test_mixed_labels_sum_to_one_and_the_first_example_keeps_at_least_half() -> None:
-    mixed, plain = make(LABELS, mixup=0.4, **PLAIN), make(LABELS, **PLAIN)
+def test_mixed_labels_sum_to_one_and_the_first_example_keeps_at_least_half(model: Any) -> None:
+    mixed, plain = make(model, LABELS, mixup=0.4, **PLAIN), make(model, LABELS, **PLAIN)
     labels, weights = first_target(mixed)
     pure, _ = first_target(plain)
     np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
@@ -158,7 +188,7 @@ def test_mixed_labels_sum_to_one_and_the_first_example_keeps_at_least_half() -> 
     assert weights.min() >= balanced.min()
 
 
-def test_without_mixup_labels_are_one_hot() -> None:
-    labels, _ = first_target(make(LABELS))
+def test_without_mixup_labels_are_one_hot(model: Any) -> None:
+    labels, _ = first_target(make(model, LABELS))
     assert set(np.unique(labels)) == {0, 1}
     assert labels.dtype == np.float32

@@ -13,6 +13,7 @@ from serctl.models.options import FitOptions
         ("epochs", 0),
         ("patience", 0),
         ("batch_size", 0),
+        ("crop", 0),
         ("lr", 0.0),
         ("lr", float("nan")),
         ("label_smoothing", 1.0),
@@ -22,6 +23,10 @@ from serctl.models.options import FitOptions
         ("mixup", -0.1),
         ("functional_noise", -1.0),
         ("weight_decay", -1e-9),
+        ("band_shift", -1),
+        ("gain", -0.1),
+        ("response", -0.1),
+        ("teacher_share", 1.0),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
@@ -37,4 +42,4 @@ def test_an_unknown_architecture_is_refused_with_those_there_are() -> None:
     with pytest.raises(ConfigError, match="no architecture perceptron: expected one of hybrid"):
         check_architecture("perceptron")
     with pytest.raises(ConfigError, match="no architecture"):
-        build("", ModelSpec(n_frames=8, n_mels=8, n_functionals=3, n_classes=2))
+        build("", ModelSpec(n_frames=8, n_mels=8, functionals=("a", "b", "c"), n_classes=2))

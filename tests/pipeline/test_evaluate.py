@@ -266,7 +266,7 @@ def test_random_folds_are_stamped_speaker_dependent(samples: Path, shared_cache:
         progress=ignore_progress,
     )
     protocol = make_protocol("random-kfold:4", dataset.utterances, seed=0)
-    leakage = _fold_leakage(dataset, protocol)
+    leakage = _fold_leakage(dataset, protocol, [])
     assert leakage["speakers_shared"] >= 1
     assert stamp({"leakage": leakage, "per_speaker": {"x": {}}}).startswith("Speaker-dependent")
     assert len(load_corpora([samples])) == 1
