@@ -60,11 +60,12 @@ _PATH_OPTIONS = {
 class Row:
     """One figure of ours, the target it has to meet (if it has one), and a peer's figure in the same unit.
 
-    at_least: whether the target is the least that will do, instead of the most. peer_figure: None if not measured.
+    at_least: whether the target is the least that will do, instead of the most. figure, peer_figure: None if not
+    measured.
     """
 
     measure: str
-    figure: float
+    figure: float | None
     unit: str
     target: float | None = None
     at_least: bool = False
@@ -73,8 +74,8 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Whether the target is met; empty without one."""
-        if self.target is None:
+        """Whether the target is met; empty without one, or without a figure."""
+        if self.target is None or self.figure is None:
             return ""
         met = self.figure >= self.target if self.at_least else self.figure < self.target
         return "met" if met else "missed"
@@ -82,9 +83,13 @@ class Row:
     def cells(self) -> tuple[str, str, str, str]:
         """The figure, target and peer as text: measure, ours, target, peer."""
         bound = "at least" if self.at_least else "under"
-        target = "" if self.target is None else f"{bound} {self.target:g} {self.unit}: {self.verdict}"
-        figure = NOT_MEASURED if self.peer_figure is None else f"{number(self.peer_figure)} {self.unit}"
-        return self.measure, f"{number(self.figure)} {self.unit}", target, f"{self.peer}: {figure}" if self.peer else ""
+        verdict = f": {self.verdict}" if self.verdict else ""
+        target = "" if self.target is None else f"{bound} {self.target:g} {self.unit}{verdict}"
+        peer = f"{self.peer}: {self._with_unit(self.peer_figure)}" if self.peer else ""
+        return self.measure, self._with_unit(self.figure), target, peer
+
+    def _with_unit(self, figure: float | None) -> str:
+        return NOT_MEASURED if figure is None else f"{number(figure)} {self.unit}"
 
 
 ROW_TITLES = ("measure", "serctl", "target", "peer")
@@ -149,19 +154,25 @@ def finish(
     *,
     figures: Mapping[str, Any],
     save: bool,
+) -> None:
+    """Print the table, and write the figures to results/NAME.json if asked to."""
+    print_table(ROW_TITLES, [row.cells() for row in rows])
+    if save:
+        save_result(name, rows, figures=figures)
+
+
+def save_result(
+    name: str,
+    rows: Sequence[Row],
+    *,
+    figures: Mapping[str, Any],
     comparison: Comparison | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print the tables, and write the figures to results/NAME.json if asked to.
+    """Write the figures to results/NAME.json.
 
     origin: commit, date and package versions of figures that were not measured just now.
     """
-    print_table(ROW_TITLES, [row.cells() for row in rows])
-    if comparison:
-        print(f"\n{comparison.caption}\n")
-        print_table(comparison.titles, comparison.rows)
-    if not save:
-        return
     result = {
         "name": name,
         "rows": [asdict(row) for row in rows],

@@ -2,7 +2,7 @@
 
     python benchmarks/run_all.py --data DIR --peer-python PYTHON --save
 
-accuracy takes hours and is run by name only: --only accuracy.
+The claims about networks (accuracy, fusion, attention, ...) take hours and are run by name only: --only accuracy.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from _claims import CLAIMS
 from _common import DATA_HELP, HERE, make_parser, parse, say
 
 if TYPE_CHECKING:
@@ -23,9 +24,8 @@ TAKES = {
     "extraction": {"data", "peer_python", "quick"},
     "throughput": {"data", "peer_python", "model", "quick"},
     "memory": {"model", "quick"},
-    "accuracy": {"data"},
+    **{name: {"data"} for name in CLAIMS},
 }
-BY_NAME_ONLY = {"accuracy"}
 
 
 def command(name: str, args: argparse.Namespace) -> list[str]:
@@ -51,11 +51,11 @@ def main() -> None:
     """Run those asked for, or all that take minutes; exit 1 if one of them failed."""
     parser = options()
     args = parse(parser)
-    names = args.only or [name for name in TAKES if name not in BY_NAME_ONLY]
+    names = args.only or [name for name in TAKES if name not in CLAIMS]
     if args.data is None and any("data" in TAKES[name] for name in names):
         parser.error(f"{', '.join(name for name in names if 'data' in TAKES[name])}: expected --data DIR, {DATA_HELP}")
     if args.quick and not all("quick" in TAKES[name] for name in names):
-        parser.error("accuracy has no --quick form")
+        parser.error("the claims about networks have no --quick form")
     failed = []
     start = time.perf_counter()
     for name in names:
