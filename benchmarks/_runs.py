@@ -27,7 +27,7 @@ WORK = HERE.parent / "runs"
 METRICS = "metrics.json"
 DATA = "data"
 _BUNDLE = "bundle.json"
-_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+THREADS = ("TF_NUM_INTRAOPTHREADS", "TF_NUM_INTEROPTHREADS", "OMP_NUMTHREADS")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _perform(run: Run, threads: int | None) -> bool:
             say(f"{run.name}: done before")
             return True
         say(f"{run.name}: serctl {shlex.join(run.arguments())}")
-        limits = dict.fromkeys(_THREADS, str(threads)) if threads else {}
+        limits = dict.fromkeys(THREADS, str(threads)) if threads else {}
         ended = subprocess.run([serctl(), *run.arguments()], cwd=WORK, env={**os.environ, **limits}, check=False)
         return ended.returncode == 0
 
