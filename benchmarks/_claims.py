@@ -71,11 +71,17 @@ def show_claim(claim: Claim, *, save: bool) -> None:
             keep(name)
     found = claim.find()
     rows = claim.rows(found)
-    print_table(ROW_TITLES, [row.cells() for row in rows])
+    print_table(*targets_table(rows))
     for table in claim.tables(found):
         print(f"\n{table.caption}\n")
         print_table(table.titles, table.rows)
     print(f"\n{verdict(rows)}")
+
+
+def targets_table(rows: Sequence[Row]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Titles and cells of the figures against targets; without the peers where there are none."""
+    shown = len(ROW_TITLES) if any(row.peer for row in rows) else len(ROW_TITLES) - 1
+    return ROW_TITLES[:shown], [row.cells()[:shown] for row in rows]
 
 
 def claim_options(doc: str, add: Callable[[argparse.ArgumentParser], object] | None = None) -> argparse.Namespace:

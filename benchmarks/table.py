@@ -1,25 +1,31 @@
-"""Make the README's benchmark tables from benchmarks/results/*.json.
+"""Make the tables of the project's documents from benchmarks/results/.
 
 python benchmarks/table.py                      print them
-python benchmarks/table.py --write README.md    put them between the markers in that file
-python benchmarks/table.py --check README.md    exit 1 if what is between the markers is not what would be written
+python benchmarks/table.py --write FILE...      put them between the markers in these files
+python benchmarks/table.py --check FILE...      exit 1 if what is between the markers is not what would be written
+
+The markers name what comes between them: `<!-- benchmarks:start -->` and `<!-- benchmarks:end -->` stand around the
+measurements (README.md), `<!-- claims:start -->` and `<!-- claims:end -->` around the claims (docs/claims.md).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _common import RESULTS, ROW_TITLES, Row
+from _claims import CLAIMS, targets_table, verdict
+from _common import HERE, RESULTS, ROW_TITLES, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-START = "<!-- benchmarks:start -->"
-END = "<!-- benchmarks:end -->"
+    from _claims import Claim, Found
+
+DOCS = HERE.parent / "docs"
 ORDER = ("startup", "extraction", "throughput", "memory", "accuracy")
 
 
@@ -35,13 +41,41 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-def render(results: Sequence[dict[str, Any]]) -> str:
-    """Everything between the markers."""
+def render_measurements() -> str:
+    """What the README shows."""
+    results = load_results(RESULTS)
     rows = [Row(**row).cells() for result in results for row in result["rows"]]
     parts = [markdown_table(ROW_TITLES, rows)]
     for comparison in (result["comparison"] for result in results if result["comparison"]):
         parts += [comparison["caption"], markdown_table(comparison["titles"], comparison["rows"])]
     return "\n\n".join([*parts, *_origins(results)])
+
+
+def render_claims() -> str:
+    """What docs/claims.md shows."""
+    return "\n\n".join(_section(importlib.import_module(name).CLAIM) for name in CLAIMS)
+
+
+def _section(claim: Claim) -> str:
+    """A claim, its verdict, and all that the verdict rests on."""
+    found = claim.find(kept_only=True)
+    rows = claim.rows(found)
+    parts = [f"## {claim.title}", claim.text, verdict(rows), markdown_table(*targets_table(rows))]
+    for table in claim.tables(found):
+        parts += [table.caption, markdown_table(table.titles, table.rows)]
+    parts += [f"![{caption}]({name})" for name, caption in claim.images if (DOCS / name).exists()]
+    return "\n\n".join([*parts, *_claim_origins(found), f"Script: `benchmarks/{claim.name}.py`."])
+
+
+def _claim_origins(found: Found) -> list[str]:
+    """A line for each set of versions: which runs were made with them."""
+    names: dict[str, list[str]] = {}
+    for name, metrics in found.items():
+        if metrics:
+            packages = metrics["packages"]
+            versions = ", ".join(f"{each} {packages[each]}" for each in ("keras", "tensorflow", "numpy", "python"))
+            names.setdefault(f"serctl {metrics['package_version']}, {versions}", []).append(name)
+    return [f"Origins ({', '.join(group)}): {versions}." for versions, group in names.items()]
 
 
 def _origins(results: Sequence[dict[str, Any]]) -> list[str]:
@@ -62,37 +96,58 @@ def _origin(result: dict[str, Any]) -> str:
     )
 
 
-def replace_block(text: str, block: str) -> str:
-    """The text with the block between its markers. Raises ValueError unless it has both, once each."""
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise ValueError(f"expected one {START} and, after it, one {END}")
-    before, rest = text.split(START)
-    return f"{before}{START}\n\n{block}\n\n{END}{rest.split(END)[1]}"
+BLOCKS = {"benchmarks": render_measurements, "claims": render_claims}
+
+
+def replace_blocks(text: str) -> str:
+    """The text with what belongs between its markers. Raises ValueError unless it has a pair of them, once each."""
+    names = [name for name in BLOCKS if _marker(name, "start") in text or _marker(name, "end") in text]
+    if not names:
+        raise ValueError(
+            f"expected the markers of {' or '.join(BLOCKS)}, such as {_marker(next(iter(BLOCKS)), 'start')}"
+        )
+    for name in names:
+        text = _replace_block(text, _marker(name, "start"), _marker(name, "end"), BLOCKS[name]())
+    return text
+
+
+def _marker(name: str, edge: str) -> str:
+    return f"<!-- {name}:{edge} -->"
+
+
+def _replace_block(text: str, start: str, end: str, block: str) -> str:
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f"expected one {start} and, after it, one {end}")
+    before, rest = text.split(start)
+    return f"{before}{start}\n\n{block}\n\n{end}{rest.split(end)[1]}"
 
 
 def main() -> None:
     """Print, write or check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--write", type=Path, metavar="FILE", help="replace what is between the markers in this file")
-    action.add_argument("--check", type=Path, metavar="FILE", help="exit 1 if this file is not up to date")
+    files = {"type": Path, "nargs": "+", "metavar": "FILE", "default": []}
+    action.add_argument("--write", **files, help="replace what is between the markers in these files")
+    action.add_argument("--check", **files, help="exit 1 if one of these files is not up to date")
     args = parser.parse_args()
-    results = load_results(RESULTS)
-    if not results:
-        sys.exit("no results yet: run_all.py --save makes them")
-    path = args.write or args.check
-    if path is None:
-        print(render(results))
-        return
+    if not args.write and not args.check:
+        print("\n\n".join(render() for render in BLOCKS.values()))
+    stale = [path for path in (*args.write, *args.check) if _update(path, write=bool(args.write))]
+    if stale and args.check:
+        names = " ".join(map(str, stale))
+        sys.exit(f"not up to date: {names}; python benchmarks/table.py --write {names}")
+
+
+def _update(path: Path, *, write: bool) -> bool:
+    """Whether the file is not up to date; writes it if asked to."""
     text = path.read_text(encoding="utf-8")
     try:
-        expected = replace_block(text, render(results))
+        expected = replace_blocks(text)
     except ValueError as error:
         sys.exit(f"{path}: {error}")
-    if args.write:
+    if write and text != expected:
         path.write_text(expected, encoding="utf-8")
-    elif text != expected:
-        sys.exit(f"{path} is not up to date: python benchmarks/table.py --write {path}")
+    return text != expected
 
 
 if __name__ == "__main__":
