@@ -99,19 +99,16 @@ def claim_options(doc: str, add: Callable[[argparse.ArgumentParser], object] | N
 
 def verdict(rows: Sequence[Row]) -> str:
     """One sentence: whether the claim held, from the rows that have a target."""
-    judged = [row for row in rows if row.target is not None]
-    measured = [row for row in judged if row.figure is not None]
-    missed = [row for row in measured if row.verdict == "missed"]
-    if not judged:
+    verdicts = [row.verdict for row in rows if row.target is not None]
+    met, missed = verdicts.count("met"), verdicts.count("missed")
+    if not verdicts:
         return "**No figure is claimed.**"
-    if not measured:
+    if not met and not missed:
         return "**Not measured yet.**"
-    if not missed:
-        held = "**Held.**" if len(measured) == len(judged) else "**Held as far as it is measured.**"
-        return f"{held} {len(measured)} of {len(judged)} targets met."
-    shown = "; ".join(f"{row.measure}: {row.cells()[1]} ({row.cells()[2]})" for row in missed)
-    opening = "**Did not hold.**" if len(missed) == len(measured) else "**Held in part.**"
-    return f"{opening} {len(measured) - len(missed)} of {len(judged)} targets met. Missed: {shown}."
+    opening = "Held" if not missed else "Did not hold" if not met else "Held in part"
+    open_ones = len(verdicts) - met - missed
+    rest = f"; {open_ones} not measured yet" if open_ones else ""
+    return f"**{opening}:** {met} of {len(verdicts)} targets met{rest}."
 
 
 def percent(metrics: Metrics | None, score: str) -> float | None:

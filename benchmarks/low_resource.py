@@ -95,13 +95,17 @@ def draw_speakers(dataset: Dataset, seed: int) -> list[str]:
     return [whole[index] for index in order[: max(SPEAKERS)]]
 
 
-def training_samples(setting: Setting, utterances: Sequence[Utterance], seed: int) -> tuple[list[Sample], list[Sample]]:
-    """The utterances with their copies on the fly, and the copies written offline."""
+def training_samples(setting: Setting, samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sample]]:
+    """The samples with their copies on the fly, and those of the copies written offline."""
     from serctl.features import FeatureConfig
     from serctl.pipeline.dataset import featurise
 
     augmentation = on_the_fly(setting, seed)
-    originals = [featurise(each, config=FeatureConfig(), augmentation=augmentation, cache=None) for each in utterances]
+    utterances = [sample.utterance for sample in samples]
+    originals = list(samples)
+    if augmentation.recipes():
+        config = FeatureConfig()
+        originals = [featurise(each, config=config, augmentation=augmentation, cache=None) for each in utterances]
     return originals, _written(offline(setting), utterances, seed)
 
 
@@ -207,10 +211,10 @@ def measure(args: argparse.Namespace, path: Path) -> None:
     dataset = _load_corpus(args.data)
     for seed in SEEDS:
         drawn = draw_speakers(dataset, seed)
-        utterances = [each for each in dataset.utterances if each.speaker in drawn]
+        candidates = [sample for sample in dataset.samples if sample.utterance.speaker in drawn]
         for setting in SETTINGS:
             missing = [count for count in SPEAKERS if (setting.name, count, seed) not in done]
-            samples = training_samples(setting, utterances, seed) if missing else ([], [])
+            samples = training_samples(setting, candidates, seed) if missing else ([], [])
             for count in missing:
                 found = train_and_test(setting, drawn[:count], seed, samples, dataset, args)
                 results["runs"].append(found)
@@ -315,9 +319,11 @@ def make_table(metrics: Metrics | None, speakers: int) -> Comparison:
     about = "not measured yet"
     runs = [run for run in metrics["runs"] if run["speakers"] == speakers] if metrics else []
     if metrics and runs:
+        commits = sorted({(run["commit"] or "unknown")[:10] for run in runs})
         about = (
             f"{metrics['architecture']} ({runs[0]['parameters'] / 1e6:.2f} M parameters), {metrics['epochs']} epochs, "
-            f"tested on {_span(runs, 'n_test')} utterances of the other speakers, trained on {_span(runs, 'n_train')}"
+            f"trained on {_span(runs, 'n_train')} of their utterances, tested on {_span(runs, 'n_test')} of all others; "
+            f"commit {', '.join(commits)}"
         )
     return Comparison(
         f"{speakers} labelled speakers: {about}. Mean and standard deviation over the seeds, each of which draws other "

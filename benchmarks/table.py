@@ -64,18 +64,20 @@ def _section(claim: Claim) -> str:
     for table in claim.tables(found):
         parts += [table.caption, markdown_table(table.titles, table.rows)]
     parts += [f"![{caption}]({name})" for name, caption in claim.images if (DOCS / name).exists()]
-    return "\n\n".join([*parts, *_claim_origins(found), f"Script: `benchmarks/{claim.name}.py`."])
+    return "\n\n".join([*parts, f"Script: `benchmarks/{claim.name}.py`.", *_claim_origins(found)])
 
 
 def _claim_origins(found: Found) -> list[str]:
-    """A line for each set of versions: which runs were made with them."""
+    """The versions that the runs were made with; each run's commit is in its row or its caption."""
     names: dict[str, list[str]] = {}
     for name, metrics in found.items():
         if metrics:
             packages = metrics["packages"]
             versions = ", ".join(f"{each} {packages[each]}" for each in ("keras", "tensorflow", "numpy", "python"))
-            names.setdefault(f"serctl {metrics['package_version']}, {versions}", []).append(name)
-    return [f"Origins ({', '.join(group)}): {versions}." for versions, group in names.items()]
+            names.setdefault(f"serctl {metrics['package_version']}, {versions}.", []).append(name)
+    if len(names) == 1:
+        return [f"Origin: {next(iter(names))}"]
+    return [f"Origin ({', '.join(group)}): {versions}" for versions, group in names.items()]
 
 
 def _origins(results: Sequence[dict[str, Any]]) -> list[str]:
