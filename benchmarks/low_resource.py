@@ -322,7 +322,7 @@ def make_table(metrics: Metrics | None, speakers: int) -> Comparison:
         commits = sorted({(run["commit"] or "unknown")[:10] for run in runs})
         about = (
             f"{metrics['architecture']} ({runs[0]['parameters'] / 1e6:.2f} M parameters), {metrics['epochs']} epochs, "
-            f"trained on {_span(runs, 'n_train')} of their utterances, tested on {_span(runs, 'n_test')} of all others; "
+            f"trained on {_span(runs, 'n_train')} of their utterances, tested on {_span(runs, 'n_test')} of others; "
             f"commit {', '.join(commits)}"
         )
     return Comparison(
