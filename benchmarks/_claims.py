@@ -107,8 +107,8 @@ def verdict(rows: Sequence[Row]) -> str:
         return "**Not measured yet.**"
     opening = "Held" if not missed else "Did not hold" if not met else "Held in part"
     open_ones = len(verdicts) - met - missed
-    rest = f"; {open_ones} not measured yet" if open_ones else ""
-    return f"**{opening}:** {met} of {len(verdicts)} targets met{rest}."
+    so_far, rest = (" so far", f", {open_ones} not measured yet") if open_ones else ("", "")
+    return f"**{opening}{so_far}:** {met} of {len(verdicts)} targets met{rest}."
 
 
 def percent(metrics: Metrics | None, score: str) -> float | None:

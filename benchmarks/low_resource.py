@@ -320,11 +320,11 @@ def make_table(metrics: Metrics | None, speakers: int) -> Comparison:
     runs = [run for run in metrics["runs"] if run["speakers"] == speakers] if metrics else []
     if metrics and runs:
         commits = sorted({(run["commit"] or "unknown")[:10] for run in runs})
-        about = (
-            f"{metrics['architecture']} ({runs[0]['parameters'] / 1e6:.2f} M parameters), {metrics['epochs']} epochs, "
-            f"trained on {_span(runs, 'n_train')} of their utterances, tested on {_span(runs, 'n_test')} of others; "
-            f"commit {', '.join(commits)}"
+        network = (
+            f"{metrics['architecture']} ({runs[0]['parameters'] / 1e6:.2f} M parameters), {metrics['epochs']} epochs"
         )
+        parts = f"{_span(runs, 'n_train')} utterances to train on, {_span(runs, 'n_test')} of other speakers to test on"
+        about = f"{network}, {parts}; commit {', '.join(commits)}"
     return Comparison(
         f"{speakers} labelled speakers: {about}. Mean and standard deviation over the seeds, each of which draws other "
         "speakers; gains are taken seed by seed.",
