@@ -30,6 +30,9 @@ CHECKPOINT = "checkpoint.keras"
 BEST_WEIGHTS = "best.weights.h5"
 STATE = "state.json"
 
+BATCH = 64
+"""Windows judged at once."""
+
 WARM_UP_SHARE = 0.05
 _SMALLEST_PROBABILITY = 1e-7
 
@@ -147,12 +150,19 @@ def predict_windows(
     """Uncalibrated probabilities, float32, shape (windows, classes); languages: the code of each window's, or None."""
     inputs = normaliser.model_inputs(windows, n_frames=spec.n_frames)
     inputs["language"] = language_input(languages, spec.languages)
-    given = {tensor.name: inputs[tensor.name] for tensor in model.inputs}
-    outputs = model.predict(given, batch_size=64, verbose=0)
-    if isinstance(outputs, dict):
-        outputs = outputs["probabilities"]
-    probabilities: NDArray[np.float32] = outputs[0] if isinstance(outputs, list) else outputs
-    return probabilities
+    # Called, not model.predict: within a fit that would take the weights away from it on the JAX backend.
+    judged = [
+        _probabilities(model({tensor.name: inputs[tensor.name][first : first + BATCH] for tensor in model.inputs}))
+        for first in range(0, len(windows), BATCH)
+    ]
+    return np.concatenate(judged)
+
+
+def _probabilities(outputs: Any) -> NDArray[np.float32]:
+    """Of a network for prediction, whose outputs are a dictionary, or of one with its heads for training."""
+    first = outputs["probabilities"] if isinstance(outputs, dict) else keras.tree.flatten(outputs)[0]
+    array: NDArray[np.float32] = keras.ops.convert_to_numpy(first)
+    return array
 
 
 def _begin(architecture: str, spec: ModelSpec, start: Start | None) -> keras.Model:
