@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _common import NOT_MEASURED, ROW_TITLES, Comparison, Row, make_parser, parse, print_table
+from _common import NOT_MEASURED, ROW_TITLES, Comparison, Row, make_parser, parse, print_table, short_commit
 from _runs import keep, perform_all, read_metrics
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _run_cells(name: str, metrics: Metrics | None) -> tuple[str, ...]:
         f"{100 * metrics['wa']:.1f}",
         f"{100 * metrics['macro_f1']:.1f}",
         str(metrics["seed"]),
-        (metrics["commit"] or "unknown")[:10],
+        short_commit(metrics["commit"]),
     )
 
 

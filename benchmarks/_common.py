@@ -237,6 +237,12 @@ def commit() -> dict[str, Any]:
         return {"commit": None, "modified": None}
 
 
+def short_commit(commit: str | None) -> str:
+    """Ten digits, and what may be said after them."""
+    digits, _, remark = (commit or "unknown").partition(" ")
+    return f"{digits[:10]} {remark}".strip()
+
+
 def _git(*arguments: str) -> str:
     command = ["git", "-C", str(HERE.parent), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

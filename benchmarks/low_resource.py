@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _claims import Claim, claim_options, show_claim
-from _common import RESULTS, Comparison, Row, command_line, commit, say
+from _common import RESULTS, Comparison, Row, command_line, commit, say, short_commit
 from _runs import METRICS, THREADS, WORK
 
 if TYPE_CHECKING:
@@ -319,7 +319,7 @@ def make_table(metrics: Metrics | None, speakers: int) -> Comparison:
     about = "not measured yet"
     runs = [run for run in metrics["runs"] if run["speakers"] == speakers] if metrics else []
     if metrics and runs:
-        commits = sorted({(run["commit"] or "unknown")[:10] for run in runs})
+        commits = sorted({short_commit(run["commit"]) for run in runs})
         network = (
             f"{metrics['architecture']} ({runs[0]['parameters'] / 1e6:.2f} M parameters), {metrics['epochs']} epochs"
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _claims import CLAIMS, targets_table, verdict
-from _common import HERE, RESULTS, ROW_TITLES, Row
+from _common import HERE, RESULTS, ROW_TITLES, Row, short_commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -91,7 +91,7 @@ def _origins(results: Sequence[dict[str, Any]]) -> list[str]:
 def _origin(result: dict[str, Any]) -> str:
     machine, versions = result["machine"], result["packages"]
     shown = ", ".join(f"{name} {versions[name]}" for name in ("numpy", "scipy", "ai-edge-litert", "tensorflow"))
-    commit = (result["commit"] or "unknown")[:10] + (" with local changes" if result["modified"] else "")
+    commit = short_commit(result["commit"]) + (" with local changes" if result["modified"] else "")
     return (
         f"on {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
         f"Python {machine['python']}, {shown}; serctl {versions['serctl']}, commit {commit}, {result['date']}."

@@ -337,7 +337,7 @@ def score_by(
 
 def _brief_scores(labels: IntArray, predicted: IntArray, n_classes: int) -> dict[str, Any]:
     matrix = confusion_matrix(labels, predicted, n_classes=n_classes)
-    return {"n": len(labels), "uar": uar(matrix), "wa": wa(matrix)}
+    return {"n": len(labels), "uar": uar(matrix), "wa": wa(matrix), "macro_f1": macro_f1(matrix)}
 
 
 def _count_cells(cells: IntArray, n_classes: int) -> IntArray:

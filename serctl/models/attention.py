@@ -17,22 +17,17 @@ from keras import layers, ops
 from serctl.models import ATTENTION_LAYER
 from serctl.models.blocks import (
     AttentionWeights,
-    as_frames,
-    as_image,
-    conv_block,
     downsample_mask,
     functionals_input,
     spectrogram_inputs,
     weighted_statistics,
 )
+from serctl.models.cnn import TIME_STRIDE, convolved_frames
 from serctl.models.hybrid import functional_view
 
 if TYPE_CHECKING:
     from serctl.models import ModelSpec
 
-STEM_FILTERS, STEM_KERNEL, STEM_STRIDES = 32, (7, 5), (4, 2)
-BLOCKS = ((48, (1, 2)), (64, (2, 2)), (96, (1, 2)))
-TIME_STRIDE = 8
 UNITS, HEADS, LAYERS = 128, 4, 2
 
 
@@ -45,7 +40,7 @@ def build(spec: ModelSpec) -> keras.Model:
     functionals = functionals_input(spec)
     frame_mask = downsample_mask(mask, TIME_STRIDE)
     context = functional_view(functionals)
-    frames = _frames(log_mel)
+    frames = layers.Dense(UNITS)(convolved_frames(log_mel))
     for _ in range(LAYERS):
         frames = _transformer_block(frames, frame_mask)
     weights = AttentionWeights(64, name=ATTENTION_LAYER)([frames, frame_mask, ops.stop_gradient(context)])
@@ -59,16 +54,6 @@ def build(spec: ModelSpec) -> keras.Model:
         layers.Softmax(name="global")(global_opinion),
     ]
     return keras.Model([log_mel, mask, functionals], outputs, name="attention")
-
-
-def _frames(log_mel: Any) -> Any:
-    """A frame of UNITS channels for every TIME_STRIDE frames of the spectrogram."""
-    x = as_image(log_mel)
-    x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
-    for filters, strides in BLOCKS:
-        x = conv_block(x, filters, strides=strides)
-    x = as_frames(x)
-    return layers.Dense(UNITS)(x)
 
 
 def _transformer_block(x: Any, frame_mask: Any) -> Any:

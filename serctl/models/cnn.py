@@ -1,6 +1,7 @@
 """A convolutional network over the log-mel spectrogram, its frames pooled by attention: the other baseline.
 
-`spectrogram_view` is also the deep half of hybrid and the encoder of shared_private.
+`spectrogram_view` is also the deep half of hybrid and of shared_private's encoder, `convolved_frames` the front of
+attention.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ def build(spec: ModelSpec) -> keras.Model:
 
 def spectrogram_view(log_mel: Any, mask: Any) -> Any:
     """An embedding of the spectrogram, (batch, UNITS)."""
-    x = as_image(log_mel)
-    x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
-    for filters, strides in BLOCKS:
-        x = conv_block(x, filters, strides=strides)
-    x = as_frames(x)
-    x = layers.Dense(UNITS, activation="relu")(x)
+    x = layers.Dense(UNITS, activation="relu")(convolved_frames(log_mel))
     x = attention_pooling(x, downsample_mask(mask, TIME_STRIDE))
     x = layers.Dense(UNITS, activation="relu")(layers.Dropout(0.3)(x))
     return layers.Dropout(0.3)(x)
+
+
+def convolved_frames(log_mel: Any) -> Any:
+    """A frame for every TIME_STRIDE frames of the spectrogram, which knows those around it; (batch, time, channels)."""
+    x = conv_block(as_image(log_mel), STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
+    for filters, strides in BLOCKS:
+        x = conv_block(x, filters, strides=strides)
+    return as_frames(x)

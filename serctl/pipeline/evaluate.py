@@ -105,6 +105,7 @@ def evaluate_model(
     corpora and the model share fewer than two classes.
     """
     _check_folder(output, overwrite=overwrite)
+    commit = _commit()
     foreign = sorted(set(labels.classes) - set(model.facts.labels))
     if foreign:
         raise ConfigError(f"{model.identity} knows no {', '.join(foreign)}: expected {', '.join(model.facts.labels)}")
@@ -141,7 +142,7 @@ def evaluate_model(
         [_speaker_anywhere(utterance.corpus, utterance.speaker) for utterance in dataset.utterances],
     )
     about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
-    facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed}
+    facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed, "commit": commit}
     return _write(output, judged, dataset, facts, seed=seed)
 
 
@@ -166,6 +167,7 @@ def cross_validate(
     """
     _check_folder(output, overwrite=overwrite)
     check_protocol(options.protocol)
+    commit = _commit()
     dataset = load_dataset(
         paths,
         labels=options.labels,
@@ -207,6 +209,7 @@ def cross_validate(
         "augmentation": asdict(options.augmentation),
         "features": {**options.features.to_dict(), "digest": options.features.digest()},
         "command": command,
+        "commit": commit,
     }
     evaluation = _write(output, judged, dataset, facts, seed=options.fit.seed)
     shutil.rmtree(work)
@@ -360,7 +363,6 @@ def _write(output: Path, judged: _Judged, dataset: Dataset, facts: dict[str, Any
         **_scores_by_group(judged, dataset.classes),
         "package_version": __version__,
         "packages": package_versions(),
-        "commit": _commit(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     with atomic_folder(output) as draft:
@@ -492,22 +494,13 @@ def _group_table(name: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that serctl runs from, None when it is installed."""
+    """The commit of the checkout that serctl runs from, marked if it was changed since; None when it is installed."""
     here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty= with local changes"]
     try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        )
-        tracked = subprocess.run(
-            ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name],
-            capture_output=True,
-            check=False,
-            timeout=5,
-        )
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
+        found = subprocess.run([*git, *describe], capture_output=True, text=True, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() if tracked.returncode == 0 else None
+    return found.stdout.strip()
