@@ -113,6 +113,41 @@ def test_a_manifests_split_with_shared_speakers_is_stamped() -> None:
     assert not make_protocol("split", utterances, seed=1).speaker_independent
 
 
+def in_languages(*codes: str | None) -> list[Utterance]:
+    """Three utterances of one speaker for each language."""
+    return [
+        replace(utterance, language=code, speaker=f"{number:02}")
+        for number, code in enumerate(codes, start=1)
+        for utterance in corpus_of([3])
+    ]
+
+
+def test_a_language_is_left_out_in_each_fold() -> None:
+    utterances = in_languages("pl", "de", "pl", "am")
+    protocol = make_protocol("leave-one-language-out", utterances, seed=1)
+    assert [fold.name for fold in protocol.folds] == ["am", "de", "pl"]
+    for fold in protocol.folds:
+        assert {utterances[index].language for index in fold.test} == {fold.name}
+        assert fold.name not in {utterances[index].language for index in fold.train}
+        assert sorted((*fold.train, *fold.test)) == list(range(12))
+    assert protocol.speaker_independent
+    assert protocol.description == "leave one language out: 3 folds, am, de, pl"
+
+
+@pytest.mark.parametrize("speaker", ["01", None])
+def test_a_speaker_of_two_languages_or_none_known_is_stamped(speaker: str | None) -> None:
+    utterances = in_languages("pl", "de")
+    utterances[-1] = replace(utterances[-1], speaker=speaker)
+    assert not make_protocol("leave-one-language-out", utterances, seed=1).speaker_independent
+
+
+def test_languages_have_to_be_known_and_several() -> None:
+    with pytest.raises(CorpusError, match="needs the language of every utterance; 3 of 6 have none"):
+        make_protocol("leave-one-language-out", in_languages("pl", None), seed=1)
+    with pytest.raises(CorpusError, match="needs at least 2 languages; came pl"):
+        make_protocol("leave-one-language-out", in_languages("pl", "pl"), seed=1)
+
+
 @pytest.mark.parametrize(
     ("name", "utterances", "message"),
     [

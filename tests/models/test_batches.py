@@ -168,6 +168,98 @@ def test_without_augmentation_a_batch_is_the_data(model: Any) -> None:
     assert {each.tobytes() for each in inputs["log_mel"]} == known
 
 
+def changed_by(model: Any, **options: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A batch of windows with 25 frames of speech, and the same batch with these options alone."""
+    given = {"frames": 25, "batch_size": 64, **PLAIN}
+    plain, changed = (make(model, [0, 1] * 32, **{**given, **more})[0][0] for more in ({}, options))
+    again = make(model, [0, 1] * 32, **{**given, **options})[0][0]
+    other = make(model, [0, 1] * 32, **{**given, **options, "seed": 6})
+    np.testing.assert_array_equal(changed["log_mel"], again["log_mel"])
+    assert not np.array_equal(changed["log_mel"], other[0][0]["log_mel"])
+    np.testing.assert_array_equal(changed["mask"], plain["mask"])
+    assert (changed["log_mel"][:, 25:] == 0).all()
+    return plain["log_mel"][:, :25], changed["log_mel"][:, :25]
+
+
+def test_bands_move_up_or_down_together(model: Any) -> None:
+    plain, changed = changed_by(model, band_shift=2)
+    moves = []
+    for before, after in zip(plain, changed, strict=True):
+        padded = np.pad(before, [(0, 0), (2, 2)], mode="edge")
+        moves += [move for move in range(-2, 3) if np.array_equal(padded[:, 2 - move : 2 - move + MELS], after)]
+    assert len(moves) == len(plain)
+    assert set(moves) == {-2, -1, 0, 1, 2}
+
+
+def test_the_level_changes_alike_in_all_frames_and_bands(model: Any) -> None:
+    plain, changed = changed_by(model, gain=0.5)
+    difference = changed - plain
+    levels = difference[:, :1, :1]
+    np.testing.assert_allclose(difference, np.broadcast_to(levels, difference.shape), atol=1e-5)
+    assert levels.std() == pytest.approx(0.5, rel=0.25)
+
+
+def test_the_frequency_response_is_smooth_and_the_same_in_all_frames(model: Any) -> None:
+    plain, changed = changed_by(model, response=0.5)
+    difference = changed - plain
+    curves = difference[:, 0]
+    np.testing.assert_allclose(difference, np.broadcast_to(curves[:, None], difference.shape), atol=1e-5)
+    # Straight between four knots, which with 16 bands are the bands 0, 5, 10 and 15.
+    bends = np.abs(np.diff(curves, n=2, axis=1)).max(axis=0) > 1e-4
+    np.testing.assert_array_equal(np.flatnonzero(bends) + 1, [5, 10])
+    assert curves[:, [0, 5, 10, 15]].std() == pytest.approx(0.5, rel=0.15)
+
+
+def test_examples_are_cut_to_random_stretches(model: Any) -> None:
+    batches = make(model, [0, 1, 2] * 8, batch_size=24, crop=30, **PLAIN)
+    inputs = batches[0][0]
+    assert inputs["log_mel"].shape == (24, 30, MELS)
+    assert (inputs["mask"] == 1).all()
+    whole = {tuple(each.functionals): each for each in (window(100 * number) for number in range(24))}
+    starts = []
+    for stretch, functionals in zip(inputs["log_mel"], inputs["functionals"], strict=True):
+        source = whole[tuple(functionals)].log_mel.astype(np.float32)
+        starts += [start for start in range(11) if np.array_equal(source[start : start + 30], stretch)]
+    assert len(starts) == 24
+    assert len(set(starts)) > 5
+    assert make(model, [0, 1, 2], crop=1000, **PLAIN)[0][0]["log_mel"].shape == (3, FRAMES, MELS)
+
+
+def test_the_opinion_of_teachers_takes_part_in_the_labels(model: Any) -> None:
+    opinions = np.random.default_rng(0).dirichlet(np.ones(3), (3, 2)).astype(np.float32)
+    batches = make(model, [0, 1, 2], copies=1, taught=opinions, teacher_share=0.6, **PLAIN)
+    seen = set()
+    for _ in range(8):
+        inputs, targets, _ = batches[0]
+        for functionals, target in zip(inputs["functionals"], targets[0], strict=True):
+            (number, variant), *_ = (
+                (number, variant)
+                for number in range(3)
+                for variant in range(2)
+                if np.array_equal(window(100 * number + variant).functionals, functionals)
+            )
+            expected = 0.4 * np.eye(3)[number] + 0.6 * opinions[number, variant]
+            np.testing.assert_allclose(target, expected, atol=1e-6)
+            seen.add((number, variant))
+        batches.on_epoch_end()
+    assert len(seen) == 6
+
+
+def test_without_teachers_their_share_is_nothing(model: Any) -> None:
+    labels, _ = first_target(make(model, [0, 1, 2], teacher_share=0.6))
+    np.testing.assert_array_equal(labels.sum(axis=0), [1, 1, 1])
+    assert set(np.unique(labels)) == {0, 1}
+
+
+def test_languages_are_what_the_adversary_learns(model: Any) -> None:
+    inputs, (labels, languages), (weights, same) = make(model, [0, 1, 2], languages=["pl", None, "de"], **PLAIN)[0]
+    assert labels.shape == (3, 3)
+    np.testing.assert_array_equal(languages, inputs["language"])
+    np.testing.assert_array_equal(same, weights)
+    expected = np.array([[0, 1], [0, 0], [1, 0]])
+    np.testing.assert_array_equal(languages, expected[labels.argmax(axis=1)])
+
+
 def test_noise_on_functionals_has_the_asked_size(model: Any) -> None:
     batches = make(model, [0, 1] * 64, batch_size=128, **{**PLAIN, "functional_noise": 0.5})
     clean = make(model, [0, 1] * 64, batch_size=128, **PLAIN)

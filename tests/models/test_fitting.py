@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from serctl.models.batches import Example
-    from serctl.models.fitting import EpochScores, Fitted
+    from serctl.models.fitting import EpochScores, Fitted, Start
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
-SPEC = ModelSpec(n_frames=32, n_mels=16, functionals=tuple("abcdef"), n_classes=2)
+SPEC = ModelSpec(n_frames=32, n_mels=16, functionals=("mfcc_a", "mfcc_b", *"cdef"), n_classes=2)
 
 
 def windows(label: int, count: int, seed: int) -> list[Features]:
@@ -43,20 +44,29 @@ def ignore_epoch(scores: EpochScores) -> None:
     """Watch nothing."""
 
 
-def fit(folder: Path, *, on_epoch: Any = ignore_epoch, **options: Any) -> Fitted:
+def fit(
+    folder: Path,
+    *,
+    architecture: str = "hybrid",
+    spec: ModelSpec = SPEC,
+    start: Start | None = None,
+    on_epoch: Any = ignore_epoch,
+    **options: Any,
+) -> Fitted:
     from serctl.models.fitting import fit as fit_network
 
     folder.mkdir(exist_ok=True)
     training = examples(16, seed=0)
     return fit_network(
-        "hybrid",
-        SPEC,
+        architecture,
+        spec,
         training,
         examples(10, seed=1),
         normaliser=Normaliser.fit([example.variants[0] for example in training]),
         options=FitOptions(**{"epochs": 3, "batch_size": 8, "lr": 5e-3, "weight_average": 0.5, **options}),
         folder=folder,
         on_epoch=on_epoch,
+        start=start,
     )
 
 
@@ -109,6 +119,34 @@ def test_an_interrupted_fit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert (first["finished"], json.loads((tmp_path / "state.json").read_text())["finished"]) == (False, True)
     again = fit(tmp_path, epochs=2, on_epoch=stop)
     assert again.history == resumed.history
+
+
+def test_attention_is_kept_beside_the_probabilities(tmp_path: Path) -> None:
+    fitted = fit(tmp_path, architecture="attention", epochs=1)
+    assert set(fitted.model.output_names) == {"probabilities", "attention"}
+
+
+def test_a_fit_starts_from_the_weights_it_is_given(tmp_path: Path) -> None:
+    from serctl.models.fitting import Start
+
+    first = fit(tmp_path / "first", architecture="mfcc", epochs=4)
+    start = Start([weights.astype(np.float16) for weights in first.weights])
+    again = fit(tmp_path / "again", architecture="mfcc", epochs=1, lr=1e-9, start=start)
+    anew = fit(tmp_path / "anew", architecture="mfcc", epochs=1, lr=1e-9)
+    np.testing.assert_allclose(probabilities(again), probabilities(first), atol=2e-3)
+    assert np.abs(probabilities(anew) - probabilities(first)).max() > 0.05
+
+
+def test_other_classes_get_a_new_head_and_the_rest_is_kept(tmp_path: Path) -> None:
+    from serctl.models.fitting import Start
+
+    first = fit(tmp_path / "first", architecture="mfcc", epochs=1)
+    grown = replace(SPEC, n_classes=3)
+    second = fit(tmp_path / "second", architecture="mfcc", spec=grown, epochs=1, lr=1e-9, start=Start(first.weights))
+    *body, kernel, bias = second.weights
+    assert (kernel.shape, bias.shape) == ((128, 3), (3,))
+    for mine, theirs in zip(body, first.weights, strict=False):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""What every architecture promises, and what each promises for itself; small shapes keep it quick."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import serctl.models
+from serctl.features import FeatureConfig, functional_names
+from serctl.models import ARCHITECTURES, ModelSpec, build
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+FUNCTIONALS = ("level_mean", "mfcc_1_mean", "f0_mean", "mfcc_2_sd", "f0_sd")
+SPEC = ModelSpec(n_frames=64, n_mels=16, functionals=FUNCTIONALS, n_classes=3, languages=("de", "pl"))
+WITH_SPECTROGRAM = [name for name in ARCHITECTURES if name != "mfcc"]
+
+# What a frame may see of its neighbours through the convolutions: 63 frames in resnet, the deepest.
+REACH = 80
+
+
+@cache
+def network(name: str) -> Any:
+    """A network with random weights, far from the nearly uniform answers of a new one; never to be trained."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = build(name, SPEC)
+    rng = np.random.default_rng(1)
+    for variable in model.trainable_variables:
+        if variable.name in ("bias", "beta"):
+            variable.assign(rng.normal(0, 0.1, variable.shape))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(inputs_of(model, 16), training=True)  # normalisations take over what they see
+    return model
+
+
+def inputs_of(model: Any, count: int = 4, *, frames: int = 64, spoken: int = 64) -> dict[str, NDArray[np.float32]]:
+    """Random windows with `spoken` frames of speech and padding up to `frames`."""
+    rng = np.random.default_rng(2)
+    mask = np.repeat([[1.0] * spoken + [0.0] * (frames - spoken)], count, axis=0)
+    inputs = {
+        "log_mel": rng.standard_normal((count, spoken, SPEC.n_mels)),
+        "functionals": rng.standard_normal((count, len(FUNCTIONALS))),
+        "language": np.eye(2)[np.arange(count) % 2],
+        "mask": mask,
+    }
+    inputs["log_mel"] = np.pad(inputs["log_mel"], [(0, 0), (0, frames - spoken), (0, 0)])
+    return {tensor.name: inputs[tensor.name].astype(np.float32) for tensor in model.inputs}
+
+
+def probabilities(model: Any, inputs: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    outputs = model(inputs)  # without predict, which compiles anew for every network
+    return np.asarray(outputs[0] if isinstance(outputs, list) else outputs)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_first_output_are_the_probabilities(name: str) -> None:
+    model = network(name)
+    assert model.output_names[0] == "probabilities"
+    found = probabilities(model, inputs_of(model))
+    assert found.shape == (4, 3)
+    assert found.min() > 0
+    assert found.std(axis=0).max() > 0.01
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_network_is_as_small_as_promised(name: str) -> None:
+    config = FeatureConfig()
+    spec = ModelSpec(300, config.n_mels, functional_names(config), n_classes=8, languages=("am", "de", "en", "pl"))
+    smallest, largest = {"cnn-large": (2e6, 2.6e6), "separable": (1e5, 3e5)}.get(name, (5e4, 1e6))
+    assert smallest < build(name, spec).count_params() < largest
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_training_step_reaches_every_weight(name: str) -> None:
+    import keras
+
+    from serctl.models import LANGUAGE_OUTPUT
+
+    keras.utils.set_random_seed(3)
+    model = build(name, SPEC)
+    losses = ["categorical_crossentropy"] * len(model.outputs)
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss=losses, run_eagerly=True)
+    inputs = inputs_of(model, 8)
+    labels, languages = np.eye(3)[np.arange(8) % 3], np.eye(2)[np.arange(8) % 2]
+    before = [np.array(variable) for variable in model.trainable_variables]
+    # Twice: a gate that starts at zero lets nothing pass to what stands before it in the first step.
+    for _ in range(2):
+        model.train_on_batch(inputs, [languages if each == LANGUAGE_OUTPUT else labels for each in model.output_names])
+    # A softmax takes no notice of what is added to all of its inputs.
+    idle = ("score/bias", "key/bias")
+    unchanged = [
+        variable.path
+        for variable, old in zip(model.trainable_variables, before, strict=True)
+        if np.array_equal(np.array(variable), old) and not variable.path.endswith(idle)
+    ]
+    assert unchanged == []
+
+
+@pytest.mark.parametrize("name", WITH_SPECTROGRAM)
+def test_what_stands_in_the_padding_changes_nothing(name: str) -> None:
+    model = network(name)
+    plain, other = (inputs_of(model, frames=256, spoken=128) for _ in range(2))
+    expected = probabilities(model, plain)
+    other["log_mel"][:, 128 + REACH :] = 10
+    np.testing.assert_allclose(probabilities(model, other), expected, atol=1e-5)
+    other["log_mel"][:, :128] += 1
+    assert np.abs(probabilities(model, other) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", WITH_SPECTROGRAM)
+def test_how_much_padding_there_is_changes_nothing(name: str) -> None:
+    model = network(name)
+    short, long = (probabilities(model, inputs_of(model, frames=frames, spoken=64)) for frames in (160, 256))
+    np.testing.assert_allclose(long, short, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_litert_gives_what_keras_gives(name: str) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from serctl.models.fitting import _for_prediction
+    from serctl.pipeline.convert import to_litert
+
+    model = _for_prediction(network(name))
+    converted = to_litert(model, n_frames=SPEC.n_frames)
+    run = Interpreter(model_content=converted, num_threads=1).get_signature_runner()
+    inputs = inputs_of(model, spoken=40)
+    expected = {key: np.asarray(values) for key, values in model(inputs).items()}
+    assert set(expected) == ({"probabilities", "attention"} if name == "attention" else {"probabilities"})
+    for row in range(4):
+        found = run(**{key: values[row : row + 1] for key, values in inputs.items()})
+        assert set(found) == set(expected)
+        for key, values in found.items():
+            # Weights in float16: up to 3e-3 in these networks, whose random weights are steeper than learned ones.
+            np.testing.assert_allclose(values[0], expected[key][row], atol=5e-3)
+
+
+def test_no_architecture_depends_on_a_backend() -> None:
+    folder = Path(serctl.models.__file__).parent
+    sources = sorted(folder.glob("*.py"))
+    assert len(sources) > len(ARCHITECTURES)
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in getattr(node, "names", []) if isinstance(node, ast.Import)]
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [node.id] if isinstance(node, ast.Name) else []
+            assert not {name.partition(".")[0] for name in names} & {"tensorflow", "tf", "jax", "torch"}, source
+
+
+def test_mfcc_takes_the_functionals_of_the_mfcc_alone() -> None:
+    model = network("mfcc")
+    plain, other = inputs_of(model), inputs_of(model)
+    expected = probabilities(model, plain)
+    of_mfcc = np.array([functional.startswith("mfcc_") for functional in FUNCTIONALS])
+    other["functionals"][:, ~of_mfcc] += 5
+    np.testing.assert_array_equal(probabilities(model, other), expected)
+    for column in np.flatnonzero(of_mfcc):
+        changed = {"functionals": plain["functionals"] + (np.arange(len(FUNCTIONALS)) == column)}
+        assert not np.allclose(probabilities(model, changed), expected, atol=1e-4)
+
+
+def test_cnn_large_is_separable_with_standard_convolutions() -> None:
+    import keras
+
+    def layers(name: str, kind: Any) -> list[Any]:
+        return [layer for layer in network(name).layers if isinstance(layer, kind)]
+
+    small, large = layers("separable", keras.layers.Conv2D), layers("cnn-large", keras.layers.Conv2D)
+    assert [layer.output.shape for layer in small] == [layer.output.shape for layer in large]
+    assert [layer.kernel_size for layer in small[1:]] == [(1, 1)] * 6
+    assert [layer.kernel_size for layer in large[1:]] == [(3, 3)] * 6
+    depthwise = layers("separable", keras.layers.DepthwiseConv2D)
+    assert [layer.kernel_size for layer in depthwise] == [(3, 3)] * 6
+    assert not layers("cnn-large", keras.layers.DepthwiseConv2D)
+    # Beyond the convolution itself a depthwise one brings its normalisation, its ReLU and, where it strides, a mean.
+    strided = layers("separable", keras.layers.AveragePooling2D)
+    more = len(network("separable").layers) - len(network("cnn-large").layers)
+    assert more == 3 * len(depthwise) + len(strided)
+
+
+def test_attention_tells_how_much_each_frame_counts() -> None:
+    from serctl.models.attention import TIME_STRIDE
+    from serctl.models.fitting import _for_prediction
+
+    model = _for_prediction(network("attention"))
+    weights = np.asarray(model(inputs_of(model, spoken=40))["attention"])
+    assert weights.shape == (4, 64 // TIME_STRIDE)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert (weights[:, 40 // TIME_STRIDE :] == 0).all()
+    assert (weights[:, : 40 // TIME_STRIDE] > 0).all()
+    assert weights[:, : 40 // TIME_STRIDE].std() > 1e-3
