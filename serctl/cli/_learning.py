@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -83,11 +84,17 @@ def augmentation_options(copies: int, noisy_copies: int, speed: str, seed: int) 
 def epoch_printer(*, quiet: bool) -> EpochCallback:
     """Shows a line for every epoch: rewritten in place on a terminal, one in ten elsewhere."""
     out = console()
+    last = time.perf_counter()
 
     def show(scores: EpochScores) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        # The first epoch of a network takes its building as well.
+        left = f"; {duration((now - last) * (scores.epochs - scores.epoch))} left" if scores.epoch > 1 else ""
+        last = now
         line = (
             f"  epoch {scores.epoch:3d}/{scores.epochs}  loss {scores.loss:.3f}  validation loss {scores.val_loss:.3f} "
-            f"UAR {100 * scores.val_uar:.1f} %; best epoch {scores.best_epoch}"
+            f"UAR {100 * scores.val_uar:.1f} %; best epoch {scores.best_epoch}{left}  "
         )
         if out.is_terminal:
             out.print(line, end="\r", markup=False)
@@ -98,6 +105,14 @@ def epoch_printer(*, quiet: bool) -> EpochCallback:
         """Show nothing."""
 
     return ignore if quiet else show
+
+
+def duration(seconds: float) -> str:
+    """Roughly, for a person: 40 s, 3 min, 1 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def print_problems(problems: tuple[str, ...], *, quiet: bool, most: int = 5) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -37,6 +38,7 @@ from serctl.cli._learning import (
     TeacherOption,
     ValidationOption,
     augmentation_options,
+    duration,
     epoch_printer,
     label_options,
     print_problems,
@@ -173,10 +175,19 @@ def evaluate(
 
 
 def _fold_printer(*, quiet: bool) -> FoldCallback:
+    last = time.perf_counter()
+    longest = 0.0
+
     def show(fold: Fold, number: int, total: int) -> None:
+        nonlocal last, longest
+        now = time.perf_counter()
+        if number > 1:  # those of an interrupted run pass at once, so the longest is the one to go by
+            longest = max(longest, now - last)
+        last = now
+        left = f"; {duration(longest * (total - number + 1))} left" if longest > 1 else ""
         if not quiet:
             console().print(
-                f"fold {number} of {total} ({fold.name}): {len(fold.train)} to train, {len(fold.test)} to test",
+                f"fold {number} of {total} ({fold.name}): {len(fold.train)} to train, {len(fold.test)} to test{left}",
                 markup=False,
             )
 
