@@ -130,6 +130,61 @@ def tiny_bundle(trained: TrainResult) -> Bundle:
     return load_bundle(trained.folder)
 
 
+@pytest.fixture
+def manifest(samples: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a manifest of sample recordings, each with the emotion of its name, or all with the columns given."""
+
+    def write(*names: str, **columns: str) -> Path:
+        rows = []
+        for name in names:
+            (path,) = samples.glob(f"{name}.*")
+            speaker, emotion = name.split("-")
+            rows.append({"path": str(path), "emotion": emotion, "speaker": speaker, **columns})
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+        path = tmp_path / "corpus.csv"
+        path.write_text("\n".join(lines))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def small_bundle(
+    samples: Path, shared_cache: Cache, tmp_path_factory: pytest.TempPathFactory, tensorflow: None
+) -> Callable[..., Bundle]:
+    """Trains a model of an architecture for one epoch, by the real pipeline."""
+    from serctl.bundle import load_bundle
+    from serctl.models.options import FitOptions
+    from serctl.pipeline.dataset import Augmentation, LabelOptions
+    from serctl.pipeline.train import TrainOptions, train
+
+    def make(architecture: str, *classes: str) -> Bundle:
+        options = TrainOptions(
+            architecture=architecture,
+            labels=LabelOptions(classes),
+            fit=FitOptions(epochs=1, batch_size=4, seed=3),
+            augmentation=Augmentation(copies=0),
+            validation_share=0.25,
+            licence="CC0-1.0",
+        )
+        output = tmp_path_factory.mktemp("models") / architecture
+        return load_bundle(train([samples], output=output, options=options, cache=shared_cache, jobs=1).folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mfcc_bundle(small_bundle: Callable[..., Bundle]) -> Bundle:
+    """A model that is quickly trained, of the four emotions; never to be changed."""
+    return small_bundle("mfcc")
+
+
+@pytest.fixture(scope="session")
+def languages_bundle(small_bundle: Callable[..., Bundle]) -> Bundle:
+    """A model that tells languages apart, English among them, of happy and sad; never to be changed."""
+    return small_bundle("shared_private", "happy", "sad")
+
+
 @pytest.fixture(scope="session")
 def speech(samples: Path) -> NDArray[np.float32]:
     """Two seconds of a sample recording; float32, mono, 16 kHz."""

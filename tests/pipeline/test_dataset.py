@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from serctl.errors import ConfigError, CorpusError
 from serctl.features import FeatureConfig, compute_features
-from serctl.pipeline.dataset import Augmentation, Dataset, LabelOptions, load_dataset
+from serctl.pipeline.dataset import Augmentation, Dataset, LabelOptions, load_dataset, normalise_speakers
 from serctl.pipeline.progress import ignore_progress
 
 if TYPE_CHECKING:
@@ -128,6 +129,52 @@ def test_parts_of_a_recording_are_utterances(samples: Path, shared_cache: Cache,
     expected = compute_features(read_audio(source, sample_rate=config.sample_rate, start_s=1, end_s=2), config)
     sample = next(each for each in dataset.samples if each.utterance.path == source and each.utterance.start_s == 1)
     np.testing.assert_allclose(sample.windows[0].functionals, expected.functionals, rtol=1e-5, atol=1e-5)
+
+
+def test_normalised_speakers_have_mean_zero_and_variance_one(samples: Path, shared_cache: Cache) -> None:
+    dataset = load([samples], shared_cache, augmentation=Augmentation(copies=1))
+    normalised = normalise_speakers(dataset.samples)
+    assert [each.utterance for each in normalised] == [each.utterance for each in dataset.samples]
+    for speaker in ("emma", "tom", "jana", "marek"):
+        own = [window for each in normalised if each.utterance.speaker == speaker for window in each.windows]
+        log_mel = np.concatenate([window.log_mel for window in own]).astype(np.float64)
+        functionals = np.stack([window.functionals for window in own]).astype(np.float64)
+        np.testing.assert_allclose(log_mel.mean(axis=0), 0, atol=5e-3)
+        np.testing.assert_allclose(log_mel.std(axis=0), 1, atol=5e-3)
+        np.testing.assert_allclose(functionals.mean(axis=0), 0, atol=2e-3)
+        varied = functionals.std(axis=0) > 0
+        assert varied.mean() > 0.9
+        raw = np.stack(
+            [
+                window.functionals
+                for each in dataset.samples
+                if each.utterance.speaker == speaker
+                for window in each.windows
+            ]
+        )
+        steady = raw.std(axis=0) < 2e-3  # differences too small to be divided by
+        np.testing.assert_allclose(functionals.std(axis=0)[~steady], 1, atol=2e-3)
+
+
+def test_normalised_copies_keep_their_distance_and_speech_is_still_speech(samples: Path, shared_cache: Cache) -> None:
+    dataset = load([samples], shared_cache, augmentation=Augmentation(copies=1))
+    for before, after in zip(dataset.samples, normalise_speakers(dataset.samples), strict=True):
+        assert (after.speech, after.digest) == (before.speech, before.digest)
+        assert any(after.speech)
+        (old,), (new,) = (each.windows[:1] for each in (before, after))
+        (old_copy,), (new_copy,) = (each.copies[0][:1] for each in (before, after))
+        # The same line for the copy as for the original: (x - mean) / sd.
+        moved = np.abs(old.functionals - old_copy.functionals) > 0.1
+        ratio = (new.functionals - new_copy.functionals)[moved] / (old.functionals - old_copy.functionals)[moved]
+        assert (ratio > 0).all()
+
+
+def test_without_speakers_the_corpus_stands_in(samples: Path, shared_cache: Cache) -> None:
+    dataset = load([samples], shared_cache)
+    unknown = [replace(each, utterance=replace(each.utterance, speaker=None)) for each in dataset.samples]
+    stacked = np.stack([window.functionals for each in normalise_speakers(unknown) for window in each.windows])
+    np.testing.assert_allclose(stacked.mean(axis=0), 0, atol=2e-3)
+    assert np.abs(stacked[:4].mean(axis=0)).max() > 0.1
 
 
 def test_options_that_cannot_be_used_are_refused() -> None:

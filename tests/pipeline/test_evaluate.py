@@ -248,6 +248,37 @@ def test_the_labels_of_the_test_part_change_nothing_but_the_scores(
         assert mine["p_sad"] == pytest.approx(theirs["p_sad"], abs=1e-5)
 
 
+def test_normalised_speakers_are_stamped_transductive(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
+    options = cross_validation(architecture="mfcc", normalise_speakers=True)
+    evaluation = cross_validate([samples], output=tmp_path / "e", options=options, cache=shared_cache, jobs=1)
+    assert evaluation.metrics["transductive"]
+    assert stamp(evaluation.metrics).startswith("Speaker-independent")
+    assert "; transductive: each speaker's features were normalised over all of their recordings" in stamp(
+        evaluation.metrics
+    )
+    assert "transductive" in (evaluation.folder / "report.md").read_text()
+
+
+def test_without_normalised_speakers_nothing_is_transductive(crossed: tuple[Evaluation, list[Fold]]) -> None:
+    assert not crossed[0].metrics["transductive"]
+    assert "transductive" not in stamp(crossed[0].metrics)
+
+
+@pytest.mark.parametrize("role", ["base", "teachers"])
+def test_what_an_earlier_model_has_heard_is_stamped_as_leaky(
+    samples: Path, mfcc_bundle: Bundle, shared_cache: Cache, tmp_path: Path, role: str
+) -> None:
+    given = {"base": mfcc_bundle.folder} if role == "base" else {"teachers": (mfcc_bundle.folder,)}
+    options = cross_validation(architecture="mfcc", **given)
+    evaluation = cross_validate([samples], output=tmp_path / "e", options=options, cache=shared_cache, jobs=1)
+    assert evaluation.metrics["leakage"]["identical_audio"] == 8
+    assert evaluation.metrics["leakage"]["speakers_shared"] == 2
+    assert stamp(evaluation.metrics).startswith("Leaky: 8 test recordings were also trained on")
+    assert str(mfcc_bundle.folder) in json.dumps(evaluation.metrics[role])
+    # Going on from a model keeps its classes, a student has those of the corpus.
+    assert evaluation.metrics["classes"] == (LABELS if role == "base" else ["happy", "sad"])
+
+
 def test_random_folds_are_stamped_speaker_dependent(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
     from serctl.corpora import load_corpora, make_protocol
     from serctl.pipeline.evaluate import _fold_leakage
