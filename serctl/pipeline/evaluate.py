@@ -486,11 +486,11 @@ def _class_rows(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _group_table(name: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [
-        f"| {key} | {each['n']} | {100 * each['uar']:.1f} % | {100 * each['wa']:.1f} % |"
-        for key, each in groups.items()
-    ]
-    return "\n".join([f"| {name.removeprefix('per_')} | n | UAR | WA |", "|---|---|---|---|", *rows])
+    lines = [f"| {name.removeprefix('per_')} | n | UAR | WA | macro-F1 |", "|---|---|---|---|---|"]
+    for key, each in groups.items():
+        scores = " | ".join(f"{100 * each[score]:.1f} %" for score in ("uar", "wa", "macro_f1"))
+        lines.append(f"| {key} | {each['n']} | {scores} |")
+    return "\n".join(lines)
 
 
 def _commit() -> str | None:

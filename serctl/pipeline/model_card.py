@@ -77,8 +77,9 @@ def _class_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _group_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> str:
-    cells = [[name, str(each["n"]), _percent(each["uar"]), _percent(each["wa"])] for name, each in scores.items()]
-    return _table([title, "utterances", "UAR", "WA"], cells)
+    shown = ("uar", "wa", "macro_f1")
+    cells = [[name, str(each["n"]), *(_percent(each[key]) for key in shown)] for name, each in scores.items()]
+    return _table([title, "utterances", "UAR", "WA", "macro-F1"], cells)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
