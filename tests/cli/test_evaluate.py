@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from serctl.models import ARCHITECTURES
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from serctl.bundle import Bundle
@@ -65,6 +68,58 @@ def test_either_a_model_or_an_architecture_with_a_protocol(
     result = serctl("evaluate", samples, "-o", tmp_path / "e", *arguments)
     assert result.code == 2
     assert "expected either --model MODEL, or --arch NAME together with --protocol NAME" in result.stderr
+
+
+HAPPY = ("emma-happy", "tom-happy", "jana-happy", "marek-happy")
+
+
+@pytest.fixture
+def cross_validate(serctl: Any, shared_cache: Cache, tmp_path: Path, tensorflow: None) -> Callable[..., Any]:
+    """Evaluate mfcc speaker by speaker into the folder e."""
+    quick = ("--epochs", 1, "--batch-size", 4, "--copies", 0, "--validation-share", 0.3, "--jobs", 1)
+    where = ("-o", tmp_path / "e", "--cache-dir", shared_cache.folder)
+    return lambda *arguments: serctl("evaluate", *arguments, "--arch", "mfcc", "--protocol", "loso", *quick, *where)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "message"),
+    [
+        ((*HAPPY, "emma-sad", "tom-sad"), {"speaker": "one"}, "loso needs at least 2 speakers; came corpus/one"),
+        ((*HAPPY, "emma-sad", "tom-sad"), {"speaker": ""}, "needs the speaker of every utterance; 6 of 6 have none"),
+        (HAPPY, {}, "expected utterances of at least two emotions, found happy 4"),
+        ((*HAPPY, "emma-sad"), {}, "too few of sad (1): leave it out with --classes, or merge it with --map"),
+    ],
+)
+def test_a_corpus_that_does_not_suffice_is_refused(
+    cross_validate: Callable[..., Any],
+    manifest: Callable[..., Path],
+    tmp_path: Path,
+    names: tuple[str, ...],
+    columns: dict[str, str],
+    message: str,
+) -> None:
+    result = cross_validate(manifest(*names, **columns))
+    assert (result.code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert not list(tmp_path.glob("e*"))
+
+
+def test_a_class_of_two_utterances_is_evaluated(
+    cross_validate: Callable[..., Any], manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    result = cross_validate(manifest(*HAPPY, "emma-sad", "tom-sad"))
+    assert result.code == 0
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert {name: each["n"] for name, each in metrics["per_class"].items()} == {"happy": 4, "sad": 2}
+
+
+def test_an_unknown_architecture_lists_those_there_are(
+    serctl: Any, samples: Path, tmp_path: Path, tensorflow: None
+) -> None:
+    result = serctl("evaluate", samples, "--arch", "perceptron", "--protocol", "loso", "-o", tmp_path / "e")
+    assert (result.code, result.stdout) == (2, "")
+    assert f"no architecture perceptron: expected one of {', '.join(ARCHITECTURES)}" in result.stderr
+    assert not list(tmp_path.glob("e*"))
 
 
 @pytest.mark.usefixtures("tensorflow")

@@ -292,6 +292,30 @@ def test_a_terminal_gets_a_readable_table(
     assert "error" in lines[2]
 
 
+def test_a_language_that_the_model_does_not_know_is_judged_by_what_all_share(
+    serctl: Any, samples: Path, languages_bundle: Bundle
+) -> None:
+    def run(*language: str) -> Any:
+        return serctl(
+            "predict", samples / "emma-happy.flac", "--model", languages_bundle.folder, "--jobs", 1, *language
+        )
+
+    known = ", ".join(languages_bundle.facts.languages)
+    plain, foreign, english = run(), run("--language", "xx"), run("--language", "en")
+    assert (plain.code, foreign.code, english.code) == (0, 0, 0)
+    said = f"{languages_bundle.identity} has no adapter for xx ({known}): what its languages share must do"
+    assert said in foreign.stderr
+    assert foreign.stdout == plain.stdout != english.stdout
+    assert "adapter" not in plain.stderr + english.stderr
+    assert run("--language", "xx", "--quiet").stderr == ""
+
+
+def test_a_model_that_tells_no_languages_apart_says_so(predict: Callable[..., Any], samples: Path) -> None:
+    result = predict(samples / "tom-sad.flac", "--language", "de")
+    assert result.code == 0
+    assert "has no adapter for de (it tells no languages apart): what its languages share must do" in result.stderr
+
+
 def test_the_default_model_comes_with_serctl(serctl: Any, samples: Path) -> None:
     result = serctl("predict", samples / "tom-sad.flac", "--jobs", 1)
     assert result.code == 0
@@ -384,7 +408,7 @@ def test_a_disk_that_fills_up_leaves_the_previous_report_intact(
         command(many, tiny_bundle, output), capture_output=True, text=True, preexec_fn=limit_file_size, check=False
     )
     assert ended.returncode == 1
-    assert ended.stderr == "error: [Errno 27] File too large\n"
+    assert ended.stderr.splitlines()[-1] == "error: [Errno 27] File too large"
     assert output.read_text() == "the previous report"
     assert sorted(path.name for path in tmp_path.glob("*o.csv*")) == ["o.csv", "o.csv.partial"]
     result = predict(many, "-o", output, "--resume")

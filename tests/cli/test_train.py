@@ -13,6 +13,7 @@ from serctl.bundle import load_bundle
 from serctl.pipeline.predict import predict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from serctl.bundle import Bundle
@@ -70,6 +71,104 @@ def test_wrong_usage_is_exit_code_2(
     assert (result.code, result.stdout) == (2, "")
     assert message in result.stderr
     assert not list(tmp_path.glob("m*"))
+
+
+QUICK = ("--arch", "mfcc", "--epochs", 1, "--batch-size", 4, "--copies", 0, "--validation-share", 0.25, "--jobs", 1)
+HAPPY = ("emma-happy", "tom-happy", "jana-happy", "marek-happy")
+
+
+@pytest.fixture
+def train(serctl: Any, shared_cache: Cache, tmp_path: Path, tensorflow: None) -> Callable[..., Any]:
+    """Train into the folder m."""
+    return lambda *arguments: serctl("train", *arguments, "-o", tmp_path / "m", "--cache-dir", shared_cache.folder)
+
+
+def test_a_corpus_of_one_speaker_is_divided_at_random_and_that_is_said(
+    train: Callable[..., Any], manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    names = ("emma-happy", "emma-sad", "tom-happy", "tom-sad")
+    result = train(manifest(*names, speaker="the one"), *QUICK)
+    assert result.code == 0
+    assert (
+        "held out: 2 utterances (happy 1, sad 1); random utterances, since no corpus has two speakers" in result.stderr
+    )
+    validation = load_bundle(tmp_path / "m").facts.metrics["validation"]["protocol"]
+    assert not validation["speaker_independent"]
+
+
+def test_a_corpus_of_one_class_is_refused(
+    train: Callable[..., Any], manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    result = train(manifest(*HAPPY), *QUICK)
+    assert (result.code, result.stdout) == (2, "")
+    assert "expected utterances of at least two emotions, found happy 4" in result.stderr
+    assert not list(tmp_path.glob("m*"))
+
+
+@pytest.mark.parametrize("names", [("emma-sad", "tom-sad"), ("emma-sad", "emma-angry")])
+def test_a_class_of_two_utterances_is_enough(
+    train: Callable[..., Any], manifest: Callable[..., Path], tmp_path: Path, names: tuple[str, str]
+) -> None:
+    # In the second case all that is sad or angry, here called sad, is of one speaker.
+    result = train(manifest(*HAPPY, *names), *QUICK, "--map", "angry=sad")
+    assert result.code == 0
+    bundle = load_bundle(tmp_path / "m")
+    assert bundle.facts.labels == ("happy", "sad")
+    assert "sad" in {entry.emotion for entry in bundle.training_list() if entry.part == "train"}
+
+
+def test_a_class_of_one_utterance_is_refused_with_what_to_do(
+    train: Callable[..., Any], manifest: Callable[..., Path]
+) -> None:
+    result = train(manifest(*HAPPY, "emma-sad"), *QUICK)
+    assert result.code == 2
+    assert "too few of sad (1): leave it out with --classes, or merge it with --map" in result.stderr
+
+
+def test_going_on_takes_the_architecture_of_the_model(
+    train: Callable[..., Any], samples: Path, mfcc_bundle: Bundle, tmp_path: Path
+) -> None:
+    few = ("--epochs", 1, "--copies", 0, "--classes", "happy,sad", "--jobs", 1)
+    result = train(samples, "--from", mfcc_bundle.folder, *few)
+    assert result.code == 0
+    assert "Trained mfcc" in result.stderr
+    assert load_bundle(tmp_path / "m").facts.labels == mfcc_bundle.facts.labels
+
+
+def test_going_on_with_another_architecture_is_refused(
+    train: Callable[..., Any], samples: Path, mfcc_bundle: Bundle, tmp_path: Path
+) -> None:
+    result = train(samples, "--from", mfcc_bundle.folder, "--arch", "cnn", "--copies", 0, "--jobs", 1)
+    assert (result.code, result.stdout) == (2, "")
+    assert "is of the architecture mfcc: expected --arch to say so, came cnn" in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_languages_nobody_knows_cannot_be_told_apart(
+    train: Callable[..., Any], manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    result = train(manifest(*HAPPY, "emma-sad", "tom-sad"), *QUICK, "--arch", "shared_private")
+    assert (result.code, result.stdout) == (2, "")
+    assert "shared_private: expected utterances whose language is known, came none" in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_new_language_gets_an_adapter_and_the_rest_stays(
+    train: Callable[..., Any], samples: Path, languages_bundle: Bundle, tmp_path: Path
+) -> None:
+    few = ("--epochs", 2, "--batch-size", 4, "--copies", 0, "--classes", "happy,sad", "--jobs", 1)
+    result = train(samples, "--from", languages_bundle.folder, "--language", "xx", *few)
+    assert result.code == 0
+    grown = load_bundle(tmp_path / "m")
+    assert grown.facts.languages == (*languages_bundle.facts.languages, "xx")
+    assert grown.facts.labels == languages_bundle.facts.labels
+    assert grown.facts.training["adapter_only"]
+    before, after = languages_bundle.weights(), grown.weights()
+    same = [
+        mine.shape == theirs.shape and np.array_equal(mine, theirs) for mine, theirs in zip(before, after, strict=True)
+    ]
+    # What differs: kernel and bias of the adapter's first layer, kernel of its second, and the head of the languages.
+    assert same.count(False) == 5
 
 
 @pytest.mark.usefixtures("tensorflow")
