@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from serctl.errors import ConfigError
 from serctl.features import language_input
 from serctl.metrics import confusion_matrix, uar
 from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build
@@ -170,6 +171,11 @@ def _begin(architecture: str, spec: ModelSpec, start: Start | None) -> keras.Mod
     model = build(architecture, spec)
     if start is None:
         return model
+    if len(start.weights) != len(model.weights):
+        raise ConfigError(
+            f"the model to go on from is not of this version's {architecture}: expected {len(model.weights)} arrays of "
+            f"weights, came {len(start.weights)}"
+        )
     for variable, value in zip(model.weights, start.weights, strict=True):
         if variable.shape == value.shape:
             variable.assign(value)

@@ -21,6 +21,7 @@ from serctl.metrics import Scores, coverage_risk, reliability_curve, score, scor
 from serctl.pipeline.dataset import Dataset, LabelOptions, Sample, load_dataset, normalise_speakers
 from serctl.pipeline.learning import (
     Recipe,
+    check_recipe,
     earlier_models,
     judge,
     judge_with,
@@ -180,6 +181,7 @@ def cross_validate(
     if options.normalise_speakers:
         dataset = replace(dataset, samples=tuple(normalise_speakers(dataset.samples)))
     dataset = with_known_classes(dataset, options)
+    check_recipe(options, dataset)
     protocol = make_protocol(options.protocol, dataset.utterances, seed=options.fit.seed)
     work = open_checkpoints(
         output.with_name(f"{output.name}.partial"), _fingerprint(options, dataset), resume=resume, overwrite=overwrite
@@ -451,6 +453,11 @@ def _report(metrics: Mapping[str, Any], scores: Scores) -> str:
 
 def stamp(metrics: Mapping[str, Any]) -> str:
     """In one sentence, whether the scores can be trusted: what training and test share."""
+    transductive = "; transductive: each speaker's features were normalised over all of their recordings"
+    return _shared_with_training(metrics) + (transductive if metrics.get("transductive") else "")
+
+
+def _shared_with_training(metrics: Mapping[str, Any]) -> str:
     leakage = metrics["leakage"]
     if leakage["identical_audio"]:
         return f"Leaky: {leakage['identical_audio']} test recordings were also trained on; the scores are worthless"
@@ -459,10 +466,7 @@ def stamp(metrics: Mapping[str, Any]) -> str:
     unknown = leakage["training_without_speaker"] or "unknown" in metrics["per_speaker"]
     if unknown or not metrics["per_speaker"]:
         return "Speakers are not known, so nobody can tell whether training and test share some"
-    stamped = "Speaker-independent: training and test share no speaker and no recording"
-    if metrics.get("transductive"):
-        stamped += "; transductive: each speaker's features were normalised over all of their recordings"
-    return stamped
+    return "Speaker-independent: training and test share no speaker and no recording"
 
 
 def _score_rows(scores: Scores) -> list[str]:

@@ -140,6 +140,18 @@ def with_known_classes(dataset: Dataset, recipe: Recipe) -> Dataset:
     return dataset
 
 
+def check_recipe(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise ConfigError or BundleError if these samples cannot be learned so: before any checkpoint is written."""
+    _load_base(recipe)
+    _load_teachers(recipe, dataset.classes)
+    spoken = {utterance.language for utterance in dataset.utterances} - {None}
+    if recipe.architecture in WITH_ADAPTERS and not spoken:
+        raise ConfigError(
+            f"{recipe.architecture} tells languages apart: expected utterances whose language is known, came none. "
+            "Give a manifest with a language column"
+        )
+
+
 def earlier_models(recipe: Recipe) -> list[Bundle]:
     """The models whose training a new one inherits: that it goes on from, and its teachers."""
     return [load_bundle(reference) for reference in (recipe.base, *recipe.teachers) if reference]
@@ -252,19 +264,24 @@ def _taught(examples: Sequence[Example], recipe: Recipe, classes: Sequence[str])
     windows = [window for example in examples for window in example.variants]
     languages = [example.language for example in examples for _ in example.variants]
     opinions = []
-    for reference in recipe.teachers:
-        teacher = load_bundle(reference)
+    for teacher in _load_teachers(recipe, classes):
+        probabilities = Recogniser(teacher).probabilities(windows, languages)
+        opinions.append(restrict(probabilities, teacher.facts.labels, classes))
+    bounds = np.cumsum([len(example.variants) for example in examples])[:-1]
+    mean = np.mean(opinions, axis=0).astype(np.float32)
+    return [replace(example, taught=rows) for example, rows in zip(examples, np.split(mean, bounds), strict=True)]
+
+
+def _load_teachers(recipe: Recipe, classes: Sequence[str]) -> list[Bundle]:
+    teachers = [load_bundle(reference) for reference in recipe.teachers]
+    for teacher in teachers:
         _require_features(teacher, recipe.features)
         if not set(classes) <= set(teacher.facts.labels):
             raise ConfigError(
                 f"the teacher {teacher.identity} knows {', '.join(teacher.facts.labels)}: "
                 f"expected all of {', '.join(classes)}"
             )
-        probabilities = Recogniser(teacher).probabilities(windows, languages)
-        opinions.append(restrict(probabilities, teacher.facts.labels, classes))
-    bounds = np.cumsum([len(example.variants) for example in examples])[:-1]
-    mean = np.mean(opinions, axis=0).astype(np.float32)
-    return [replace(example, taught=rows) for example, rows in zip(examples, np.split(mean, bounds), strict=True)]
+    return teachers
 
 
 def restrict(probabilities: NDArray[np.float64], labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:

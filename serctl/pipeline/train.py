@@ -19,6 +19,7 @@ from serctl.pipeline.dataset import Dataset, Sample, load_dataset
 from serctl.pipeline.learning import (
     Learned,
     Recipe,
+    check_recipe,
     earlier_models,
     judge,
     learn,
@@ -106,6 +107,7 @@ def train(
         skip_test=True,
     )
     dataset = with_known_classes(_in_language(dataset, options.language), options)
+    check_recipe(options, dataset)
     if quoted and tuple(quoted["classes"]) != dataset.classes:
         raise ConfigError(
             f"{options.evaluation}: expected an evaluation on {', '.join(dataset.classes)}, "
