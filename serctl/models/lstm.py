@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from serctl.models.blocks import attention_pooling, downsample_mask, head, spectrogram_inputs
 
@@ -29,6 +29,6 @@ def build(spec: ModelSpec) -> keras.Model:
     x = layers.Conv1D(FILTERS, 2 * TIME_STRIDE + 1, strides=TIME_STRIDE, padding="same", use_bias=False)(log_mel)
     x = layers.Dropout(0.2)(layers.ReLU()(layers.BatchNormalization()(x)))
     steps = downsample_mask(mask, TIME_STRIDE)
-    x = layers.Bidirectional(layers.LSTM(UNITS, return_sequences=True))(x, mask=steps > 0)
+    x = layers.Bidirectional(layers.LSTM(UNITS, return_sequences=True))(x * ops.expand_dims(steps, axis=-1))
     x = attention_pooling(layers.Dropout(0.3)(x), steps)
     return keras.Model([log_mel, mask], head(layers.Dropout(0.3)(x), spec))
