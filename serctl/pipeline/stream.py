@@ -31,10 +31,10 @@ QUIETEST_SPEECH_DB = -55.0
 FLOOR_RISE_DB_PER_S = 5.0
 """How fast the noise floor follows a level that stays up; downwards it follows at once."""
 
-PCM_FORMATS = {
-    "s16le": (np.dtype("<i2"), 2**15),
-    "s32le": (np.dtype("<i4"), 2**31),
-    "f32le": (np.dtype("<f4"), 1),
+PCM_FORMATS: dict[str, tuple[np.dtype[Any], float]] = {
+    "s16le": (np.dtype("<i2"), 2.0**15),
+    "s32le": (np.dtype("<i4"), 2.0**31),
+    "f32le": (np.dtype("<f4"), 1.0),
 }
 """Sample formats by ffmpeg's names: type and full scale."""
 
@@ -59,9 +59,7 @@ class StreamOptions:
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.hop_s <= self.window_s <= 60:
-            raise ConfigError(
-                f"expected 0.05 s <= hop <= window <= 60 s, came a hop of {self.hop_s} and a window of {self.window_s} s"
-            )
+            raise ConfigError(f"expected 0.05 s <= hop <= window <= 60 s, came {self.hop_s} s and {self.window_s} s")
         if not 0 <= self.hysteresis < 1:
             raise ConfigError(f"expected a hysteresis from 0 to below 1, came {self.hysteresis}")
 
