@@ -100,15 +100,19 @@ class Bundle:
         return self.folder / MODEL
 
     @property
+    def causal(self) -> bool:
+        """Whether the network's answers rest only on what came before them, so that it can follow a stream."""
+        return (self.folder / STEP).is_file()
+
+    @property
     def step_path(self) -> Path:
         """One step of the network with its state, for streams. Raises BundleError if the network is not causal."""
-        path = self.folder / STEP
-        if not path.is_file():
+        if not self.causal:
             raise BundleError(
                 f"{self.identity} judges whole windows and cannot follow a stream: expected a causal model, which "
                 "`serctl train --arch lstm --causal` makes"
             )
-        return path
+        return self.folder / STEP
 
     @cached_property
     def normaliser(self) -> Normaliser:

@@ -217,6 +217,9 @@ def _load_base(recipe: Recipe) -> Bundle | None:
             f"{base.identity} is of the architecture {base.facts.architecture}: expected --arch to say so, "
             f"came {recipe.architecture}"
         )
+    if base.causal != recipe.causal:
+        expected = "expected --causal with it" if base.causal else "expected no --causal with it"
+        raise ConfigError(f"{base.identity} is {'causal' if base.causal else 'not causal'}: {expected}")
     _require_features(base, recipe.features)
     return base
 

@@ -38,6 +38,9 @@ PCM_FORMATS: dict[str, tuple[np.dtype[Any], float]] = {
 }
 """Sample formats by ffmpeg's names: type and full scale."""
 
+LARGEST_SAMPLE = 1e6
+"""Far beyond any audio, and small enough that its square stays finite in float32."""
+
 PIPE_BYTES = 65_536
 
 FORGET_S = 0.5
@@ -66,7 +69,7 @@ class StreamOptions:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is made of a stream at one time, in seconds of it.
+    """What is made of a stream up to one time, in seconds of it.
 
     probabilities: float64, shape (labels,), NaN without speech. latency_s: from the arrival of the last sample.
     """
@@ -107,13 +110,14 @@ class PcmDecoder:
         self._torn = b""
 
     def decode(self, data: bytes) -> NDArray[np.float32]:
-        """The samples that these bytes complete, float32; values that are no number become silence."""
+        """The samples that these bytes complete, float32; what is no number becomes silence, what is huge is clipped."""
         data = self._torn + data
         whole = len(data) - len(data) % self._type.itemsize
         self._torn = data[whole:]
         samples = np.frombuffer(data[:whole], self._type).astype(np.float32) / np.float32(self._full_scale)
         finite = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-        return self._resampler.resample_chunk(finite) if self._resampler else finite
+        bounded = np.clip(finite, -LARGEST_SAMPLE, LARGEST_SAMPLE)
+        return self._resampler.resample_chunk(bounded) if self._resampler else bounded
 
     def finish(self) -> NDArray[np.float32]:
         """What resampling still holds back. Raises AudioError if the last sample is torn."""
@@ -162,14 +166,16 @@ class SpeechStream:
         config = recogniser.bundle.facts.features
         self._recogniser = recogniser
         self._options = options
-        self._frame_s = config.hop_s
-        self._hop = max(round(options.hop_s / config.hop_s), 1)
+        self._frame_s = config.hop_length / config.sample_rate
+        self._hop = max(round(options.hop_s / self._frame_s), 1)
         self._mel = MelStream(config)
-        self._gate = SpeechGate(config.hop_s)
+        self._gate = SpeechGate(self._frame_s)
         self._speech: deque[bool] = deque(maxlen=self._hop)
         self._answers: deque[NDArray[np.float64]] = deque(
-            maxlen=max(round(options.window_s / (recogniser.frames * config.hop_s)), 1)
+            maxlen=max(round(options.window_s / (recogniser.frames * self._frame_s)), 1)
         )
+        # A frame needs half of its length after its centre: with so many fewer frames a step's samples are used up.
+        self._lag = -(-(config.frame_length - config.frame_length // 2) // config.hop_length) - 1
         self._n_frames = 0
         self._heard_frames = 0
         self._silent_frames = 0
@@ -185,7 +191,7 @@ class SpeechStream:
         frames = self._recogniser.bundle.normaliser.standardise_frames(log_mel)
         for frame, level in zip(frames, level_db.tolist(), strict=True):
             self._take(frame, self._gate.hears(level))
-            if self._n_frames % self._hop == 0:
+            if (self._n_frames + self._lag) % self._hop == 0:
                 due.append(self._judge(arrived))
         return due
 
@@ -216,9 +222,8 @@ class SpeechStream:
         voiced = any(self._speech) and len(self._answers) > 0
         probabilities = np.mean(self._answers, axis=0) if voiced else np.full(len(labels), np.nan)
         self._emotion = self._name(probabilities, labels) if voiced else NO_SPEECH
-        return Judgement(
-            self._n_frames * self._frame_s, self._emotion, probabilities, voiced, time.perf_counter() - arrived
-        )
+        time_s = (self._n_frames + self._lag) * self._frame_s
+        return Judgement(time_s, self._emotion, probabilities, voiced, time.perf_counter() - arrived)
 
     def _name(self, probabilities: NDArray[np.float64], labels: tuple[str, ...]) -> str:
         likeliest = labels[int(probabilities.argmax())]
