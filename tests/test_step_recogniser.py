@@ -85,7 +85,7 @@ def test_the_temperature_softens_the_probabilities(live_bundle: Bundle, tmp_path
 
 def test_a_model_that_is_not_causal_says_what_to_do(mfcc_bundle: Bundle) -> None:
     assert not mfcc_bundle.causal
-    with pytest.raises(BundleError, match="cannot follow a stream: .* `serctl train --arch lstm --causal` makes"):
+    with pytest.raises(BundleError, match=r"cannot follow a stream: .* `serctl train --arch lstm --causal` makes"):
         StepRecogniser(mfcc_bundle)
 
 

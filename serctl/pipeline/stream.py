@@ -110,13 +110,13 @@ class PcmDecoder:
         self._torn = b""
 
     def decode(self, data: bytes) -> NDArray[np.float32]:
-        """The samples that these bytes complete, float32; what is no number becomes silence, what is huge is clipped."""
+        """The samples that these bytes complete, float32; values that are no number become silence, huge ones less."""
         data = self._torn + data
         whole = len(data) - len(data) % self._type.itemsize
         self._torn = data[whole:]
-        samples = np.frombuffer(data[:whole], self._type).astype(np.float32) / np.float32(self._full_scale)
+        samples = np.frombuffer(data[:whole], self._type).astype(np.float32)
         finite = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-        bounded = np.clip(finite, -LARGEST_SAMPLE, LARGEST_SAMPLE)
+        bounded = np.clip(finite / np.float32(self._full_scale), -LARGEST_SAMPLE, LARGEST_SAMPLE)
         return self._resampler.resample_chunk(bounded) if self._resampler else bounded
 
     def finish(self) -> NDArray[np.float32]:
