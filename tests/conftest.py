@@ -202,8 +202,8 @@ def causal_network(tensorflow: None) -> Callable[[ModelSpec], Any]:
             layer, name = variable.path.split("/")[0], variable.path.split("/")[-1]
             if name == "moving_variance":
                 variable.assign(np.full(variable.shape, 0.999))  # with epsilon 1: nothing to be rounded is folded in
-            elif layer == "step_answer" and name == "kernel":
-                variable.assign(8 * np.asarray(variable.value))
+            elif layer in ("step_answer", "step_recurrence") and name == "kernel":
+                variable.assign(4 * np.asarray(variable.value))
             elif name in ("bias", "beta"):
                 variable.assign(rng.normal(0, 0.2, variable.shape))
             variable.assign(np.asarray(variable.value, np.float16))

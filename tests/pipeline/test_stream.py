@@ -1,4 +1,4 @@
-"""A stream gives what the network gives to the whole, whatever the pieces; and what it makes of silence and of bytes."""
+"""A stream gives what the network gives to the whole, whatever the pieces; what it makes of silence and of bytes."""
 
 from __future__ import annotations
 
@@ -144,7 +144,6 @@ def test_the_judgements_are_those_of_the_network_over_the_whole(
     expected = np.asarray(answers({"log_mel": frames, "mask": np.ones(frames.shape[:2], np.float32)}))[0]
 
     found = judged(recogniser, cut(talk, 1_234), EACH_ANSWER)
-    assert all(judgement.voiced for judgement in found[-40:])
     # The judgement at t rests on the frames that end by then, and on the last answer to them.
     last_frames = [round(judgement.time_s * 100) - 2 for judgement in found]
     compared = 0
@@ -359,7 +358,7 @@ def test_a_pipe_is_read_as_it_fills() -> None:
     class Pipe:
         chunks = [b"\x00\x40\x00", b"\x80", b"\x01\x00", b""]  # noqa: RUF012
 
-        def read1(self, size: int) -> bytes:
+        def read1(self, _: int) -> bytes:
             return self.chunks.pop(0)
 
     found = samples_of_pipe(Pipe(), decoder())  # type: ignore[arg-type]
