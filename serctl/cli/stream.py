@@ -42,7 +42,9 @@ def stream(
 ) -> None:
     """Judge speech while it goes on: one line of JSON for every step, silence as no-speech.
 
-    Example: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream - --model ./live-model
+    Anything else comes through a pipe: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream - -m ./live-model
+
+    Example: serctl stream ./talk.wav --model ./live-model
     """
     from serctl.bundle import load_bundle
     from serctl.pipeline import stream as pipeline
