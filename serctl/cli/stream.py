@@ -57,6 +57,8 @@ def stream(
     if source == "-":
         if realtime:
             raise ConfigError("--realtime is for recordings: what comes through a pipe has its own pace")
+        if sys.stdin is None:
+            raise ConfigError("expected raw samples on stdin, which is closed")
         decoder = pipeline.PcmDecoder(sample_format=sample_format, rate=rate, to_rate=facts.features.sample_rate)
         pieces: Pieces = pipeline.samples_of_pipe(sys.stdin.buffer, decoder)
     else:

@@ -110,7 +110,7 @@ class PcmDecoder:
         self._torn = b""
 
     def decode(self, data: bytes) -> NDArray[np.float32]:
-        """The samples that these bytes complete, float32; values that are no number become silence, huge ones less."""
+        """The samples that these bytes complete, float32; NaN and infinity become silence, huge values are clipped."""
         data = self._torn + data
         whole = len(data) - len(data) % self._type.itemsize
         self._torn = data[whole:]

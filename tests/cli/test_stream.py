@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,6 +147,12 @@ def test_a_torn_sample_leaves_the_lines_so_far_valid(serctl: Any, samples: Path,
     assert result.code != 0
     assert "error: the stream ended in the middle of a sample: 1 of 2 bytes; check --format" in result.stderr
     assert len(lines_of(result.stdout)) > 10
+
+
+def test_a_closed_stdin_is_wrong_usage(serctl: Any, live_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serctl.cli.stream.sys", SimpleNamespace(stdin=None))
+    result = serctl("stream", "-", "-m", live_bundle.folder)
+    assert (result.code, "expected raw samples on stdin, which is closed" in result.stderr) == (2, True)
 
 
 def test_a_reader_that_goes_away_ends_the_stream_quietly(live_bundle: Bundle, samples: Path) -> None:
