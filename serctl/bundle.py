@@ -5,6 +5,7 @@ normaliser.npz   means and standard deviations of the training features
 bundle.json      labels, feature config, calibration, metrics with their protocol, training facts, licence, and the
 SHA-256 of every other file, checked on load
 weights.npz      the weights of the network while it was trained, in float16: what `serctl train --from` goes on from
+step.tflite      where the network is causal, one step of it with its state, for `serctl stream`
 training.csv     content digest, corpus, speaker, label and part of every training recording
 README.md        the model card
 """
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 MANIFEST = "bundle.json"
 MODEL = "model.tflite"
+STEP = "step.tflite"
 WEIGHTS = "weights.npz"
 NORMALISER = "normaliser.npz"
 TRAINING_LIST = "training.csv"
@@ -97,6 +99,21 @@ class Bundle:
         """The LiteRT model."""
         return self.folder / MODEL
 
+    @property
+    def causal(self) -> bool:
+        """Whether the network's answers rest only on what came before them, so that it can follow a stream."""
+        return (self.folder / STEP).is_file()
+
+    @property
+    def step_path(self) -> Path:
+        """One step of the network with its state, for streams. Raises BundleError if the network is not causal."""
+        if not self.causal:
+            raise BundleError(
+                f"{self.identity} judges whole windows and cannot follow a stream: expected a causal model, which "
+                "`serctl train --arch lstm --causal` makes"
+            )
+        return self.folder / STEP
+
     @cached_property
     def normaliser(self) -> Normaliser:
         """Means and standard deviations of the training features."""
@@ -158,9 +175,12 @@ def write_bundle(
     normaliser: Normaliser,
     training: list[TrainingEntry],
     card: str,
+    step: bytes | None = None,
 ) -> None:
     """Write every file of a bundle into an existing folder; other files there are hashed as well."""
     (folder / MODEL).write_bytes(model)
+    if step:
+        (folder / STEP).write_bytes(step)
     halved = {f"{index:04d}": array.astype(np.float16) for index, array in enumerate(weights)}
     np.savez(folder / WEIGHTS, allow_pickle=False, **halved)
     normaliser.save(folder / NORMALISER)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from serctl.quiet import quiet_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -36,6 +38,46 @@ def merge_probabilities(probabilities: NDArray[np.float64], weights: NDArray[np.
     return np.average(probabilities[spoken], axis=0, weights=weights[spoken])
 
 
+@dataclass(frozen=True)
+class StepState:
+    """What a causal network remembers: hidden and cell, float32, shape (1, units)."""
+
+    hidden: NDArray[np.float32]
+    cell: NDArray[np.float32]
+
+
+class StepRecogniser:
+    """One step of a causal network, its state given and returned; it may serve many streams, one after the other.
+
+    context: latest frames that a step looks at; frames: from one step to the next.
+    Raises BundleError if the bundle has no such network or LiteRT cannot load it.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._run = _load(bundle.step_path)
+        inputs = self._run.get_input_details()
+        if set(inputs) != {"frames", "hidden", "cell"}:
+            raise BundleError(
+                f"{bundle.step_path}: expected the inputs frames, hidden and cell, came {', '.join(inputs)}"
+            )
+        self.context = int(inputs["frames"]["shape"][1])
+        self.frames = self.context // 2
+        self._units = int(inputs["hidden"]["shape"][1])
+
+    def start(self) -> StepState:
+        """The state before the first step."""
+        zeros = np.zeros((1, self._units), np.float32)
+        return StepState(zeros, zeros)
+
+    def step(self, frames: NDArray[np.float32], state: StepState) -> tuple[NDArray[np.float64], StepState]:
+        """Calibrated probabilities, float64, shape (labels,), after these normalised frames, (context, n_mels)."""
+        outputs = self._run(frames=frames[None], hidden=state.hidden, cell=state.cell)
+        logits = np.log(np.maximum(outputs["probabilities"], _SMALLEST_PROBABILITY))
+        calibrated = temperature_scale(logits, self.bundle.facts.temperature)[0]
+        return calibrated, StepState(outputs["next_hidden"], outputs["next_cell"])
+
+
 class Recogniser:
     """A loaded network; one per process, on one thread.
 
@@ -43,16 +85,8 @@ class Recogniser:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         self.bundle = bundle
-        try:
-            with quiet_stderr():
-                interpreter = Interpreter(model_path=str(bundle.model_path), num_threads=1)
-                interpreter.allocate_tensors()
-                self._run = interpreter.get_signature_runner()
-        except (ValueError, RuntimeError) as error:
-            raise BundleError(f"{bundle.model_path}: LiteRT cannot load it: {error}") from error
+        self._run = _load(bundle.model_path)
         self._inputs: set[str] = set(self._run.get_input_details())
         unknown = self._inputs - INPUTS
         if unknown or "probabilities" not in self._run.get_output_details():
@@ -79,3 +113,16 @@ class Recogniser:
         outputs = self._run(**{name: inputs[name][row : row + 1] for name in self._inputs})
         probabilities: NDArray[np.float32] = outputs["probabilities"]
         return probabilities
+
+
+def _load(path: Path) -> Any:
+    """The signature of a LiteRT model, on one thread. Raises BundleError if LiteRT cannot load it."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with quiet_stderr():
+            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
+            return interpreter.get_signature_runner()
+    except (ValueError, RuntimeError) as error:
+        raise BundleError(f"{path}: LiteRT cannot load it: {error}") from error

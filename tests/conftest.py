@@ -7,9 +7,9 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from serctl.bundle import Bundle
     from serctl.cache import Cache
+    from serctl.models import ModelSpec
     from serctl.pipeline.train import TrainOptions, TrainResult
 
 SAMPLES = Path(__file__).parent.parent / "sample_audio"
@@ -183,6 +184,58 @@ def mfcc_bundle(small_bundle: Callable[..., Bundle]) -> Bundle:
 def languages_bundle(small_bundle: Callable[..., Bundle]) -> Bundle:
     """A model that tells languages apart, English among them, of happy and sad; never to be changed."""
     return small_bundle("shared_private", "happy", "sad")
+
+
+@pytest.fixture(scope="session")
+def causal_network(tensorflow: None) -> Callable[[ModelSpec], Any]:
+    """Builds a causal network whose answers differ from step to step, with weights that float16 holds exactly."""
+    import keras
+    import numpy as np
+
+    from serctl.models import build
+
+    def make(spec: ModelSpec) -> Any:
+        keras.utils.set_random_seed(1)
+        rng = np.random.default_rng(1)
+        model = build("lstm", spec)
+        for variable in model.weights:
+            layer, name = variable.path.split("/")[0], variable.path.split("/")[-1]
+            if name == "moving_variance":
+                variable.assign(np.full(variable.shape, 0.999))  # with epsilon 1: nothing to be rounded is folded in
+            elif layer in ("step_answer", "step_recurrence") and name == "kernel":
+                variable.assign(4 * np.asarray(variable.value))
+            elif name in ("bias", "beta"):
+                variable.assign(rng.normal(0, 0.2, variable.shape))
+            variable.assign(np.asarray(variable.value, np.float16))
+        return keras.Model(model.inputs, dict(zip(model.output_names, model.outputs, strict=True)))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def live_bundle(
+    mfcc_bundle: Bundle, causal_network: Callable[[ModelSpec], Any], tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """A bundle for streams, of the four emotions, with that network's step; never to be changed."""
+    from serctl.bundle import load_bundle, write_bundle
+    from serctl.models import ModelSpec
+    from serctl.pipeline.convert import step_to_litert
+
+    facts = mfcc_bundle.facts
+    spec = ModelSpec(facts.n_frames, facts.features.n_mels, (), len(facts.labels), causal=True)
+    folder = tmp_path_factory.mktemp("models") / "live"
+    folder.mkdir()
+    write_bundle(
+        folder,
+        replace(facts, name="live", temperature=1.0),
+        model=mfcc_bundle.model_path.read_bytes(),
+        weights=[],
+        normaliser=mfcc_bundle.normaliser,
+        training=[],
+        card="",
+        step=step_to_litert(causal_network(spec), spec),
+    )
+    return load_bundle(folder)
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 def test_the_readme_names_every_command():
     named = {words[1] for words in readme_commands()}
-    assert named == {"predict", "extract", "augment", "train", "evaluate", "corpus", "models", "cache"}
+    assert named == {"predict", "extract", "augment", "train", "stream", "evaluate", "corpus", "models", "cache"}
 
 
 # In the README's order: predict uses the model that train has made.

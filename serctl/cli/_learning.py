@@ -23,6 +23,9 @@ BaseOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--from", help="Go on from this model: a bundled one's name or a bundle's folder.", metavar="MODEL"),
 ]
+CausalOption = Annotated[
+    bool, typer.Option("--causal", help="Answers rest only on what came before them (lstm): for `serctl stream`.")
+]
 TeacherOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--teacher", help="Learn this model's opinions as well (distillation). Repeatable.", metavar="MODEL"),

@@ -25,6 +25,7 @@ from serctl.cli._app import (
 from serctl.cli._learning import (
     BaseOption,
     BatchSizeOption,
+    CausalOption,
     ClassesOption,
     CopiesOption,
     EpochsOption,
@@ -90,6 +91,7 @@ def evaluate(
     ] = False,
     base: BaseOption = None,
     teachers: TeacherOption = None,
+    causal: CausalOption = False,
     classes: ClassesOption = None,
     mapping: MapOption = None,
     validation_share: ValidationOption = 0.1,
@@ -151,6 +153,7 @@ def evaluate(
                 normalise_speakers=normalise_speakers,
                 base=model_folder(base) if base else None,
                 teachers=tuple(map(model_folder, teachers or [])),
+                causal=causal,
             )
             try:
                 evaluation = pipeline.cross_validate(

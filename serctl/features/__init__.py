@@ -5,6 +5,7 @@ from serctl.features.config import FEATURE_VERSION, FeatureConfig
 from serctl.features.functionals import functional_names, lld_names
 from serctl.features.normaliser import UNREADABLE_NPZ, Normaliser, language_input
 from serctl.features.reader import FeatureReader, Window, changed_windows, is_silent
+from serctl.features.streaming import MelStream
 
 __all__ = [
     "FEATURE_VERSION",
@@ -12,6 +13,7 @@ __all__ = [
     "FeatureConfig",
     "FeatureReader",
     "Features",
+    "MelStream",
     "Normaliser",
     "Window",
     "changed_windows",

@@ -66,6 +66,10 @@ class Normaliser:
         scaled = np.clip((functionals - self.functional_mean) / self.functional_sd, -LIMIT_SD, LIMIT_SD)
         return {"log_mel": log_mel, "mask": mask, "functionals": scaled}
 
+    def standardise_frames(self, log_mel: FloatArray) -> FloatArray:
+        """Frames of log-mel, (frames, n_mels), in standard deviations from the mean, as model_inputs gives them."""
+        return (log_mel - self.mel_mean) / self.mel_sd
+
     def standardise(self, window: Features) -> Features:
         """The window with its log-mel and its functionals in standard deviations from the mean."""
         log_mel = ((window.log_mel.astype(np.float32) - self.mel_mean) / self.mel_sd).astype(window.log_mel.dtype)

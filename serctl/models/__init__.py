@@ -28,6 +28,9 @@ DEFAULT_ARCHITECTURE = "hybrid"
 WITH_ADAPTERS = frozenset({"shared_private"})
 """Architectures that hold an adapter for each language."""
 
+WITH_CAUSAL = frozenset({"lstm"})
+"""Architectures that can be built causal, to follow speech while it goes on."""
+
 LANGUAGE_OUTPUT = "adversary"
 """Name of the output that is trained on the languages instead of the emotions."""
 
@@ -43,7 +46,8 @@ class ModelSpec:
     """What a network is built for.
 
     functionals: their names, in the order of the input's columns. languages: those of the training data, in the order
-    of the columns of the language input, which is all zeros for any other language.
+    of the columns of the language input, which is all zeros for any other language. causal: whether an answer may rest
+    only on what came before it.
     """
 
     n_frames: int
@@ -51,6 +55,7 @@ class ModelSpec:
     functionals: tuple[str, ...]
     n_classes: int
     languages: tuple[str, ...] = ()
+    causal: bool = False
 
 
 def check_architecture(name: str) -> None:

@@ -10,6 +10,8 @@ from serctl.quiet import quiet_stderr
 if TYPE_CHECKING:
     import keras
 
+    from serctl.models import ModelSpec
+
 
 def to_litert(model: keras.Model, *, n_frames: int) -> bytes:
     """The model in LiteRT's format, for one window of n_frames at a time, weights in float16 and arithmetic in float32.
@@ -32,6 +34,13 @@ def to_litert(model: keras.Model, *, n_frames: int) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
         converted: bytes = converter.convert()
     return converted
+
+
+def step_to_litert(model: keras.Model, spec: ModelSpec) -> bytes:
+    """One step of a causal network, its state explicit, in LiteRT's format."""
+    from serctl.models.lstm import build_step
+
+    return to_litert(build_step(model, spec), n_frames=spec.n_frames)
 
 
 def _unrolled(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -15,7 +15,7 @@ from serctl.bundle import load_bundle
 from serctl.errors import ConfigError, CorpusError
 from serctl.features import FeatureConfig, Features, Normaliser, functional_names
 from serctl.metrics import fit_temperature, temperature_scale
-from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS, ModelSpec, check_architecture
+from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS, WITH_CAUSAL, ModelSpec, check_architecture
 from serctl.models.options import FitOptions
 from serctl.pipeline.dataset import Augmentation, LabelOptions
 from serctl.report import atomic_path
@@ -42,7 +42,7 @@ class Recipe:
     validation_share: share of the training utterances held out, by speaker, to choose the epoch and to calibrate. base:
     a model to go on from instead of starting anew: its weights, its normaliser and, if they suffice, its classes. For a
     language that it does not know, adapter_only learns an adapter and leaves the rest as it is. teachers: models whose
-    opinions are learned along with the labels (distillation).
+    opinions are learned along with the labels (distillation). causal: an answer rests only on what came before it.
     Raises ConfigError if a value is out of range.
     """
 
@@ -55,6 +55,7 @@ class Recipe:
     base: Path | None = None
     adapter_only: bool = False
     teachers: tuple[Path, ...] = ()
+    causal: bool = False
 
     def __post_init__(self) -> None:
         check_architecture(self.architecture)
@@ -62,6 +63,8 @@ class Recipe:
             raise ConfigError(f"expected a validation share between 0.02 and 0.5, came {self.validation_share}")
         if self.adapter_only and (self.base is None or self.architecture not in WITH_ADAPTERS):
             raise ConfigError(f"an adapter needs a model to go on from, of {', '.join(WITH_ADAPTERS)}")
+        if self.causal and self.architecture not in WITH_CAUSAL:
+            raise ConfigError(f"no causal {self.architecture}: expected one of {', '.join(WITH_CAUSAL)}")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def learn(
         functionals=functional_names(config),
         n_classes=len(classes),
         languages=_languages(training, base) if recipe.architecture in WITH_ADAPTERS else (),
+        causal=recipe.causal,
     )
     held_out = _examples(validation, classes)
     fitted = fit(
@@ -225,6 +229,9 @@ def _load_base(recipe: Recipe) -> Bundle | None:
             f"{base.identity} is of the architecture {base.facts.architecture}: expected --arch to say so, "
             f"came {recipe.architecture}"
         )
+    if base.causal != recipe.causal:
+        expected = "expected --causal with it" if base.causal else "expected no --causal with it"
+        raise ConfigError(f"{base.identity} is {'causal' if base.causal else 'not causal'}: {expected}")
     _require_features(base, recipe.features)
     return base
 

@@ -14,7 +14,7 @@ from serctl.bundle import BundleFacts, TrainingEntry, check_new_bundle, load_bun
 from serctl.corpora import Split, citation_of, licence_of, split_speakers
 from serctl.errors import ConfigError, CorpusError
 from serctl.metrics import Scores, score, score_by
-from serctl.pipeline.convert import to_litert
+from serctl.pipeline.convert import step_to_litert, to_litert
 from serctl.pipeline.dataset import Dataset, Sample, load_dataset
 from serctl.pipeline.learning import (
     Learned,
@@ -253,6 +253,7 @@ def _write(
             normaliser=learned.normaliser,
             training=[*training, *_learned_before(training, options)],
             card=model_card(facts),
+            step=step_to_litert(learned.fitted.model, learned.spec) if learned.spec.causal else None,
         )
     return TrainResult(output, facts, scores, split, dataset, learned.fitted.best_epoch)
 
