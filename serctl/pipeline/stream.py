@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SPEECH_DB = 10.0
 """A frame this far above the noise floor counts as speech."""
 
-QUIETEST_SPEECH_DB = -55.0
-"""Below this level, re full scale, nothing counts as speech."""
+LOWEST_FLOOR_DB = -65.0
+"""Re full scale; the noise floor is taken to be no lower, so that nothing counts as speech in digital silence."""
 
 FLOOR_RISE_DB_PER_S = 5.0
 """How fast the noise floor follows a level that stays up; downwards it follows at once."""
@@ -150,12 +150,12 @@ class SpeechGate:
 
     def __init__(self, frame_s: float) -> None:
         self._rise_db = FLOOR_RISE_DB_PER_S * frame_s
-        self._floor_db = QUIETEST_SPEECH_DB - SPEECH_DB
+        self._floor_db = LOWEST_FLOOR_DB
 
     def hears(self, level_db: float) -> bool:
         """Whether the next frame, of this level, is speech."""
-        self._floor_db = min(level_db, self._floor_db + self._rise_db)
-        return level_db > max(self._floor_db + SPEECH_DB, QUIETEST_SPEECH_DB)
+        self._floor_db = max(min(level_db, self._floor_db + self._rise_db), LOWEST_FLOOR_DB)
+        return level_db > self._floor_db + SPEECH_DB
 
 
 class SpeechStream:
