@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 Quantize = Literal["none", "float16", "dynamic", "int8"]
 
-# Cheap, and what int8 spoils: attention adds a large negative number to the scores of padded frames, beside which all
-# other scores would be one and the same step of int8; a variance squares what its range was.
+# What int8 spoils and hardly makes faster. Attention adds a large negative number to the scores of padded frames, beside
+# which all other scores would be one and the same step of int8; a variance squares what its range was. Depthwise
+# convolutions and pooling have little to compute, so that converting to and fro costs more than it saves.
 _LEFT_IN_FLOAT = [
     *("ADD", "SUB", "MUL", "SUM", "MEAN", "SQUARED_DIFFERENCE", "MAXIMUM", "SQRT", "RSQRT"),
-    *("SOFTMAX", "TANH", "LOGISTIC", "GELU"),
+    *("SOFTMAX", "TANH", "LOGISTIC", "GELU", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"),
 ]
 
 
@@ -41,7 +42,7 @@ def to_litert(
     """The model in LiteRT's format, for one window of n_frames at a time; its inputs and outputs are float32.
 
     quantize: none keeps weights in float32; float16 halves them and moves probabilities by about 1e-4; dynamic stores
-    them in int8; int8 computes convolutions, matrix products and pooling in int8 as well, the rest in float32.
+    them in int8; int8 computes convolutions and matrix products in int8 as well, the rest in float32.
     representative: for int8, inputs by name, one window per row, from which the range of every tensor is measured.
     """
     import tensorflow as tf
