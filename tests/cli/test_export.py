@@ -57,7 +57,7 @@ def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
         ([], "--verify DIR names recordings"),
         (["--format", "onnx", "--quantize", "int8"], "expected --quantize none, came int8"),
         (["--verify", "nowhere"], "nowhere' does not exist"),
-        (["--min-agreement", "2"], "2 is not in the range"),
+        (["--min-agreement", "2"], "2.0 is not in the range"),
     ],
 )
 def test_what_cannot_be_done_is_exit_code_2(

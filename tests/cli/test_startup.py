@@ -41,7 +41,9 @@ def test_help_loads_next_to_nothing() -> None:
     assert not loaded & (FOR_TRAINING | {"pyarrow", "numpy", "scipy", "rich", "joblib", "ai_edge_litert"})
 
 
-@pytest.mark.parametrize("command", ["predict", "extract", "train", "evaluate", "augment", "corpus", "models", "cache"])
+@pytest.mark.parametrize(
+    "command", ["predict", "extract", "train", "evaluate", "export", "augment", "corpus", "models", "cache"]
+)
 def test_help_of_a_command_loads_next_to_nothing(command: str) -> None:
     assert not loaded_by(command, "--help") & (FOR_TRAINING | {"pyarrow", "scipy"})
 
