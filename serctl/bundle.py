@@ -1,13 +1,15 @@
 """A trained model as a self-describing folder: all that training hands to prediction, and nothing that runs code.
 
-model.tflite     the network, in LiteRT's format
+model.tflite     the network, in LiteRT's format; or model.onnx, in ONNX
 normaliser.npz   means and standard deviations of the training features
 bundle.json      labels, feature config, calibration, metrics with their protocol, training facts, licence, and the
 SHA-256 of every other file, checked on load
-weights.npz      the weights of the network while it was trained, in float16: what `serctl train --from` goes on from
+weights.npz      the weights of the network while it was trained, in float16: what `serctl train --from` goes on from,
+and `serctl export` starts from; not in an exported bundle
 step.tflite      where the network is causal, one step of it with its state, for `serctl stream`
 training.csv     content digest, corpus, speaker, label and part of every training recording
 README.md        the model card
+export.json      in an exported bundle: how the network compares with the one it was made from
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ FORMAT = 1
 MANIFEST = "bundle.json"
 MODEL = "model.tflite"
 STEP = "step.tflite"
+ONNX_MODEL = "model.onnx"
 WEIGHTS = "weights.npz"
 NORMALISER = "normaliser.npz"
 TRAINING_LIST = "training.csv"
@@ -51,7 +54,8 @@ class BundleFacts:
     n_frames: frames of log-mel that the network takes. temperature: divides the log-probabilities (calibration).
     metrics: scores by the way they were found (validation, cross_validation), with the protocol. training: corpora,
     options, seed and digest of the training list. languages: those that the network tells apart, empty if none.
-    licence, attribution: the terms of the weights.
+    export: what `serctl export` made of which model, empty if training wrote the bundle. licence, attribution: the
+    terms of the weights.
     """
 
     name: str
@@ -68,6 +72,12 @@ class BundleFacts:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
+    export: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_name(self) -> str:
+        """Name of the file of the network."""
+        return ONNX_MODEL if self.export.get("format") == "onnx" else MODEL
 
 
 @dataclass(frozen=True)
@@ -96,8 +106,8 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The LiteRT model."""
-        return self.folder / MODEL
+        """The network, in LiteRT's format or in ONNX."""
+        return self.folder / self.facts.model_name
 
     @property
     def causal(self) -> bool:
@@ -150,8 +160,9 @@ def load_bundle(reference: str | Path) -> Bundle:
         raise BundleError(f"{folder}: expected a model bundle with a readable {MANIFEST}: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{folder}: expected a bundle of format {FORMAT}; upgrade serctl, or train the model again")
-    _verify(folder, manifest)
-    return Bundle(folder, _read_facts(folder, manifest), hashlib.sha256(content).hexdigest())
+    facts = _read_facts(folder, manifest)
+    _verify(folder, manifest, facts.model_name)
+    return Bundle(folder, facts, hashlib.sha256(content).hexdigest())
 
 
 def bundled_models() -> list[str]:
@@ -177,12 +188,16 @@ def write_bundle(
     card: str,
     step: bytes | None = None,
 ) -> None:
-    """Write every file of a bundle into an existing folder; other files there are hashed as well."""
-    (folder / MODEL).write_bytes(model)
+    """Write every file of a bundle into an existing folder; other files there are hashed as well.
+
+    model: the network in the format that the facts name. weights: none for an exported model.
+    """
+    (folder / facts.model_name).write_bytes(model)
     if step:
         (folder / STEP).write_bytes(step)
-    halved = {f"{index:04d}": array.astype(np.float16) for index, array in enumerate(weights)}
-    np.savez(folder / WEIGHTS, allow_pickle=False, **halved)
+    if weights:
+        halved = {f"{index:04d}": array.astype(np.float16) for index, array in enumerate(weights)}
+        np.savez(folder / WEIGHTS, allow_pickle=False, **halved)
     normaliser.save(folder / NORMALISER)
     _write_training_list(folder / TRAINING_LIST, training)
     (folder / CARD).write_text(card, encoding="utf-8")
@@ -201,9 +216,9 @@ def _find(reference: str | Path) -> Path:
     return Path(name)
 
 
-def _verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+def _verify(folder: Path, manifest: Mapping[str, Any], model_name: str) -> None:
     files = manifest.get("files", {})
-    for name in (MODEL, NORMALISER, TRAINING_LIST):
+    for name in (model_name, NORMALISER, TRAINING_LIST):
         if name not in files:
             raise BundleError(f"{folder}: {MANIFEST} names no {name}")
     for name, expected in files.items():
@@ -222,8 +237,9 @@ def _read_facts(folder: Path, manifest: Mapping[str, Any]) -> BundleFacts:
         values["labels"] = tuple(values["labels"])
         values["attribution"] = tuple(values.get("attribution", ()))
         values["languages"] = tuple(values.get("languages", ()))
+        values["export"] = dict(values.get("export", {}))
         return BundleFacts(**values)
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise BundleError(f"{folder / MANIFEST}: not what this version of serctl reads ({error})") from error
 
 

@@ -4,7 +4,7 @@ from serctl.features.compute import Features, compute_features
 from serctl.features.config import FEATURE_VERSION, FeatureConfig
 from serctl.features.functionals import functional_names, lld_names
 from serctl.features.normaliser import UNREADABLE_NPZ, Normaliser, language_input
-from serctl.features.reader import FeatureReader, Window, changed_windows, is_silent
+from serctl.features.reader import FeatureReader, Window, cached_windows, changed_windows, is_silent
 from serctl.features.streaming import MelStream
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "MelStream",
     "Normaliser",
     "Window",
+    "cached_windows",
     "changed_windows",
     "compute_features",
     "functional_names",

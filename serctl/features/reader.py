@@ -116,10 +116,7 @@ class FeatureReader:
         self.info, self.quality = info, quality
 
     def _key(self, chunk: int) -> str:
-        end_s = -1.0 if self._end_s is None else self._end_s
-        return make_key(
-            "windows", self.digest, self._config.digest(), float(self._start_s), float(end_s), self._with_frames, chunk
-        )
+        return _chunk_key(self.digest, self._config, self._start_s, self._end_s, self._with_frames, chunk)
 
     def _cached(self, chunk: int) -> Mapping[str, NDArray[Any]] | None:
         return self._cache.get(self._key(chunk)) if self._cache else None
@@ -127,6 +124,14 @@ class FeatureReader:
     def _store(self, chunk: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         if self._cache:
             self._cache.put(self._key(chunk), arrays)
+
+
+def cached_windows(
+    digest: str, config: FeatureConfig, *, cache: Cache, start_s: float = 0.0, end_s: float | None = None
+) -> list[Window]:
+    """The first CHUNK_WINDOWS windows of a recording known by its content digest alone; none if they are not cached."""
+    entry = cache.get(_chunk_key(digest, config, start_s, end_s, False, 0))
+    return [] if entry is None else _unpack(entry)
 
 
 def changed_windows(
@@ -159,6 +164,13 @@ def changed_windows(
     if cache:
         cache.put(key, _pack(windows))
     return windows
+
+
+def _chunk_key(
+    digest: str, config: FeatureConfig, start_s: float, end_s: float | None, with_frames: bool, chunk: int
+) -> str:
+    end_key = -1.0 if end_s is None else float(end_s)
+    return make_key("windows", digest, config.digest(), float(start_s), end_key, with_frames, chunk)
 
 
 def _window_bounds(length: int, window: int) -> list[tuple[int, int]]:

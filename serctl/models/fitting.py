@@ -140,6 +140,16 @@ def fit(
     return Fitted(_for_prediction(model), model.get_weights(), state.history, state.best_epoch)
 
 
+def restore(architecture: str, spec: ModelSpec, weights: Sequence[NDArray[np.floating]]) -> keras.Model:
+    """The network of an earlier fit, as Fitted.model holds it, from Fitted.weights.
+
+    Raises ValueError if the weights are not those of such a network.
+    """
+    model = build(architecture, spec)
+    model.set_weights(weights)
+    return _for_prediction(model)
+
+
 def predict_windows(
     model: keras.Model,
     windows: Sequence[Features],

@@ -1,39 +1,132 @@
-"""Convert a Keras model to LiteRT."""
+"""Convert a Keras model to LiteRT or ONNX."""
 
 from __future__ import annotations
 
+import math
 import tempfile
-from typing import TYPE_CHECKING
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from serctl.bundle import ONNX_MODEL
+from serctl.errors import BundleError, ConfigError
 from serctl.quiet import quiet_stderr
+from serctl.runtime import load_network
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     import keras
+    import numpy as np
+    from numpy.typing import NDArray
 
     from serctl.models import ModelSpec
 
+Quantize = Literal["none", "float16", "dynamic", "int8"]
 
-def to_litert(model: keras.Model, *, n_frames: int) -> bytes:
-    """The model in LiteRT's format, for one window of n_frames at a time, weights in float16 and arithmetic in float32.
+# What int8 spoils and hardly makes faster. Attention adds a large negative number to the scores of padded frames,
+# beside which all other scores would be one and the same step of int8; a variance squares what its range was.
+# Depthwise convolutions and pooling have little to compute: in int8 they are slower, at least on x86.
+_LEFT_IN_FLOAT = [
+    *("ADD", "SUB", "MUL", "SUM", "MEAN", "SQUARED_DIFFERENCE", "MAXIMUM", "SQRT", "RSQRT"),
+    *("SOFTMAX", "TANH", "LOGISTIC", "GELU", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"),
+]
 
-    Weights in float16 halve the file; probabilities move by about 1e-4.
+
+def to_litert(
+    model: keras.Model,
+    *,
+    n_frames: int,
+    quantize: Quantize = "float16",
+    representative: Mapping[str, NDArray[np.float32]] | None = None,
+) -> bytes:
+    """The model in LiteRT's format, for one window of n_frames at a time; its inputs and outputs are float32.
+
+    quantize: none keeps weights in float32; float16 halves them and moves probabilities by about 1e-4; dynamic stores
+    them in int8; int8 computes convolutions and matrix products in int8 as well, the rest in float32.
+    representative: for int8, inputs by name, one window per row, from which the range of every tensor is measured.
     """
-    import keras
     import tensorflow as tf
+
+    single = _for_one_window(model, n_frames, _unrolled)
+    with tempfile.TemporaryDirectory() as folder, quiet_stderr(), _quiet_warnings():
+        single.export(folder, format="tf_saved_model", verbose=False, input_signature=_signature(single))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if quantize != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantize == "int8":
+            return _quantized(converter, single, representative or {})
+        converted: bytes = converter.convert()
+    return converted
+
+
+def to_onnx(model: keras.Model, *, n_frames: int) -> bytes:
+    """The model in ONNX, for one window of n_frames at a time, in float32.
+
+    Raises ConfigError if the converter is not installed, or does not know a part of this model.
+    """
+    single = _for_one_window(model, n_frames, _with_known_gelu)
+    with tempfile.TemporaryDirectory() as folder, quiet_stderr(), _quiet_warnings():
+        path = Path(folder) / ONNX_MODEL
+        try:
+            single.export(path, format="onnx", verbose=False, input_signature=_signature(single))
+        except ImportError as error:
+            raise ConfigError(f"ONNX needs more packages ({error}): pip install 'serctl[onnx]'") from error
+        _check_onnx(path)
+        return path.read_bytes()
+
+
+def _quantized(converter: Any, single: keras.Model, representative: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Weights and activations in int8, all but what is left in float."""
+    import tensorflow as tf
+
+    names = [tensor.name for tensor in single.inputs]
+
+    def windows() -> Iterator[dict[str, NDArray[np.float32]]]:
+        for row in range(len(representative[names[0]])):
+            yield {name: representative[name][row : row + 1] for name in names}
+
+    converter.representative_dataset = windows
+    # The converter itself takes all operators or none; its debugger is the one that leaves some out.
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=_LEFT_IN_FLOAT)
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=windows, debug_options=options
+    )
+    converted: bytes = debugger.get_nondebug_quantized_model()
+    return converted
+
+
+def _check_onnx(path: Path) -> None:
+    """Raise ConfigError if ONNX Runtime does not take what the converter wrote: it writes what it does not know too."""
+    try:
+        load_network(path)
+    except BundleError as error:
+        raise ConfigError(
+            f"the converter to ONNX does not know a part of this architecture; --format litert does: {error}"
+        ) from error
+
+
+def _for_one_window(model: keras.Model, n_frames: int, clone: Callable[[Any], Any]) -> keras.Model:
+    """A copy of the model with a batch of one and every shape fixed, its layers made by clone."""
+    import keras
 
     fixed = [
         keras.Input(batch_shape=(1, *(size or n_frames for size in tensor.shape[1:])), name=tensor.name)
         for tensor in model.inputs
     ]
-    single = keras.models.clone_model(model, input_tensors=fixed, clone_function=_unrolled)
+    single = keras.models.clone_model(model, input_tensors=fixed, clone_function=clone)
     single.set_weights(model.get_weights())
-    with tempfile.TemporaryDirectory() as folder, quiet_stderr():
-        single.export(folder, format="tf_saved_model", verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-        converted: bytes = converter.convert()
-    return converted
+    return single
+
+
+def _signature(single: keras.Model) -> list[list[Any]]:
+    """The fixed shapes: by itself, keras exports a batch of any size, and the device works shapes out each time."""
+    import keras
+
+    return [[keras.InputSpec(shape=tensor.shape, dtype="float32", name=tensor.name) for tensor in single.inputs]]
 
 
 def step_to_litert(model: keras.Model, spec: ModelSpec) -> bytes:
@@ -53,3 +146,22 @@ def _unrolled(layer: keras.layers.Layer) -> keras.layers.Layer:
     elif isinstance(copy, keras.layers.RNN):
         copy.unroll = True
     return copy
+
+
+def _with_known_gelu(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A copy of the layer; the converter to ONNX knows erf, but not the erfc that keras makes its GELU of."""
+    import keras
+
+    copy = type(layer).from_config(layer.get_config())
+    if getattr(copy, "activation", None) is keras.activations.gelu:
+        copy.activation = lambda x: x * (keras.ops.erf(x / math.sqrt(2)) + 1) / 2
+    return copy
+
+
+@contextmanager
+def _quiet_warnings() -> Iterator[None]:
+    """Without what the converters say about their own insides: nothing that a user could do anything about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
+        warnings.filterwarnings("ignore", message=r"In the future `np.object`", category=FutureWarning)
+        yield

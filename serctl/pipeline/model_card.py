@@ -33,6 +33,8 @@ def model_card(facts: BundleFacts) -> str:
     ]
     if facts.training.get("command"):
         sections += ["## How to rebuild it", f"```\n{facts.training['command']}\n```"]
+    if facts.export:
+        sections += ["## Export", _export(facts.export)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -42,6 +44,30 @@ def _summary(facts: BundleFacts) -> str:
         f"{facts.parameters:,} parameters, windows of {facts.features.window_s:g} s, {facts.features.sample_rate} Hz. "
         f"Trained {facts.created[:10]} with serctl {facts.packages.get('serctl')}, seed {facts.training.get('seed')}."
     )
+
+
+def _export(made: Mapping[str, Any]) -> str:
+    parity = made["parity"]
+    costs = (parity["before"], parity["after"])
+    lines = [
+        f"Made of `{made['source']}` {made['created'][:10]}, format {made['format']}, quantization "
+        f"{made['quantize']}. The scores above are those of the original. On {parity['windows']} windows "
+        f"{_percent(parity['equal_labels'])} of the labels are equal; probabilities differ by at most "
+        f"{parity['largest_difference']:.3f}, {parity['mean_difference']:.4f} on average.",
+        _table(
+            ["", "before", "after"],
+            [
+                ["network, KB", *(f"{cost['size_bytes'] / 1e3:.0f}" for cost in costs)],
+                [
+                    "ms for a second of audio",
+                    *(f"{cost['ms_per_audio_s']:.3f}" for cost in costs),
+                ],
+            ],
+        ),
+    ]
+    if made["command"]:
+        lines.append(f"```\n{made['command']}\n```")
+    return "\n\n".join(lines)
 
 
 def _corpora(corpora: list[Mapping[str, Any]]) -> str:

@@ -42,7 +42,7 @@ def test_help_loads_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["predict", "extract", "train", "stream", "evaluate", "augment", "corpus", "models", "cache"]
+    "command", ["predict", "extract", "train", "stream", "evaluate", "export", "augment", "corpus", "models", "cache"]
 )
 def test_help_of_a_command_loads_next_to_nothing(command: str) -> None:
     assert not loaded_by(command, "--help") & (FOR_TRAINING | {"pyarrow", "scipy"})

@@ -1,0 +1,146 @@
+"""`serctl export`: a smaller or portable copy of a model, with proof that it says the same."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+from serctl.cli._app import (
+    EXIT_CRASHED,
+    CacheDirOption,
+    JobsOption,
+    NoCacheOption,
+    OverwriteOption,
+    QuietOption,
+    app,
+    console,
+    open_cache,
+    progress_bar,
+)
+from serctl.cli._learning import print_problems
+from serctl.cli.train import command_line, import_tensorflow
+
+if TYPE_CHECKING:
+    from serctl.pipeline.export import ExportResult, Parity
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="The model to export: a bundle's folder, or a bundled model's name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to write.")],
+    output_format: Annotated[
+        Literal["litert", "onnx"],
+        typer.Option("--format", help="Format of the network; onnx needs pip install 'serctl[onnx]'."),
+    ] = "litert",
+    quantize: Annotated[
+        Optional[Literal["none", "float16", "dynamic", "int8"]],  # noqa: UP045 - typer reads this on Python 3.10
+        typer.Option(
+            help="none: float32. float16: half of that. dynamic: weights in int8. int8: arithmetic in int8 as well. "
+            "Default: float16; none for onnx.",
+            show_default=False,
+        ),
+    ] = None,
+    calibrate: Annotated[
+        Optional[Path],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Option(
+            help="Recordings that int8 measures its ranges on. Default: those the model learned from, as far as their "
+            "features are cached.",
+            metavar="DIR",
+        ),
+    ] = None,
+    verify: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Recordings that the old and the new model are compared on. Default: those the model was validated "
+            "on, as far as their features are cached, or else those of --calibrate.",
+            metavar="DIR",
+        ),
+    ] = None,
+    min_agreement: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            min=0,
+            max=1,
+            help="Fail below this share (0 to 1) of equal labels. Default: 0.98, for int8 0.95.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: JobsOption = -1,
+    cache_dir: CacheDirOption = None,
+    no_cache: NoCacheOption = False,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a smaller or portable copy of a model, as a bundle that `serctl predict --model` runs.
+
+    The copy is compared with the original: probabilities, labels, size, speed and memory are shown and kept in
+    export.json. Exit code 1, and nothing written, if too few labels are equal.
+
+    Example: serctl export ./my-model -o ./my-model-int8 --quantize int8 --verify ./recordings
+    """
+    from serctl.bundle import load_bundle
+
+    bundle = load_bundle(model)
+    import_tensorflow()
+    from serctl.pipeline import export as pipeline
+
+    options = pipeline.ExportOptions(
+        format=output_format,
+        quantize=quantize or ("none" if output_format == "onnx" else "float16"),
+        calibrate=calibrate,
+        verify=verify,
+        min_agreement=min_agreement,
+        command=command_line(),
+    )
+    try:
+        with progress_bar("Extracting", quiet=quiet) as progress:
+            result = pipeline.export(
+                bundle,
+                output=output,
+                options=options,
+                cache=open_cache(cache_dir, no_cache=no_cache),
+                jobs=jobs,
+                overwrite=overwrite,
+                progress=progress,
+            )
+    except pipeline.DisagreementError as error:
+        _print_parity(error.parity)
+        console().print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(EXIT_CRASHED) from error
+    print_problems(result.problems, quiet=quiet)
+    if not quiet:
+        _print_result(result)
+
+
+def _print_result(result: ExportResult) -> None:
+    _print_parity(result.parity)
+    out = console()
+    out.print(f"model: {result.folder}", markup=False)
+    out.print(f"next: serctl predict RECORDINGS --model {shlex.quote(str(result.folder))}", markup=False)
+
+
+def _print_parity(parity: Parity) -> None:
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", "before", "after"):
+        grid.add_column(title, justify="right" if title else "left")
+    costs = (parity.before, parity.after)
+    grid.add_row("network", *(f"{cost.size_bytes / 1e3:,.0f} KB" for cost in costs))
+    grid.add_row("network alone, for 1 s of audio", *(f"{cost.ms_per_audio_s:.3f} ms" for cost in costs))
+    grid.add_row("peak memory of a process", *(_memory(cost.peak_memory_mb) for cost in costs))
+    grid.add_row("  before it loads the network", *(_memory(cost.idle_memory_mb) for cost in costs))
+    out = console()
+    out.print(grid)
+    out.print(
+        f"On {parity.windows:,} windows of {parity.source}: {100 * parity.equal_labels:.1f} % of the labels are equal, "
+        f"probabilities differ by at most {parity.largest_difference:.4f}, {parity.mean_difference:.5f} on average",
+        markup=False,
+    )
+
+
+def _memory(megabytes: float | None) -> str:
+    return "not known" if megabytes is None else f"{megabytes:.1f} MB"
