@@ -149,7 +149,8 @@ def test_languages_nobody_knows_cannot_be_told_apart(
 ) -> None:
     result = train(manifest(*HAPPY, "emma-sad", "tom-sad"), *QUICK, "--arch", "shared_private")
     assert (result.code, result.stdout) == (2, "")
-    assert "shared_private: expected utterances whose language is known, came none" in result.stderr
+    assert "shared_private tells languages apart: expected utterances whose language is known" in result.stderr
+    assert not list(tmp_path.glob("*.partial"))
     assert not (tmp_path / "m").exists()
 
 
