@@ -24,6 +24,7 @@ TAKES = {
     "extraction": {"data", "peer_python", "quick"},
     "throughput": {"data", "peer_python", "model", "quick"},
     "memory": {"model", "quick"},
+    "export": {"data", "quick"},
     **{name: {"data"} for name in CLAIMS},
 }
 

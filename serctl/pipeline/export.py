@@ -314,13 +314,14 @@ def _compare(model: Bundle, network: bytes, options: ExportOptions, material: Ma
         path.write_bytes(network)
         after = measure(path, inputs)
     old, new = (calibrated(each.raw, model.facts.temperature) for each in (before, after))
+    equal = np.isfinite(new).all(axis=1) & (new.argmax(axis=1) == old.argmax(axis=1))
     window_s = model.facts.n_frames * model.facts.features.hop_s
     return Parity(
         windows=len(old),
         source=material.source,
         largest_difference=float(np.abs(new - old).max()),
         mean_difference=float(np.abs(new - old).mean()),
-        equal_labels=float((new.argmax(axis=1) == old.argmax(axis=1)).mean()),
+        equal_labels=float(equal.mean()),
         before=_cost(before, model.model_path.stat().st_size, window_s),
         after=_cost(after, len(network), window_s),
     )
