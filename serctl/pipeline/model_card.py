@@ -104,7 +104,11 @@ def _class_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _group_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> str:
     shown = ("uar", "wa", "macro_f1")
-    cells = [[name, str(each["n"]), *(_percent(each[key]) for key in shown)] for name, each in scores.items()]
+    # Models of earlier days tell no macro-F1 of groups.
+    cells = [
+        [name, str(each["n"]), *(_percent(each[key]) if key in each else "" for key in shown)]
+        for name, each in scores.items()
+    ]
     return _table([title, "utterances", "UAR", "WA", "macro-F1"], cells)
 
 
