@@ -3,8 +3,6 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from serctl.features import FeatureConfig, functional_names
 from serctl.report import read_report
 
@@ -25,13 +23,10 @@ def test_a_corpus_becomes_a_table_of_features(serctl: Any, samples: Path, tmp_pa
 def test_workers_and_cache_change_nothing(serctl: Any, samples: Path, tmp_path: Path, own_cache: Path) -> None:
     assert serctl("extract", samples, "-o", tmp_path / "1.csv", "--jobs", 1, "--no-cache").code == 0
     assert not own_cache.exists()
-    assert serctl("extract", samples, "-o", tmp_path / "2.csv", "--jobs", 2).code == 0
+    for name, jobs in (("2.csv", 2), ("3.csv", 1)):
+        assert serctl("extract", samples, "-o", tmp_path / name, "--jobs", jobs).code == 0
+        assert (tmp_path / name).read_bytes() == (tmp_path / "1.csv").read_bytes()
     assert len(list(own_cache.rglob("*.entry"))) == 16
-    # Sums in float32 may be rounded differently in another process, by how its memory is aligned.
-    one, two = (pd.read_csv(tmp_path / name) for name in ("1.csv", "2.csv"))
-    pd.testing.assert_frame_equal(one, two, rtol=1e-3, atol=1e-3)
-    assert serctl("extract", samples, "-o", tmp_path / "3.csv", "--jobs", 1).code == 0
-    assert (tmp_path / "3.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
 
 
 def test_a_cache_folder_can_be_chosen(serctl: Any, samples: Path, tmp_path: Path, own_cache: Path) -> None:
