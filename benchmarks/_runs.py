@@ -27,7 +27,7 @@ WORK = HERE.parent / "runs"
 METRICS = "metrics.json"
 DATA = "data"
 _BUNDLE = "bundle.json"
-THREADS = ("TF_NUM_INTRAOPTHREADS", "TF_NUM_INTEROPTHREADS", "OMP_NUMTHREADS")
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
 @dataclass(frozen=True)
