@@ -1,0 +1,66 @@
+"""`serctl stream --listen`: its options, and the server's life from the first line on stderr to Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from serctl.pipeline.listen import ListenOptions
+    from serctl.runtime import StepRecogniser
+
+ListenOption = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+    typer.Option(
+        help="Serve many streams, raw samples over TCP or WebSocket; port 0 takes a free one.",
+        metavar="HOST:PORT",
+        show_default=False,
+    ),
+]
+TokenOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        envvar="SERCTL_TOKEN",
+        help="What clients of --listen have to know; a must unless HOST is this machine's own. Others on this machine "
+        "can see an option, not the variable.",
+        show_default=False,
+    ),
+]
+MaxConnectionsOption = Annotated[int, typer.Option(min=1, help="Clients of --listen at a time.")]
+IdleOption = Annotated[float, typer.Option(help="Seconds without data after which a client of --listen is let go.")]
+
+
+def run_server(recogniser: StepRecogniser, options: ListenOptions) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises KeyboardInterrupt then, ConfigError if it cannot listen."""
+    import asyncio  # takes longer to load than all of --help
+
+    try:
+        asyncio.run(_serve(recogniser, options))
+    except asyncio.CancelledError as cancelled:
+        raise KeyboardInterrupt from cancelled
+
+
+async def _serve(recogniser: StepRecogniser, options: ListenOptions) -> None:
+    import asyncio
+
+    from serctl.pipeline.listen import serve
+
+    serving = asyncio.ensure_future(serve(recogniser, options, started=_say_where, log=_say))
+    with contextlib.suppress(NotImplementedError):  # on Windows, where Ctrl-C comes without it
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    await serving
+
+
+def _say_where(addresses: list[tuple[str, int]]) -> None:
+    from serctl.pipeline.listen import format_address
+
+    for address in addresses:
+        _say(f"listening on {format_address(address)}")
+
+
+def _say(message: str) -> None:
+    typer.echo(message, err=True)

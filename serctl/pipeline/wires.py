@@ -1,0 +1,212 @@
+"""What goes over the wire of a live stream, without the sockets: samples in, lines out, over TCP and WebSocket."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qs
+
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from serctl.errors import AudioError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Opened = Callable[[str, int], None]
+    """Told the format and rate of the samples to come; raises ConfigError if they cannot be had."""
+
+GREETING = b"GET "
+"""How a WebSocket begins; four bytes that samples are most unlikely to begin with."""
+
+LARGEST_MESSAGE = 2**20
+"""In bytes, of a WebSocket."""
+
+LONGEST_TOKEN = 512
+
+_LOOPBACK_ORIGIN = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
+
+
+def error_line(message: str) -> str:
+    """What a client is told before the connection is closed: one line of JSON."""
+    return json.dumps({"error": message})
+
+
+class Wire(Protocol):
+    """One side of a connection as bytes; ended: whether the client has said that no more samples come."""
+
+    ended: bool
+
+    def receive(self, data: bytes) -> bytes:
+        """The samples, raw, in what has come. Raises ConfigError or AudioError if it is not what was expected."""
+        ...
+
+    def replies(self) -> bytes:
+        """What the protocol itself has to send after receive."""
+        ...
+
+    def line(self, text: str) -> bytes:
+        """A line of text as it is sent."""
+        ...
+
+    def farewell(self, error: str | None = None) -> bytes:
+        """The last to be sent, replies included: what went wrong, if anything did."""
+        ...
+
+
+class TcpWire:
+    """Raw samples in, lines out; the token, if there is one, is the first line.
+
+    token: None if none is asked for. opened: called once, before the first samples are given.
+    """
+
+    def __init__(self, *, token: str | None, sample_format: str, rate: int, opened: Opened) -> None:
+        self.ended = False
+        self._token = token
+        self._open = partial(opened, sample_format, rate)
+        self._opening: bytes | None = b""
+
+    def receive(self, data: bytes) -> bytes:
+        """The samples in what has come. Raises ConfigError if the first line is not the token."""
+        if self._opening is None:
+            return data
+        self._opening += data
+        if self._token is None:
+            samples = self._opening
+        else:
+            line, end, samples = self._opening.partition(b"\n")
+            if not end and len(line) <= LONGEST_TOKEN:
+                return b""
+            _check_token(line.strip(), self._token, "the first line")
+        self._opening = None
+        self._open()
+        return samples
+
+    def replies(self) -> bytes:
+        """Nothing: TCP has no replies of its own."""
+        return b""
+
+    def line(self, text: str) -> bytes:
+        """The text and the end of its line."""
+        return text.encode() + b"\n"
+
+    def farewell(self, error: str | None = None) -> bytes:
+        """The error as a line."""
+        return b"" if error is None else self.line(error_line(error))
+
+
+class WebSocketWire:
+    """Binary messages of samples in, text messages out; the text `end` asks for the rest.
+
+    A handshake that is refused is answered with HTTP 403 and the error as its body. token, sample_format, rate, opened:
+    as for TCP; the query of the address may name another format and rate, and the token.
+    """
+
+    def __init__(self, *, token: str | None, sample_format: str, rate: int, opened: Opened) -> None:
+        self.ended = False
+        self._token = token
+        self._defaults = {"format": sample_format, "rate": str(rate)}
+        self._opened = opened
+        self._protocol = ServerProtocol(max_size=LARGEST_MESSAGE)
+
+    def receive(self, data: bytes) -> bytes:
+        """The samples in what has come.
+
+        Raises ConfigError if the handshake is refused, AudioError if a message is too large, no WebSocket message at
+        all, or a text other than `end`.
+        """
+        self._protocol.receive_data(data)
+        samples = []
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._shake_hands(event)
+            elif isinstance(event, Frame):
+                samples.append(self._samples_in(event))
+        if self._protocol.handshake_exc is not None:
+            raise ConfigError(f"expected a WebSocket handshake: {self._protocol.handshake_exc}")
+        if self._protocol.parser_exc is not None:
+            raise AudioError(f"expected WebSocket messages of up to 1 MiB: {self._protocol.parser_exc}")
+        return b"".join(samples)
+
+    def _shake_hands(self, request: Request) -> None:
+        query = {name: values[-1] for name, values in parse_qs(request.path.partition("?")[2]).items()}
+        if self._token is None:
+            self._check_origin(request)
+        else:
+            came = _bearer(request) or query.get("token", "")
+            _check_token(came.encode(errors="backslashreplace"), self._token, "Authorization: Bearer")
+        if unknown := query.keys() - {"format", "rate", "token"}:
+            raise ConfigError(f"expected format and rate in the address, came {', '.join(sorted(unknown))}")
+        response = self._protocol.accept(request)
+        if response.status_code == 101:
+            terms = {**self._defaults, **query}
+            self._opened(terms["format"], _rate(terms["rate"]))
+        self._protocol.send_response(response)
+
+    def _check_origin(self, request: Request) -> None:
+        """Keep out pages of other sites: a browser lets them connect to this machine, and says where they are from."""
+        for origin in request.headers.get_all("Origin"):
+            if not _LOOPBACK_ORIGIN.fullmatch(origin):
+                raise ConfigError(f"pages from {origin} are not let in: expected one from this machine, or a token")
+
+    def _samples_in(self, frame: Frame) -> bytes:
+        if frame.opcode is Opcode.CLOSE:
+            self.ended = True
+        elif frame.opcode is Opcode.TEXT:
+            if not frame.fin or bytes(frame.data) != b"end":
+                raise AudioError("expected binary messages of samples, or the text end")
+            self.ended = True
+        elif frame.opcode in (Opcode.BINARY, Opcode.CONT) and not self.ended:
+            return bytes(frame.data)
+        return b""
+
+    def replies(self) -> bytes:
+        """The end of the handshake, answers to pings and to the closing of the connection."""
+        return b"".join(self._protocol.data_to_send())
+
+    def line(self, text: str) -> bytes:
+        """The text as a message; nothing once the connection is being closed."""
+        if self._protocol.state is not State.OPEN:
+            return b""
+        self._protocol.send_text(text.encode())
+        return self.replies()
+
+    def farewell(self, error: str | None = None) -> bytes:
+        """The error as a message and the end of the WebSocket, or as the answer to the handshake."""
+        state = self._protocol.state
+        if state is State.OPEN:
+            said = b"" if error is None else self.line(error_line(error))
+            self._protocol.send_close(CloseCode.NORMAL_CLOSURE if error is None else CloseCode.POLICY_VIOLATION)
+            return said + self.replies()
+        if error is None:
+            return self.replies()
+        if state is State.CONNECTING:
+            if not self._protocol.eof_sent:
+                self._protocol.send_response(self._protocol.reject(403, error_line(error) + "\n"))
+            # What is no HTTP at all has no answer from the protocol.
+            return self.replies() or error_line(error).encode() + b"\n"
+        # The protocol has said why it gives up, in its own words, and the message must come before that.
+        return Frame(Opcode.TEXT, error_line(error).encode()).serialize(mask=False) + self.replies()
+
+
+def _bearer(request: Request) -> str:
+    headers = request.headers.get_all("Authorization")
+    scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _check_token(came: bytes, expected: str, place: str) -> None:
+    if not hmac.compare_digest(came, expected.encode()):
+        raise ConfigError(f"expected the server's token in {place}")
+
+
+def _rate(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise ConfigError(f"expected a rate in Hz, came {text}")
+    return int(text)
