@@ -187,7 +187,7 @@ class _Server:
         self._closing = True
         self._all_gone.clear()
         for connection in self._connections:
-            connection.end()
+            connection.dismiss()
         if self._connections:
             await self._all_gone.wait()
 
@@ -268,9 +268,9 @@ class _Connection(asyncio.Protocol):
         except SerctlError as error:
             self._fail(str(error))
 
-    def end(self) -> None:
+    def dismiss(self) -> None:
         """Send what is judged, and close."""
-        self._close(None)
+        self._close("the server was stopped")
 
     def abort(self) -> None:
         self._transport.abort()
@@ -328,7 +328,7 @@ class _Connection(asyncio.Protocol):
         if self._decoder is None:
             raise AudioError("the connection ended before its first sample")
         self._judge(self._decoder.finish())
-        self.end()
+        self._close(None)
 
     # Judgements out.
 
@@ -387,7 +387,14 @@ class _Connection(asyncio.Protocol):
         if self._client_ended:
             self._transport.close()
         else:
+            self._end_writing()
+
+    def _end_writing(self) -> None:
+        try:
             self._transport.write_eof()
+        except OSError:  # the client has gone, which is noticed late where nothing is read
+            self._transport.abort()
+        else:
             self._transport.resume_reading()
 
 
