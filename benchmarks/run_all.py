@@ -25,6 +25,7 @@ TAKES = {
     "throughput": {"data", "peer_python", "model", "quick"},
     "memory": {"model", "quick"},
     "export": {"data", "quick"},
+    "streams": {"data", "quick"},
     **{name: {"data"} for name in CLAIMS},
 }
 

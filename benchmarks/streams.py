@@ -1,8 +1,9 @@
-"""Many live streams at once: 50 clients of one `serctl stream --listen` on 2 cores, each sending 0.1 s of speech every 0.1 s.
+"""Live streams: 50 clients of one `serctl stream --listen` on 2 cores, each sending 0.1 s of speech every 0.1 s.
 
-For every judgement, the time from the moment its client hands the last sample of the step to the system until it has the
-line. Clients (one asyncio process) and server share the two cores. The clients start spread over one step, as streams that
-know nothing of each other do; each begins elsewhere in the speech, which goes round in circles. No warm-up is left out.
+For every judgement, the time from the moment its client hands the last sample of the step to the system until it has
+the line. Clients (one asyncio process) and server share the two cores. The clients start spread over one step, as
+streams that know nothing of each other do; each begins elsewhere in the speech, which goes round in circles. No warm-up
+is left out.
 """
 
 from __future__ import annotations
