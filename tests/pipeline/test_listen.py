@@ -131,7 +131,7 @@ async def websocket(
             await client.send(data[first : first + piece])
         await client.send("end")
         lines = [json.loads(message) async for message in client]
-    assert client.close_code == 1000
+    assert client.protocol.close_code == 1000
     return lines
 
 
@@ -350,7 +350,7 @@ def test_messages_that_are_not_allowed(recogniser: StepRecogniser, message: Any,
             answer = json.loads(await client.recv())
             with pytest.raises(ConnectionClosed):
                 await client.recv()
-            assert client.close_code == code
+            assert client.protocol.close_code == code
             assert re.search(error, answer["error"])
             (logged,) = server.logged
             assert logged.endswith(answer["error"])
@@ -388,9 +388,26 @@ def test_a_burst_lets_others_have_their_turn(recogniser: StepRecogniser, talk: A
             await closed(sending)
             assert len(lines) == len(burst) // PIECE
 
-    async def read(reader: asyncio.StreamReader, lines: list[bytes]) -> None:
-        while line := await reader.readline():
-            lines.append(line)
+    run(scenario())
+
+
+async def read(reader: asyncio.StreamReader, lines: list[bytes]) -> None:
+    while line := await reader.readline():
+        lines.append(line)
+
+
+def test_a_large_message_lets_others_have_their_turn(recogniser: StepRecogniser, talk: Any) -> None:
+    burst = (b"".join(talk.values()) * 8)[: 2**20]
+
+    async def scenario() -> None:
+        async with serving(recogniser) as server, connect(address(server)) as client:
+            await client.send(burst)
+            times = [json.loads(await client.recv())["time"]]
+            other = asyncio.ensure_future(tcp(server, talk["tom-sad"][:PIECE]))
+            while not other.done():
+                times.append(json.loads(await client.recv())["time"])
+            assert len(await other) == 1
+            assert len(times) < 100 < len(burst) // PIECE
 
     run(scenario())
 
