@@ -47,7 +47,7 @@ class AttentionWeights(layers.Layer):
         self.units = units
         self.hidden = layers.Dense(units)
         self.context = layers.Dense(units, use_bias=False)
-        self.score = layers.Dense(1)
+        self.score = layers.Dense(1, use_bias=False)  # a softmax takes no notice of a bias
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for inputs of these shapes."""

@@ -21,7 +21,7 @@ def test_attention_weights_are_a_softmax_over_the_speech(with_context: bool) -> 
     hidden = frames @ np.array(layer.hidden.kernel) + np.array(layer.hidden.bias)
     if with_context:
         hidden = hidden + (context @ np.array(layer.context.kernel))[:, None]
-    scores = (np.tanh(hidden) @ np.array(layer.score.kernel) + np.array(layer.score.bias))[..., 0]
+    scores = (np.tanh(hidden) @ np.array(layer.score.kernel))[..., 0]
     expected = scipy.special.softmax(np.where(mask > 0, scores, -np.inf), axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert (found[1, 4:] == 0).all()
