@@ -107,9 +107,11 @@ def test_the_options_arrive(serctl: Any, live_bundle: Bundle, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected one source: a FILE, - for raw samples on stdin, or --listen HOST:PORT"),
+        ([], "expected one source: a FILE, - for raw samples on stdin, --mic, or --listen HOST:PORT"),
         (["talk.wav", "--listen", "127.0.0.1:0"], "expected one source"),
         (["-", "--listen", "127.0.0.1:0"], "expected one source"),
+        (["--mic", "--listen", "127.0.0.1:0"], "expected one source"),
+        (["--listen", "127.0.0.1:0", "--device", "1"], "--device names a microphone"),
         (["--listen", "127.0.0.1:0", "--realtime"], "--realtime is for recordings"),
         (["--listen", "7700"], "expected HOST:PORT, such as 127.0.0.1:7700, came 7700"),
         (["--listen", "0.0.0.0:0"], "0.0.0.0 can be reached from other machines: expected a token"),
