@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from serctl.bundle import Bundle
     from serctl.features import Features
 
-_SMALLEST_PROBABILITY = 1e-7
-
+SMALLEST_PROBABILITY = 1e-7
+"""What a network's probabilities are raised to at least, before their logarithm is taken."""
 
 INPUTS = frozenset({"log_mel", "mask", "functionals", "language"})
 
@@ -111,7 +111,7 @@ def network_inputs(
 
 def calibrated(raw: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
     """Probabilities as a network gives them, softened by the temperature; shape (windows, labels) in and out."""
-    return temperature_scale(np.log(np.maximum(raw, _SMALLEST_PROBABILITY)), temperature)
+    return temperature_scale(np.log(np.maximum(raw, SMALLEST_PROBABILITY)), temperature)
 
 
 class Recogniser:
