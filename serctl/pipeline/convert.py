@@ -63,7 +63,7 @@ def to_litert(
 
 @contextmanager
 def saved_for_one_window(model: keras.Model, *, n_frames: int) -> Iterator[Path]:
-    """A folder with the model as TensorFlow saves one, for one window of n_frames at a time, its recurrence unrolled."""
+    """A folder with the model as TensorFlow saves it, for one window of n_frames at a time, recurrence unrolled."""
     single = _for_one_window(model, n_frames, _unrolled)
     with tempfile.TemporaryDirectory() as folder:
         with quiet_conversion():

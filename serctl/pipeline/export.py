@@ -5,23 +5,25 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from serctl.audio import find_recordings
-from serctl.bundle import MODEL, ONNX_MODEL, WEIGHTS, check_new_bundle, write_bundle
-from serctl.errors import BundleError, ConfigError
+from serctl.audio import SegmentReader, find_recordings
+from serctl.bundle import END_TO_END, MODEL, ONNX_MODEL, WEIGHTS, check_new_bundle, write_bundle
+from serctl.errors import AudioError, BundleError, ConfigError
 from serctl.features import FeatureReader, cached_windows, functional_names, is_silent
 from serctl.models import ModelSpec
 from serctl.parallel import Failure, map_unordered
 from serctl.pipeline.convert import to_litert, to_onnx
+from serctl.pipeline.frontend import check_architecture, end_to_end_to_litert, longest_samples, tensors
 from serctl.pipeline.learning import package_versions
-from serctl.pipeline.measure import measure
+from serctl.pipeline.measure import measure_end_to_end, measure_network, measure_python
 from serctl.pipeline.model_card import model_card
 from serctl.pipeline.progress import Progress, ignore_progress
 from serctl.report import atomic_folder
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import keras
+    from numpy.typing import NDArray
 
     from serctl.bundle import Bundle, BundleFacts
     from serctl.cache import Cache
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from serctl.pipeline.convert import Quantize
     from serctl.pipeline.measure import Measured
     from serctl.pipeline.progress import ProgressCallback
+
+    Probabilities = NDArray[np.floating]
 
 T = TypeVar("T")
 
@@ -51,10 +56,22 @@ CALIBRATION_WINDOWS = 200
 VERIFICATION_WINDOWS = 1_000
 """Most windows that the two networks are compared on."""
 
+VERIFICATION_SIGNALS = 200
+"""Most windows of samples that an end-to-end model is compared with Python on."""
+
+LARGEST_DIFFERENCE = 1e-3
+"""Of probabilities, above which an end-to-end model in float32 is no twin of the front end and network in Python."""
+
 LEAST_AGREEMENT = {"none": 0.98, "float16": 0.98, "dynamic": 0.98, "int8": 0.95}
 """Share of equal labels below which an export fails, where nothing else is asked for."""
 
 _LONGER_NAMES = {"none": "float32"}
+
+_INT8_WEIGHTS = frozenset({"dynamic", "int8"})
+"""Quantizations that give an end-to-end model int8 weights; in the others its network is in float32.
+
+float16 would halve the constants of the front end too, and int8 arithmetic needs ranges measured on features.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,8 @@ class ExportOptions:
 
     calibrate: folder or file of recordings that int8 measures its ranges on; None for those the model learned from.
     verify: recordings that the networks are compared on; None for those it was validated on, or else the former.
-    min_agreement: least share of equal labels, None for the default of the quantization. command: for the record.
+    min_agreement: least share of equal labels, None for the default of the quantization. with_frontend: add a LiteRT
+    model that takes samples; it needs recordings to verify, for the cache holds no samples. command: for the record.
     Raises ConfigError if they do not fit together.
     """
 
@@ -72,6 +90,7 @@ class ExportOptions:
     calibrate: Path | None = None
     verify: Path | None = None
     min_agreement: float | None = None
+    with_frontend: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -81,6 +100,13 @@ class ExportOptions:
             raise ConfigError(f"expected to quantize by one of {', '.join(LEAST_AGREEMENT)}, came {self.quantize}")
         if self.format == "onnx" and self.quantize != "none":
             raise ConfigError(f"an ONNX model is exported in float32: expected --quantize none, came {self.quantize}")
+        if self.with_frontend and self.format != "litert":
+            raise ConfigError("the front end travels with a LiteRT model: expected --format litert, came onnx")
+        if self.with_frontend and self.verify is None:
+            raise ConfigError(
+                "--with-frontend compares the new model with Python from samples on, which the feature cache does not "
+                "hold: --verify DIR names recordings like those that the model will hear"
+            )
         if not 0 <= self.least_agreement <= 1:
             raise ConfigError(f"expected a share of equal labels between 0 and 1, came {self.min_agreement}")
 
@@ -106,6 +132,14 @@ class Material:
 
 
 @dataclass(frozen=True)
+class Signals:
+    """Windows of samples to verify with, each float32, shape (n,), and where they come from."""
+
+    windows: tuple[NDArray[np.float32], ...]
+    source: str
+
+
+@dataclass(frozen=True)
 class Cost:
     """What a network takes: its file, its time for a second of audio, its process at most and before it is loaded."""
 
@@ -117,8 +151,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Parity:
-    """How the exported network compares with the one in the bundle it comes from, on the same windows.
+    """How what was exported compares with what it was made of, on the same windows.
 
+    before is the network in the original bundle and after the one exported; or before is the front end in Python with
+    the network in float32, and after the end-to-end model.
     equal_labels: share of windows with the same likeliest emotion. largest_difference, mean_difference: of calibrated
     probabilities.
     """
@@ -134,20 +170,33 @@ class Parity:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A finished export; problems: recordings that could not be used."""
+    """A finished export; end_to_end: of that model, if asked for; problems: recordings that could not be used."""
 
     folder: Path
     facts: BundleFacts
     parity: Parity
+    end_to_end: Parity | None
     problems: tuple[str, ...]
 
 
-class DisagreementError(Exception):
-    """The exported network names other emotions than the one it comes from, too often to be kept."""
+@dataclass(frozen=True)
+class EndToEnd:
+    """A LiteRT model from samples to probabilities, and how it compares with Python."""
 
-    def __init__(self, message: str, parity: Parity) -> None:
+    content: bytes
+    parity: Parity
+
+
+class DisagreementError(Exception):
+    """The exported model says something else than what it comes from, too often to be kept.
+
+    end_to_end: whether parity is that of the end-to-end model.
+    """
+
+    def __init__(self, message: str, parity: Parity, *, end_to_end: bool = False) -> None:
         super().__init__(message)
         self.parity = parity
+        self.end_to_end = end_to_end
 
 
 def export(
@@ -163,25 +212,25 @@ def export(
     """Convert the network of a bundle and write a new bundle to the folder output, which appears only when it is whole.
 
     cache: of features, which may still hold those of the recordings that the model learned from.
-    Raises DisagreementError if too few labels are equal, ConfigError if there is nothing to calibrate or to verify with
-    or the output cannot be written, BundleError if the bundle holds no weights to start from.
+    Raises DisagreementError if too few labels are equal or probabilities differ too much, ConfigError if there is
+    nothing to calibrate or to verify with, the architecture cannot travel with its front end or the output cannot be
+    written, BundleError if the bundle holds no weights to start from.
     """
     check_new_bundle(output, overwrite=overwrite)
+    if options.with_frontend:
+        check_architecture(model.facts.architecture)
     original = _rebuild(model)
     gather = partial(_gather, model=model, cache=cache, jobs=jobs, progress=progress)
     calibration, verification = _materials(options, gather)
     network = _convert(original, model, options, calibration)
     parity = _compare(model, network, options, verification)
-    if parity.equal_labels < options.least_agreement:
-        raise DisagreementError(
-            f"{100 * parity.equal_labels:.1f} % of the labels are those of {model.identity}, expected at least "
-            f"{100 * options.least_agreement:g} %: nothing was written",
-            parity,
-        )
-    facts = _facts(model, options, parity, calibration)
-    _write(output, model, facts, network)
+    _check_labels(parity, options, of=model.identity)
+    wanted = options.verify if options.with_frontend else None
+    end_to_end = _end_to_end(original, model, options, wanted) if wanted else None
+    facts = _facts(model, options, parity, calibration, end_to_end)
+    _write(output, model, facts, network, end_to_end)
     problems = dict.fromkeys((*(calibration.problems if calibration else ()), *verification.problems))
-    return ExportResult(output, facts, parity, tuple(problems))
+    return ExportResult(output, facts, parity, end_to_end.parity if end_to_end else None, tuple(problems))
 
 
 def _rebuild(model: Bundle) -> keras.Model:
@@ -308,30 +357,101 @@ def _convert(original: keras.Model, model: Bundle, options: ExportOptions, calib
 def _compare(model: Bundle, network: bytes, options: ExportOptions, material: Material) -> Parity:
     """Both networks on the same windows, each in a process of its own."""
     inputs = network_inputs(model, material.windows, material.languages)
-    before = measure(model.model_path, inputs)
+    before = measure_network(model.model_path, inputs)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / (ONNX_MODEL if options.format == "onnx" else MODEL)
         path.write_bytes(network)
-        after = measure(path, inputs)
-    old, new = (calibrated(each.raw, model.facts.temperature) for each in (before, after))
-    equal = np.isfinite(new).all(axis=1) & (new.argmax(axis=1) == old.argmax(axis=1))
+        after = measure_network(path, inputs)
     window_s = model.facts.n_frames * model.facts.features.hop_s
-    return Parity(
-        windows=len(old),
-        source=material.source,
-        largest_difference=float(np.abs(new - old).max()),
-        mean_difference=float(np.abs(new - old).mean()),
-        equal_labels=float(equal.mean()),
+    return _parity(
+        calibrated(before.probabilities, model.facts.temperature),
+        calibrated(after.probabilities, model.facts.temperature),
+        material.source,
         before=_cost(before, model.model_path.stat().st_size, window_s),
         after=_cost(after, len(network), window_s),
     )
+
+
+def _parity(old: Probabilities, new: Probabilities, source: str, *, before: Cost, after: Cost) -> Parity:
+    """Probabilities of the same windows compared; what is not finite equals nothing."""
+    equal = np.isfinite(new).all(axis=1) & (new.argmax(axis=1) == old.argmax(axis=1))
+    return Parity(
+        windows=len(old),
+        source=source,
+        largest_difference=float(np.abs(new - old).max()),
+        mean_difference=float(np.abs(new - old).mean()),
+        equal_labels=float(equal.mean()),
+        before=before,
+        after=after,
+    )
+
+
+def _check_labels(parity: Parity, options: ExportOptions, *, of: str, end_to_end: bool = False) -> None:
+    if parity.equal_labels < options.least_agreement:
+        raise DisagreementError(
+            f"{100 * parity.equal_labels:.1f} % of the labels are those of {of}, expected at least "
+            f"{100 * options.least_agreement:g} %: nothing was written",
+            parity,
+            end_to_end=end_to_end,
+        )
+
+
+def _end_to_end(original: keras.Model, model: Bundle, options: ExportOptions, verify: Path) -> EndToEnd:
+    """The end-to-end model, once it is known to say what Python says of the recordings to verify with."""
+    int8_weights = options.quantize in _INT8_WEIGHTS
+    content = end_to_end_to_litert(original, model, int8_weights=int8_weights)
+    parity = _compare_end_to_end(model, content, original, _signals(verify, model.facts.features))
+    if int8_weights:
+        _check_labels(parity, options, of=f"Python, by {END_TO_END}", end_to_end=True)
+    elif not parity.largest_difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
+        raise DisagreementError(
+            f"probabilities of {END_TO_END} differ from those of Python by up to {parity.largest_difference:.4f}, "
+            f"expected at most {LARGEST_DIFFERENCE:g}: nothing was written",
+            parity,
+            end_to_end=True,
+        )
+    return EndToEnd(content, parity)
+
+
+def _compare_end_to_end(model: Bundle, content: bytes, original: keras.Model, signals: Signals) -> Parity:
+    """The end-to-end model beside the front end in Python and the network in float32, each in a process of its own."""
+    facts = model.facts
+    longest = longest_samples(facts.features)
+    with tempfile.TemporaryDirectory() as folder:
+        network, whole = Path(folder) / MODEL, Path(folder) / END_TO_END
+        network.write_bytes(to_litert(original, n_frames=facts.n_frames, quantize="none"))
+        whole.write_bytes(content)
+        before = measure_python(network, model.folder, signals.windows, longest=longest)
+        after = measure_end_to_end(whole, signals.windows, longest=longest)
+        network_bytes = network.stat().st_size
+    window_s = float(np.median([len(window) for window in signals.windows])) / facts.features.sample_rate
+    return _parity(
+        before.probabilities,
+        after.probabilities,
+        signals.source,
+        before=_cost(before, network_bytes, window_s),
+        after=_cost(after, len(content), window_s),
+    )
+
+
+def _signals(place: Path, config: FeatureConfig) -> Signals:
+    """Windows of samples from recordings in a place, as predict cuts them; what cannot be read is left out."""
+    windows: list[NDArray[np.float32]] = []
+    for path in _shuffled([recording.path for recording in find_recordings([place])]):
+        reader = SegmentReader(path, sample_rate=config.sample_rate, window_s=config.window_s)
+        # Why a recording cannot be read is among the problems: its features were asked for before.
+        with suppress(AudioError):
+            windows += [segment.samples for segment in itertools.islice(reader, VERIFICATION_SIGNALS - len(windows))]
+    return Signals(tuple(windows), str(place))
 
 
 def _cost(measured: Measured, size_bytes: int, window_s: float) -> Cost:
     return Cost(size_bytes, measured.window_ms / window_s, measured.peak_memory_mb, measured.idle_memory_mb)
 
 
-def _facts(model: Bundle, options: ExportOptions, parity: Parity, calibration: Material | None) -> BundleFacts:
+def _facts(
+    model: Bundle, options: ExportOptions, parity: Parity, calibration: Material | None, end_to_end: EndToEnd | None
+) -> BundleFacts:
     made = {
         "format": options.format,
         "quantize": options.quantize,
@@ -342,13 +462,26 @@ def _facts(model: Bundle, options: ExportOptions, parity: Parity, calibration: M
         "packages": package_versions(),
         "calibration": {"source": calibration.source, "windows": len(calibration.windows)} if calibration else None,
         "parity": asdict(parity),
+        "end_to_end": _end_to_end_facts(model.facts, options, end_to_end.parity) if end_to_end else None,
     }
     return replace(model.facts, name=f"{model.facts.name}-{options.suffix}", export=made)
 
 
-def _write(output: Path, model: Bundle, facts: BundleFacts, network: bytes) -> None:
+def _end_to_end_facts(facts: BundleFacts, options: ExportOptions, parity: Parity) -> dict[str, Any]:
+    """All that it takes to call the end-to-end model from another language, and the proof that it is right."""
+    return {
+        "file": END_TO_END,
+        "weights": "int8" if options.quantize in _INT8_WEIGHTS else "float32",
+        **tensors(facts),
+        "parity": asdict(parity),
+    }
+
+
+def _write(output: Path, model: Bundle, facts: BundleFacts, network: bytes, end_to_end: EndToEnd | None) -> None:
     with atomic_folder(output) as draft:
         (draft / PROOF).write_text(json.dumps(facts.export, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if end_to_end:
+            (draft / END_TO_END).write_bytes(end_to_end.content)
         write_bundle(
             draft,
             facts,
