@@ -72,9 +72,9 @@ def export(
         bool,
         typer.Option(
             "--with-frontend",
-            help="Add end_to_end.tflite: samples in, calibrated probabilities out, for devices without Python; for cnn, "
-            "resnet, lstm, separable and cnn-large. Its network has int8 weights with dynamic and int8, else float32. "
-            "Compared with Python on the recordings of --verify.",
+            help="Add end_to_end.tflite: samples in, calibrated probabilities out, for devices without Python; of cnn, "
+            "resnet, lstm, separable and cnn-large models. Its network has float32 weights; with dynamic and int8, "
+            "int8 weights. It is compared with Python on the recordings of --verify.",
         ),
     ] = False,
     jobs: JobsOption = -1,
