@@ -50,6 +50,20 @@ def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
     assert not (tmp_path / "m").exists()
 
 
+def test_the_front_end_travels_along(serctl: Any, samples: Path, tmp_path: Path) -> None:
+    model, output = tmp_path / "lstm", tmp_path / "m"
+    options = ("--arch", "lstm", "--causal", "--epochs", 1, "--copies", 0, "--jobs", 1, "-q")
+    assert serctl("train", samples, "-o", model, *options).code == 0
+    result = serctl("export", model, "-o", output, "--with-frontend", "--verify", samples, "--min-agreement", 0)
+    assert (result.code, result.stdout) == (0, "")
+    made = json.loads((output / "export.json").read_text())["end_to_end"]
+    cost = made["parity"]["after"]
+    assert "samples to probabilities, for 1 s of audio" in result.stderr
+    assert f"{cost['ms_per_audio_s']:.3f} ms" in result.stderr
+    assert cost["size_bytes"] == (output / "end_to_end.tflite").stat().st_size
+    assert serctl("predict", samples / "tom-sad.flac", "--model", output).code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -57,6 +71,8 @@ def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
         ([], "--verify DIR names recordings"),
         (["--format", "onnx", "--quantize", "int8"], "expected --quantize none, came int8"),
         (["--verify", "nowhere"], "nowhere' does not exist"),
+        (["--with-frontend"], "--verify DIR names recordings"),
+        (["--with-frontend", "--verify", "."], "hybrid judges functionals"),
         (["--min-agreement", "2"], "2.0 is not in the range"),
     ],
 )
