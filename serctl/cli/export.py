@@ -24,7 +24,8 @@ from serctl.cli._learning import print_problems
 from serctl.cli.train import command_line, import_tensorflow
 
 if TYPE_CHECKING:
-    from serctl.pipeline.export import ExportResult, Parity
+    from serctl.pipeline.export import ExportResult
+    from serctl.pipeline.parity import Parity
 
 
 @app.command()
@@ -96,6 +97,7 @@ def export(
     bundle = load_bundle(model)
     import_tensorflow()
     from serctl.pipeline import export as pipeline
+    from serctl.pipeline.parity import DisagreementError
 
     options = pipeline.ExportOptions(
         format=output_format,
@@ -117,7 +119,7 @@ def export(
                 overwrite=overwrite,
                 progress=progress,
             )
-    except pipeline.DisagreementError as error:
+    except DisagreementError as error:
         _print_parity(error.parity, end_to_end=error.end_to_end)
         console().print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(EXIT_CRASHED) from error

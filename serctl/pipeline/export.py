@@ -5,26 +5,27 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from serctl.audio import SegmentReader, find_recordings
+from serctl.audio import find_recordings
 from serctl.bundle import END_TO_END, MODEL, ONNX_MODEL, WEIGHTS, check_new_bundle, write_bundle
-from serctl.errors import AudioError, BundleError, ConfigError
+from serctl.errors import BundleError, ConfigError
 from serctl.features import FeatureReader, cached_windows, functional_names, is_silent
 from serctl.models import ModelSpec
 from serctl.parallel import Failure, map_unordered
 from serctl.pipeline.convert import to_litert, to_onnx
-from serctl.pipeline.frontend import check_architecture, end_to_end_to_litert, longest_samples, tensors
+from serctl.pipeline.end_to_end import make_end_to_end
+from serctl.pipeline.frontend import check_architecture
 from serctl.pipeline.learning import package_versions
-from serctl.pipeline.measure import measure_end_to_end, measure_network, measure_python
+from serctl.pipeline.measure import measure_network
 from serctl.pipeline.model_card import model_card
+from serctl.pipeline.parity import Cost, Parity, check_labels
 from serctl.pipeline.progress import Progress, ignore_progress
 from serctl.report import atomic_folder
 from serctl.runtime import calibrated, network_inputs
@@ -33,16 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import keras
-    from numpy.typing import NDArray
 
     from serctl.bundle import Bundle, BundleFacts
     from serctl.cache import Cache
     from serctl.features import FeatureConfig, Features
     from serctl.pipeline.convert import Quantize
-    from serctl.pipeline.measure import Measured
+    from serctl.pipeline.end_to_end import EndToEnd
     from serctl.pipeline.progress import ProgressCallback
-
-    Probabilities = NDArray[np.floating]
 
 T = TypeVar("T")
 
@@ -56,22 +54,10 @@ CALIBRATION_WINDOWS = 200
 VERIFICATION_WINDOWS = 1_000
 """Most windows that the two networks are compared on."""
 
-VERIFICATION_SIGNALS = 200
-"""Most windows of samples that an end-to-end model is compared with Python on."""
-
-LARGEST_DIFFERENCE = 1e-3
-"""Of probabilities, above which an end-to-end model in float32 is no twin of the front end and network in Python."""
-
 LEAST_AGREEMENT = {"none": 0.98, "float16": 0.98, "dynamic": 0.98, "int8": 0.95}
 """Share of equal labels below which an export fails, where nothing else is asked for."""
 
 _LONGER_NAMES = {"none": "float32"}
-
-_INT8_WEIGHTS = frozenset({"dynamic", "int8"})
-"""Quantizations that give an end-to-end model int8 weights; in the others its network is in float32.
-
-float16 would halve the constants of the front end too, and int8 arithmetic needs ranges measured on features.
-"""
 
 
 @dataclass(frozen=True)
@@ -132,43 +118,6 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Signals:
-    """Windows of samples to verify with, each float32, shape (n,), and where they come from."""
-
-    windows: tuple[NDArray[np.float32], ...]
-    source: str
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a network takes: its file, its time for a second of audio, its process at most and before it is loaded."""
-
-    size_bytes: int
-    ms_per_audio_s: float
-    peak_memory_mb: float | None
-    idle_memory_mb: float | None
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How what was exported compares with what it was made of, on the same windows.
-
-    before is the network in the original bundle and after the one exported; or before is the front end in Python with
-    the network in float32, and after the end-to-end model.
-    equal_labels: share of windows with the same likeliest emotion. largest_difference, mean_difference: of calibrated
-    probabilities.
-    """
-
-    windows: int
-    source: str
-    largest_difference: float
-    mean_difference: float
-    equal_labels: float
-    before: Cost
-    after: Cost
-
-
-@dataclass(frozen=True)
 class ExportResult:
     """A finished export; end_to_end: of that model, if asked for; problems: recordings that could not be used."""
 
@@ -177,26 +126,6 @@ class ExportResult:
     parity: Parity
     end_to_end: Parity | None
     problems: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class EndToEnd:
-    """A LiteRT model from samples to probabilities, and how it compares with Python."""
-
-    content: bytes
-    parity: Parity
-
-
-class DisagreementError(Exception):
-    """The exported model says something else than what it comes from, too often to be kept.
-
-    end_to_end: whether parity is that of the end-to-end model.
-    """
-
-    def __init__(self, message: str, parity: Parity, *, end_to_end: bool = False) -> None:
-        super().__init__(message)
-        self.parity = parity
-        self.end_to_end = end_to_end
 
 
 def export(
@@ -224,9 +153,8 @@ def export(
     calibration, verification = _materials(options, gather)
     network = _convert(original, model, options, calibration)
     parity = _compare(model, network, options, verification)
-    _check_labels(parity, options, of=model.identity)
-    wanted = options.verify if options.with_frontend else None
-    end_to_end = _end_to_end(original, model, options, wanted) if wanted else None
+    check_labels(parity, options.least_agreement, of=model.identity)
+    end_to_end = _end_to_end(original, model, options)
     facts = _facts(model, options, parity, calibration, end_to_end)
     _write(output, model, facts, network, end_to_end)
     problems = dict.fromkeys((*(calibration.problems if calibration else ()), *verification.problems))
@@ -363,90 +291,26 @@ def _compare(model: Bundle, network: bytes, options: ExportOptions, material: Ma
         path.write_bytes(network)
         after = measure_network(path, inputs)
     window_s = model.facts.n_frames * model.facts.features.hop_s
-    return _parity(
+    return Parity.of(
         calibrated(before.probabilities, model.facts.temperature),
         calibrated(after.probabilities, model.facts.temperature),
-        material.source,
-        before=_cost(before, model.model_path.stat().st_size, window_s),
-        after=_cost(after, len(network), window_s),
+        source=material.source,
+        before=Cost.of(before, size_bytes=model.model_path.stat().st_size, window_s=window_s),
+        after=Cost.of(after, size_bytes=len(network), window_s=window_s),
     )
 
 
-def _parity(old: Probabilities, new: Probabilities, source: str, *, before: Cost, after: Cost) -> Parity:
-    """Probabilities of the same windows compared; what is not finite equals nothing."""
-    equal = np.isfinite(new).all(axis=1) & (new.argmax(axis=1) == old.argmax(axis=1))
-    return Parity(
-        windows=len(old),
-        source=source,
-        largest_difference=float(np.abs(new - old).max()),
-        mean_difference=float(np.abs(new - old).mean()),
-        equal_labels=float(equal.mean()),
-        before=before,
-        after=after,
+def _end_to_end(original: keras.Model, model: Bundle, options: ExportOptions) -> EndToEnd | None:
+    if not options.with_frontend or options.verify is None:
+        return None
+    return make_end_to_end(
+        original,
+        model,
+        quantize=options.quantize,
+        recordings=_shuffled([recording.path for recording in find_recordings([options.verify])]),
+        source=str(options.verify),
+        least_agreement=options.least_agreement,
     )
-
-
-def _check_labels(parity: Parity, options: ExportOptions, *, of: str, end_to_end: bool = False) -> None:
-    if parity.equal_labels < options.least_agreement:
-        raise DisagreementError(
-            f"{100 * parity.equal_labels:.1f} % of the labels are those of {of}, expected at least "
-            f"{100 * options.least_agreement:g} %: nothing was written",
-            parity,
-            end_to_end=end_to_end,
-        )
-
-
-def _end_to_end(original: keras.Model, model: Bundle, options: ExportOptions, verify: Path) -> EndToEnd:
-    """The end-to-end model, once it is known to say what Python says of the recordings to verify with."""
-    int8_weights = options.quantize in _INT8_WEIGHTS
-    content = end_to_end_to_litert(original, model, int8_weights=int8_weights)
-    parity = _compare_end_to_end(model, content, original, _signals(verify, model.facts.features))
-    if int8_weights:
-        _check_labels(parity, options, of=f"Python, by {END_TO_END}", end_to_end=True)
-    elif not parity.largest_difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
-        raise DisagreementError(
-            f"probabilities of {END_TO_END} differ from those of Python by up to {parity.largest_difference:.4f}, "
-            f"expected at most {LARGEST_DIFFERENCE:g}: nothing was written",
-            parity,
-            end_to_end=True,
-        )
-    return EndToEnd(content, parity)
-
-
-def _compare_end_to_end(model: Bundle, content: bytes, original: keras.Model, signals: Signals) -> Parity:
-    """The end-to-end model beside the front end in Python and the network in float32, each in a process of its own."""
-    facts = model.facts
-    longest = longest_samples(facts.features)
-    with tempfile.TemporaryDirectory() as folder:
-        network, whole = Path(folder) / MODEL, Path(folder) / END_TO_END
-        network.write_bytes(to_litert(original, n_frames=facts.n_frames, quantize="none"))
-        whole.write_bytes(content)
-        before = measure_python(network, model.folder, signals.windows, longest=longest)
-        after = measure_end_to_end(whole, signals.windows, longest=longest)
-        network_bytes = network.stat().st_size
-    window_s = float(np.median([len(window) for window in signals.windows])) / facts.features.sample_rate
-    return _parity(
-        before.probabilities,
-        after.probabilities,
-        signals.source,
-        before=_cost(before, network_bytes, window_s),
-        after=_cost(after, len(content), window_s),
-    )
-
-
-def _signals(place: Path, config: FeatureConfig) -> Signals:
-    """Windows of samples from recordings in a place, as predict cuts them; what cannot be read is left out."""
-    windows: list[NDArray[np.float32]] = []
-    for path in _shuffled([recording.path for recording in find_recordings([place])]):
-        reader = SegmentReader(path, sample_rate=config.sample_rate, window_s=config.window_s)
-        # Why a recording cannot be read is among the problems: its features were asked for before.
-        with suppress(AudioError):
-            windows += [segment.samples for segment in itertools.islice(reader, VERIFICATION_SIGNALS - len(windows))]
-    return Signals(tuple(windows), str(place))
-
-
-def _cost(measured: Measured, size_bytes: int, window_s: float) -> Cost:
-    return Cost(size_bytes, measured.window_ms / window_s, measured.peak_memory_mb, measured.idle_memory_mb)
 
 
 def _facts(
@@ -462,19 +326,9 @@ def _facts(
         "packages": package_versions(),
         "calibration": {"source": calibration.source, "windows": len(calibration.windows)} if calibration else None,
         "parity": asdict(parity),
-        "end_to_end": _end_to_end_facts(model.facts, options, end_to_end.parity) if end_to_end else None,
+        "end_to_end": end_to_end.facts if end_to_end else None,
     }
     return replace(model.facts, name=f"{model.facts.name}-{options.suffix}", export=made)
-
-
-def _end_to_end_facts(facts: BundleFacts, options: ExportOptions, parity: Parity) -> dict[str, Any]:
-    """All that it takes to call the end-to-end model from another language, and the proof that it is right."""
-    return {
-        "file": END_TO_END,
-        "weights": "int8" if options.quantize in _INT8_WEIGHTS else "float32",
-        **tensors(facts),
-        "parity": asdict(parity),
-    }
 
 
 def _write(output: Path, model: Bundle, facts: BundleFacts, network: bytes, end_to_end: EndToEnd | None) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from serctl.pipeline import export as module
+from serctl.pipeline.parity import Cost, DisagreementError, Parity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from serctl.bundle import Bundle
@@ -38,10 +40,10 @@ def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
     serctl: Any, tiny_bundle: Bundle, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def disagree(*arguments: Any) -> Any:
-        raise module.DisagreementError("40.0 % of the labels are equal", parity)
+        raise DisagreementError("40.0 % of the labels are equal", parity)
 
-    cost = module.Cost(size_bytes=5000, ms_per_audio_s=0.1, peak_memory_mb=None, idle_memory_mb=None)
-    parity = module.Parity(9, "samples", 0.5, 0.1, 0.4, before=cost, after=cost)
+    cost = Cost(size_bytes=5000, ms_per_audio_s=0.1, peak_memory_mb=None, idle_memory_mb=None)
+    parity = Parity(9, "samples", 0.5, 0.1, 0.4, before=cost, after=cost)
     monkeypatch.setattr(module, "_compare", disagree)
     result = serctl("export", tiny_bundle.folder, "-o", tmp_path / "m", "--verify", samples, "--jobs", 1)
     assert (result.code, result.stdout) == (1, "")
@@ -50,10 +52,10 @@ def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
     assert not (tmp_path / "m").exists()
 
 
-def test_the_front_end_travels_along(serctl: Any, samples: Path, tmp_path: Path) -> None:
-    model, output = tmp_path / "lstm", tmp_path / "m"
-    options = ("--arch", "lstm", "--causal", "--epochs", 1, "--copies", 0, "--jobs", 1, "-q")
-    assert serctl("train", samples, "-o", model, *options).code == 0
+def test_the_front_end_travels_along(
+    serctl: Any, small_bundle: Callable[..., Bundle], samples: Path, tmp_path: Path
+) -> None:
+    model, output = small_bundle("cnn").folder, tmp_path / "m"
     result = serctl("export", model, "-o", output, "--with-frontend", "--verify", samples, "--min-agreement", 0)
     assert (result.code, result.stdout) == (0, "")
     made = json.loads((output / "export.json").read_text())["end_to_end"]

@@ -15,8 +15,9 @@ from serctl.errors import AudioError, BundleError, ConfigError
 from serctl.features import FeatureReader
 from serctl.pipeline import export as module
 from serctl.pipeline.convert import to_litert, to_onnx
-from serctl.pipeline.export import DisagreementError, ExportOptions, ExportResult, export
+from serctl.pipeline.export import ExportOptions, ExportResult, export
 from serctl.pipeline.measure import measure_network
+from serctl.pipeline.parity import DisagreementError
 from serctl.runtime import Recogniser, network_inputs
 
 if TYPE_CHECKING:
