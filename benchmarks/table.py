@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _claims import Claim, Found
 
 DOCS = HERE.parent / "docs"
-ORDER = ("startup", "extraction", "throughput", "memory", "accuracy")
+ORDER = ("startup", "extraction", "throughput", "memory", "accuracy", "export", "live", "streams", "early")
 
 
 def load_results(folder: Path) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ TRAINING_LIST = "training.csv"
 CARD = "README.md"
 
 DEFAULT_MODEL = "serctl-base"
+LIVE_MODEL = "serctl-live"
 _PRETRAINED = Path(__file__).parent / "pretrained"
 
 

@@ -86,11 +86,19 @@ def _map(
 def _map_here(
     function: Callable[[T], R], waiting: deque[tuple[int, T]], *, limit_s: float | None
 ) -> Iterator[tuple[int, R | Failure]]:
-    """Work in this process, until nothing waits or the time is up."""
+    """Work in this process, until nothing waits or the time is up; on one thread, as the workers do.
+
+    On more, the sums of a matrix product are added up in another order, and the last bits of a feature change.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    linear_algebra = ThreadpoolController()
     start = time.perf_counter()
     while waiting and (limit_s is None or time.perf_counter() - start < limit_s):
         index, item = waiting.popleft()
-        yield index, _attempt(function, item)
+        with linear_algebra.limit(limits=1, user_api="blas"):
+            result = _attempt(function, item)
+        yield index, result
 
 
 def _attempt(function: Callable[[T], R], item: T) -> R | Failure:

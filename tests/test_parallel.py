@@ -45,6 +45,14 @@ def _worker_state(_: int) -> tuple[int, str | None]:
     return os.getpid(), os.environ.get("OMP_NUM_THREADS")
 
 
+def _linear_algebra_threads(_: int) -> list[int]:
+    import numpy as np
+    import threadpoolctl
+
+    assert np.eye(2).shape == (2, 2)
+    return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+
+
 def _nap(number: int) -> int:
     time.sleep(0.02)
     return number
@@ -227,3 +235,13 @@ def test_a_small_batch_does_not_load_joblib():
 
 def test_cpu_count_respects_affinity():
     assert 1 <= cpu_count() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(cpu_count() < 2, reason="one core has one thread anyway")
+def test_linear_algebra_takes_one_thread_in_this_process_too_and_all_again_afterwards() -> None:
+    (before,) = {*_linear_algebra_threads(0)}
+    results = [result for _, result in map_unordered(_linear_algebra_threads, [0, 1], jobs=1)]
+    assert before > 1
+    assert results
+    assert all(threads == 1 for result in results for threads in result)
+    assert {*_linear_algebra_threads(0)} == {before}

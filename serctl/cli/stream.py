@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -14,20 +16,29 @@ from serctl.cli._app import app
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     import numpy as np
     from numpy.typing import NDArray
+
+    from serctl.pipeline.stream import Judgement
 
     Pieces = Iterable[NDArray[np.float32]]
 
 
 @app.command()
 def stream(
-    source: Annotated[str, typer.Argument(help="A recording, or - for raw samples on stdin.", metavar="FILE|-")],
+    source: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        typer.Argument(help="A recording, or - for raw samples on stdin.", metavar="FILE|-"),
+    ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A causal model, as `serctl train --arch lstm --causal` makes it.")
-    ],
+        Optional[str],  # noqa: UP045
+        typer.Option("--model", "-m", help="A causal model (`train --arch lstm --causal`). Default: the bundled one."),
+    ] = None,
+    mic: Annotated[bool, typer.Option("--mic", help="Listen to the microphone until Ctrl-C.")] = False,
+    device: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The microphone, by number or name; `python -m sounddevice` lists them.", show_default=False),
+    ] = None,
     window: Annotated[float, typer.Option(help="Seconds of answers that a judgement averages.")] = 0.5,
     hop: Annotated[float, typer.Option(help="Seconds from one judgement to the next.")] = 0.1,
     hysteresis: Annotated[
@@ -36,39 +47,80 @@ def stream(
     every: Annotated[
         Literal["step", "change"], typer.Option(help="A line for every step, or only where the emotion changes.")
     ] = "step",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Lines of JSON on a terminal too, which shows a live view otherwise.")
+    ] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play a recording at its own pace.")] = False,
     sample_format: Annotated[str, typer.Option("--format", help="Of raw samples: s16le, s32le or f32le.")] = "s16le",
     rate: Annotated[int, typer.Option(help="Of raw samples, mono, in Hz.")] = 16_000,
 ) -> None:
-    """Judge speech while it goes on: one line of JSON for every step, silence as no-speech.
+    """Judge speech while it goes on: one line of JSON for every step, silence as no-speech; a live view on a terminal.
 
-    Anything else comes through a pipe: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream - -m ./live-model
+    Anything else comes through a pipe: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream -
 
-    Example: serctl stream ./talk.wav --model ./live-model
+    Example: serctl stream ./talk.wav
     """
-    from serctl.bundle import load_bundle
+    from serctl.bundle import LIVE_MODEL, load_bundle
     from serctl.pipeline import stream as pipeline
     from serctl.runtime import StepRecogniser
 
+    _check_sources(source, mic=mic, device=device, realtime=realtime)
     options = pipeline.StreamOptions(window, hop, hysteresis)
-    recogniser = StepRecogniser(load_bundle(model))
+    recogniser = StepRecogniser(load_bundle(model or LIVE_MODEL))
     facts = recogniser.bundle.facts
     speech = pipeline.SpeechStream(recogniser, options)
-    if source == "-":
-        if realtime:
-            raise ConfigError("--realtime is for recordings: what comes through a pipe has its own pace")
+    to_rate = facts.features.sample_rate
+    if mic:
+        from serctl.pipeline.microphone import samples_of_microphone
+
+        pieces: Pieces = samples_of_microphone(device, rate=to_rate)
+    elif source == "-":
         if sys.stdin is None:
             raise ConfigError("expected raw samples on stdin, which is closed")
-        decoder = pipeline.PcmDecoder(sample_format=sample_format, rate=rate, to_rate=facts.features.sample_rate)
-        pieces: Pieces = pipeline.samples_of_pipe(sys.stdin.buffer, decoder)
+        decoder = pipeline.PcmDecoder(sample_format=sample_format, rate=rate, to_rate=to_rate)
+        pieces = pipeline.samples_of_pipe(sys.stdin.buffer, decoder)
     else:
-        pieces = pipeline.samples_of_file(Path(source), rate=facts.features.sample_rate, piece_s=hop)
+        recording = pipeline.samples_of_file(Path(str(source)), rate=to_rate, piece_s=hop)
+        pieces = _paced(recording, to_rate) if realtime else recording
+    # A microphone has no other end than Ctrl-C, which therefore is none to complain of.
+    ending = suppress(KeyboardInterrupt) if mic else nullcontext()
+    with _output(facts.labels, every, as_json=as_json) as show, ending:
+        for samples in pieces:
+            for judgement in speech.push(samples):
+                show(judgement)
+
+
+def _check_sources(source: str | None, *, mic: bool, device: str | None, realtime: bool) -> None:
+    if mic == (source is not None):
+        raise ConfigError("expected one source: a FILE, - for raw samples on stdin, or --mic")
+    if device is not None and not mic:
+        raise ConfigError("--device names a microphone: expected --mic with it")
+    if realtime and (mic or source == "-"):
+        raise ConfigError("--realtime is for recordings: what comes from elsewhere has its own pace")
+
+
+@contextmanager
+def _output(labels: tuple[str, ...], every: str, *, as_json: bool) -> Iterator[Callable[[Judgement], None]]:
+    """What to do with each judgement: a live view for a person, lines of JSON for a pipe."""
+    if sys.stdout.isatty() and not as_json:
+        from serctl.cli._live import LiveView
+
+        with LiveView(labels) as view:
+            yield view.show
+    else:
+        yield _line_printer(labels, every)
+
+
+def _line_printer(labels: tuple[str, ...], every: str) -> Callable[[Judgement], None]:
     said = None
-    for samples in _paced(pieces, facts.features.sample_rate) if realtime else pieces:
-        for judgement in speech.push(samples):
-            if every == "step" or judgement.emotion != said:
-                print(json.dumps(judgement.to_dict(facts.labels)), flush=True)  # noqa: T201 - the report itself
-            said = judgement.emotion
+
+    def show(judgement: Judgement) -> None:
+        nonlocal said
+        if every == "step" or judgement.emotion != said:
+            print(json.dumps(judgement.to_dict(labels)), flush=True)  # noqa: T201 - the report itself
+        said = judgement.emotion
+
+    return show
 
 
 def _paced(pieces: Pieces, rate: int) -> Iterator[NDArray[np.float32]]:

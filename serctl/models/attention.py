@@ -40,7 +40,7 @@ def build(spec: ModelSpec) -> keras.Model:
     functionals = functionals_input(spec)
     frame_mask = downsample_mask(mask, TIME_STRIDE)
     context = functional_view(functionals)
-    frames = layers.Dense(UNITS)(convolved_frames(log_mel))
+    frames = layers.Dense(UNITS)(convolved_frames(log_mel, mask))
     for _ in range(LAYERS):
         frames = _transformer_block(frames, frame_mask)
     weights = AttentionWeights(64, name=ATTENTION_LAYER)([frames, frame_mask, ops.stop_gradient(context)])

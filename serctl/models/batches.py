@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Targets = tuple[NDArray[np.float32], ...]
 
 MASKS = 2
-RESPONSE_KNOTS = 4
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,6 @@ class Batches(keras.utils.PyDataset):
         inputs = self._normaliser.model_inputs(windows, n_frames=n_frames)
         inputs["language"] = language_input([example.language for example in chosen], self._spec.languages)
         labels = self._labels(chosen, variants)
-        _change_channel(inputs["log_mel"], inputs["mask"], self._options, rng)
         _mask_spectrogram(inputs["log_mel"], inputs["mask"], self._options, rng)
         _disturb_functionals(inputs["functionals"], self._options, rng)
         inputs, labels = _mix(inputs, labels, self._options.mixup, rng)
@@ -123,21 +121,6 @@ def _balance(labels: Sequence[int], n_classes: int) -> NDArray[np.float32]:
     counts = np.bincount(labels, minlength=n_classes)
     present = max(int((counts > 0).sum()), 1)
     return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)
-
-
-def _change_channel(
-    log_mel: NDArray[np.float32], mask: NDArray[np.float32], options: FitOptions, rng: np.random.Generator
-) -> None:
-    """Another voice and another room, in place: bands moved up or down, a random level and frequency response."""
-    n_examples, _, bands = log_mel.shape
-    moves = rng.integers(-options.band_shift, options.band_shift + 1, size=n_examples)
-    source = np.clip(np.arange(bands) - np.expand_dims(moves, 1), 0, bands - 1)
-    log_mel[:] = np.take_along_axis(log_mel, source[:, None, :], axis=2)
-    knots = np.linspace(0, bands - 1, RESPONSE_KNOTS)
-    heights = options.response * rng.standard_normal((n_examples, RESPONSE_KNOTS))
-    heights += options.gain * rng.standard_normal((n_examples, 1))
-    response = np.stack([np.interp(np.arange(bands), knots, row) for row in heights]).astype(np.float32)
-    log_mel += response[:, None, :] * mask[:, :, None]
 
 
 def _mask_spectrogram(

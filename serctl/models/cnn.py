@@ -38,15 +38,15 @@ def build(spec: ModelSpec) -> keras.Model:
 
 def spectrogram_view(log_mel: Any, mask: Any) -> Any:
     """An embedding of the spectrogram, (batch, UNITS)."""
-    x = layers.Dense(UNITS, activation="relu")(convolved_frames(log_mel))
+    x = layers.Dense(UNITS, activation="relu")(convolved_frames(log_mel, mask))
     x = attention_pooling(x, downsample_mask(mask, TIME_STRIDE))
     x = layers.Dense(UNITS, activation="relu")(layers.Dropout(0.3)(x))
     return layers.Dropout(0.3)(x)
 
 
-def convolved_frames(log_mel: Any) -> Any:
+def convolved_frames(log_mel: Any, mask: Any) -> Any:
     """A frame for every TIME_STRIDE frames of the spectrogram, which knows those around it; (batch, time, channels)."""
-    x = conv_block(as_image(log_mel), STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
+    x = conv_block(as_image(log_mel, mask), STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
     for filters, strides in BLOCKS:
         x = conv_block(x, filters, strides=strides)
     return as_frames(x)

@@ -13,16 +13,14 @@ class FitOptions:
     """Options of a fit; shares are between 0 and 1, lr is the highest learning rate of the schedule.
 
     patience: epochs of the second half without a better validation UAR before fitting stops. crop: most frames of a
-    training example, the rest cut off at random; judged are whole windows. mixup: alpha of the Beta
-    distribution, 0 for none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the
-    bands, two of each. band_shift: most bands that a spectrogram is moved up or down. gain, response: spread of a
-    random level and of a random frequency response, in standard deviations of the log-mel bands. functional_noise: in
-    standard deviations. weight_average: momentum of the moving average of the weights. teacher_share: share of the
-    teachers' opinion in a label, where there are teachers.
+    training example, the rest cut off at random; judged are whole windows. mixup: alpha of the Beta distribution, 0 for
+    none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the bands, two of each.
+    functional_noise: in standard deviations. weight_average: momentum of the moving average of the weights.
+    teacher_share: share of the teachers' opinion in a label, where there are teachers.
     Raises ConfigError if a value is out of range.
     Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup); Park et al. 2019, doi:10.21437/Interspeech.2019-2680
-    (SpecAugment); Nam et al. 2022, doi:10.1109/ICASSP43922.2022.9747680 (random frequency response); Szegedy et al.
-    2016, doi:10.1109/CVPR.2016.308 (label smoothing); Hinton et al. 2015, arXiv:1503.02531 (distillation).
+    (SpecAugment); Szegedy et al. 2016, doi:10.1109/CVPR.2016.308 (label smoothing); Hinton et al. 2015,
+    arXiv:1503.02531 (distillation).
     """
 
     epochs: int = 40
@@ -35,9 +33,6 @@ class FitOptions:
     mixup: float = 0.0
     time_mask: float = 0.15
     band_mask: float = 0.2
-    band_shift: int = 0
-    gain: float = 0.0
-    response: float = 0.0
     functional_noise: float = 0.1
     weight_average: float = 0.99
     teacher_share: float = 0.7
@@ -48,7 +43,7 @@ class FitOptions:
             self._require(getattr(self, name) >= 1, name, "of at least 1")
         for name in ("label_smoothing", "time_mask", "band_mask", "weight_average", "teacher_share"):
             self._require(0 <= getattr(self, name) < 1, name, "from 0 to below 1")
-        for name in ("mixup", "functional_noise", "weight_decay", "band_shift", "gain", "response"):
+        for name in ("mixup", "functional_noise", "weight_decay"):
             self._require(getattr(self, name) >= 0, name, "of 0 or more")
         self._require(self.lr > 0, "lr", "above 0")
 

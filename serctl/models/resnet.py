@@ -31,7 +31,7 @@ TIME_STRIDE = 16
 def build(spec: ModelSpec) -> keras.Model:
     """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     log_mel, mask = spectrogram_inputs(spec)
-    x = as_image(log_mel)
+    x = as_image(log_mel, mask)
     x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
     for filters, strides in STAGES:
         x = _residual_block(x, filters, strides)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     Block = Callable[[Any, int, tuple[int, int]], Any]
 
-STEM_FILTERS, STEM_KERNEL, STEM_STRIDES = 32, (7, 7), (4, 4)
-BLOCKS = ((64, (1, 2)), (96, (2, 2)), (176, (1, 2)), (256, (2, 2)), (288, (1, 1)), (304, (1, 1)))
+STEM_FILTERS, STEM_KERNEL, STEM_STRIDES = 32, (7, 5), (4, 2)
+BLOCKS = ((64, (1, 2)), (96, (2, 2)), (128, (1, 2)), (192, (2, 2)), (224, (1, 1)), (256, (1, 1)))
 TIME_STRIDE = 16
 
 
@@ -42,7 +42,7 @@ def build(spec: ModelSpec) -> keras.Model:
 def build_with(block: Block, spec: ModelSpec) -> keras.Model:
     """The network with blocks of this kind: block(x, filters, strides)."""
     log_mel, mask = spectrogram_inputs(spec)
-    x = as_image(log_mel)
+    x = as_image(log_mel, mask)
     x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
     for filters, strides in BLOCKS:
         x = block(x, filters, strides)

@@ -205,13 +205,17 @@ class FakeTime:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-", "--realtime"], "--realtime is for recordings: what comes through a pipe has its own pace"),
+        (["-", "--realtime"], "--realtime is for recordings: what comes from elsewhere has its own pace"),
         (["-", "--format", "u8"], "expected a sample format among s16le, s32le, f32le, came u8"),
         (["-", "--rate", "0"], "expected a rate from 4000 to 384000 Hz, came 0"),
         (["-", "--hop", "0.01"], "expected 0.05 s <= hop <= window <= 60 s, came 0.01 s"),
         (["-", "--hysteresis", "2"], "--hysteresis"),
         (["-", "--every", "minute"], "--every"),
         (["nowhere.wav"], "'nowhere.wav' does not exist"),
+        ([], "expected one source: a FILE, - for raw samples on stdin, or --mic"),
+        (["talk.wav", "--mic"], "expected one source"),
+        (["talk.wav", "--device", "1"], "--device names a microphone: expected --mic with it"),
+        (["--mic", "--realtime"], "--realtime is for recordings"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(serctl: Any, live_bundle: Bundle, arguments: list[str], message: str) -> None:

@@ -85,7 +85,7 @@ def test_the_first_output_are_the_probabilities(name: str) -> None:
 def test_a_network_is_as_small_as_promised(name: str) -> None:
     config = FeatureConfig()
     spec = ModelSpec(300, config.n_mels, functional_names(config), n_classes=8, languages=("am", "de", "en", "pl"))
-    smallest, largest = {"cnn-large": (2e6, 2.6e6), "separable": (1e5, 3e5)}.get(name, (5e4, 1e6))
+    smallest, largest = {"cnn-large": (1e6, 2e6), "separable": (1e5, 3e5)}.get(name, (5e4, 1e6))
     assert smallest < build(name, spec).count_params() < largest
 
 
@@ -106,7 +106,7 @@ def test_a_training_step_reaches_every_weight(name: str) -> None:
     for _ in range(2):
         model.train_on_batch(inputs, [languages if each == LANGUAGE_OUTPUT else labels for each in model.output_names])
     # A softmax takes no notice of what is added to all of its inputs.
-    idle = ("score/bias", "key/bias")
+    idle = "key/bias"
     unchanged = [
         variable.path
         for variable, old in zip(model.trainable_variables, before, strict=True)

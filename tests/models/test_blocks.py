@@ -21,7 +21,7 @@ def test_attention_weights_are_a_softmax_over_the_speech(with_context: bool) -> 
     hidden = frames @ np.array(layer.hidden.kernel) + np.array(layer.hidden.bias)
     if with_context:
         hidden = hidden + (context @ np.array(layer.context.kernel))[:, None]
-    scores = (np.tanh(hidden) @ np.array(layer.score.kernel) + np.array(layer.score.bias))[..., 0]
+    scores = (np.tanh(hidden) @ np.array(layer.score.kernel))[..., 0]
     expected = scipy.special.softmax(np.where(mask > 0, scores, -np.inf), axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert (found[1, 4:] == 0).all()
@@ -94,3 +94,23 @@ def test_a_mask_follows_the_strides() -> None:
 
     mask = np.array([[1, 1, 1, 1, 1, 0, 0, 0, 0, 0]])
     np.testing.assert_array_equal(downsample_mask(mask, 2), [[1, 1, 1, 0, 0]])
+
+
+def test_the_image_has_the_spectrogram_and_its_distance_from_the_mean_over_speech() -> None:
+    from serctl.models.blocks import as_image
+
+    log_mel = np.random.default_rng(0).standard_normal((2, 6, 4)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]], np.float32)
+    log_mel *= mask[:, :, None]
+    image = np.asarray(as_image(log_mel, mask))
+    np.testing.assert_array_equal(image[..., 0], log_mel)
+    np.testing.assert_allclose(image[0, :, :, 1], log_mel[0] - log_mel[0].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(image[1, :3, :, 1], log_mel[1, :3] - log_mel[1, :3].mean(axis=0), atol=1e-6)
+    assert (image[1, 3:] == 0).all()
+
+
+def test_the_image_of_padding_alone_is_finite() -> None:
+    from serctl.models.blocks import as_image
+
+    image = as_image(np.zeros((1, 3, 4), np.float32), np.zeros((1, 3), np.float32))
+    assert np.isfinite(np.asarray(image)).all()

@@ -23,9 +23,6 @@ from serctl.models.options import FitOptions
         ("mixup", -0.1),
         ("functional_noise", -1.0),
         ("weight_decay", -1e-9),
-        ("band_shift", -1),
-        ("gain", -0.1),
-        ("response", -0.1),
         ("teacher_share", 1.0),
     ],
 )

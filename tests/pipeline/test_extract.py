@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import soundfile
+from threadpoolctl import threadpool_limits
 
 from serctl.audio import Recording, read_audio
 from serctl.errors import ConfigError
@@ -56,7 +57,8 @@ def test_windows_are_rows_and_merge_by_their_frames(samples: Path, tmp_path: Pat
 def test_frames_of_a_recording(samples: Path, tmp_path: Path) -> None:
     path = samples / "tom-sad.flac"
     found = rows(path, tmp_path / "o.parquet", level="frames")
-    features = compute_features(read_audio(path, sample_rate=CONFIG.sample_rate), CONFIG)
+    with threadpool_limits(1, user_api="blas"):
+        features = compute_features(read_audio(path, sample_rate=CONFIG.sample_rate), CONFIG)
     assert len(found) == len(features.lld)
     names = lld_names(CONFIG)
     lld = np.array([[np.nan if row[name] is None else row[name] for name in names] for row in found])

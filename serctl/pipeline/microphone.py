@@ -1,0 +1,92 @@
+"""The microphone as a stream of samples, through PortAudio (sounddevice, the extra `mic`)."""
+
+from __future__ import annotations
+
+import queue
+from typing import TYPE_CHECKING, Any
+
+from serctl.errors import AudioError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+PIECE_S = 0.02
+"""Seconds of sound that the device hands over at once: what a judgement waits for at most, besides computing."""
+
+BACKLOG_S = 10.0
+"""Sound that may wait to be judged; what comes on top is lost, and said to be."""
+
+SILENT_DEVICE_S = 3.0
+"""A device that hands over nothing for so long, not even silence, is gone."""
+
+
+def samples_of_microphone(device: str | None, *, rate: int) -> Iterator[NDArray[np.float32]]:
+    """What a microphone hears, float32, mono at the rate in Hz, piece by piece as it comes; never ends by itself.
+
+    device: its number or a part of its name as `python -m sounddevice` lists them; None for the system's own choice.
+    Raises ConfigError without sounddevice or PortAudio, AudioError if the device cannot be opened, stops, or hears more
+    than is taken from it.
+    """
+    sounddevice = _import_sounddevice()
+    pieces: queue.Queue[NDArray[np.float32]] = queue.Queue(maxsize=round(BACKLOG_S / PIECE_S))
+    lost = False
+
+    def hand_over(heard: NDArray[np.float32], _frames: int, _time: Any, _status: Any) -> None:
+        nonlocal lost
+        try:
+            pieces.put_nowait(heard[:, 0].copy())
+        except queue.Full:
+            lost = True
+
+    chosen = int(device) if device and device.isdigit() else device
+    try:
+        native = _native_rate(sounddevice, chosen, rate)
+        with sounddevice.InputStream(
+            device=chosen,
+            samplerate=native,
+            channels=1,
+            dtype="float32",
+            blocksize=round(PIECE_S * native),
+            callback=hand_over,
+        ):
+            resample = _resampler(native, rate)
+            while not lost:
+                yield resample(pieces.get(timeout=SILENT_DEVICE_S))
+    except queue.Empty:
+        raise AudioError(f"the microphone sent nothing for {SILENT_DEVICE_S:.0f} s: has it been unplugged?") from None
+    except (sounddevice.PortAudioError, ValueError) as error:
+        # A ValueError is how sounddevice says that no device or more than one has such a name.
+        raise AudioError(
+            f"the microphone: {error}; `python -m sounddevice` lists what there is for --device"
+        ) from error
+    raise AudioError(f"more than {BACKLOG_S:.0f} s of sound wait to be judged: this machine is too slow or too busy")
+
+
+def _import_sounddevice() -> Any:
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise ConfigError("the microphone needs sounddevice: pip install 'serctl[mic]'") from error
+    except OSError as error:
+        raise ConfigError(f"the microphone needs PortAudio ({error}); on Debian: apt install libportaudio2") from error
+    return sounddevice
+
+
+def _native_rate(sounddevice: Any, device: int | str | None, rate: int) -> int:
+    """The rate itself where the device has it, otherwise the device's own."""
+    try:
+        sounddevice.check_input_settings(device=device, channels=1, dtype="float32", samplerate=rate)
+    except sounddevice.PortAudioError:
+        return round(sounddevice.query_devices(device, "input")["default_samplerate"])
+    return rate
+
+
+def _resampler(native: int, rate: int) -> Any:
+    if native == rate:
+        return lambda samples: samples
+    import soxr
+
+    return soxr.ResampleStream(native, rate, 1, dtype="float32").resample_chunk
