@@ -7,6 +7,7 @@ SHA-256 of every other file, checked on load
 weights.npz      the weights of the network while it was trained, in float16: what `serctl train --from` goes on from,
 and `serctl export` starts from; not in an exported bundle
 step.tflite      where the network is causal, one step of it with its state, for `serctl stream`
+end_to_end.tflite  in a bundle exported so: front end, network and calibration in one, for devices without Python
 training.csv     content digest, corpus, speaker, label and part of every training recording
 README.md        the model card
 export.json      in an exported bundle: how the network compares with the one it was made from
@@ -37,6 +38,7 @@ FORMAT = 1
 MANIFEST = "bundle.json"
 MODEL = "model.tflite"
 STEP = "step.tflite"
+END_TO_END = "end_to_end.tflite"
 ONNX_MODEL = "model.onnx"
 WEIGHTS = "weights.npz"
 NORMALISER = "normaliser.npz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from serctl.bundle import Bundle
     from serctl.features import Features
 
-_SMALLEST_PROBABILITY = 1e-7
-
+SMALLEST_PROBABILITY = 1e-7
+"""What a network's probabilities are raised to at least, before their logarithm is taken."""
 
 INPUTS = frozenset({"log_mel", "mask", "functionals", "language"})
 
@@ -51,7 +52,7 @@ class Network(Protocol):
 
 class _LiteRTNetwork:
     def __init__(self, path: Path) -> None:
-        self._run = _load_litert(path)
+        self._run = load_litert(path)
         self.inputs = frozenset(self._run.get_input_details())
         self.outputs = frozenset(self._run.get_output_details())
 
@@ -66,7 +67,7 @@ class _OnnxNetwork:
             import onnxruntime
             from onnxruntime.capi import onnxruntime_pybind11_state as errors
         except ImportError as error:
-            raise ConfigError(f"{path} needs ONNX Runtime ({error}): pip install 'serctl[onnx]'") from error
+            raise _needs_onnxruntime(path, str(error)) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         unreadable = (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.InvalidArgument)
@@ -83,6 +84,16 @@ class _OnnxNetwork:
         probabilities: NDArray[np.float32]
         (probabilities,) = self._session.run(["probabilities"], dict(inputs))
         return probabilities
+
+
+def check_runtime(path: Path) -> None:
+    """Raise ConfigError if ONNX Runtime is needed and not installed; loads nothing, so that it costs no time."""
+    if path.suffix == ".onnx" and find_spec("onnxruntime") is None:
+        raise _needs_onnxruntime(path, "No module named 'onnxruntime'")
+
+
+def _needs_onnxruntime(path: Path, cause: str) -> ConfigError:
+    return ConfigError(f"{path} needs ONNX Runtime ({cause}): pip install 'serctl[onnx]'")
 
 
 def load_network(path: Path) -> Network:
@@ -111,7 +122,7 @@ def network_inputs(
 
 def calibrated(raw: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
     """Probabilities as a network gives them, softened by the temperature; shape (windows, labels) in and out."""
-    return temperature_scale(np.log(np.maximum(raw, _SMALLEST_PROBABILITY)), temperature)
+    return temperature_scale(np.log(np.maximum(raw, SMALLEST_PROBABILITY)), temperature)
 
 
 class Recogniser:
@@ -155,7 +166,7 @@ class StepRecogniser:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self._run = _load_litert(bundle.step_path)
+        self._run = load_litert(bundle.step_path)
         inputs = self._run.get_input_details()
         if set(inputs) != {"frames", "hidden", "cell"}:
             raise BundleError(
@@ -177,7 +188,7 @@ class StepRecogniser:
         return probabilities[0], StepState(outputs["next_hidden"], outputs["next_cell"])
 
 
-def _load_litert(path: Path) -> Any:
+def load_litert(path: Path) -> Any:
     """The signature of a LiteRT model, on one thread. Raises BundleError if LiteRT cannot load it."""
     from ai_edge_litert.interpreter import Interpreter
 

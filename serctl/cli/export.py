@@ -24,7 +24,8 @@ from serctl.cli._learning import print_problems
 from serctl.cli.train import command_line, import_tensorflow
 
 if TYPE_CHECKING:
-    from serctl.pipeline.export import ExportResult, Parity
+    from serctl.pipeline.export import ExportResult
+    from serctl.pipeline.parity import Parity
 
 
 @app.command()
@@ -68,6 +69,15 @@ def export(
             show_default=False,
         ),
     ] = None,
+    with_frontend: Annotated[
+        bool,
+        typer.Option(
+            "--with-frontend",
+            help="Add end_to_end.tflite: samples in, calibrated probabilities out, for devices without Python; of cnn, "
+            "resnet, lstm, separable and cnn-large models. Its network has float32 weights; with dynamic and int8, "
+            "int8 weights. It is compared with Python on the recordings of --verify.",
+        ),
+    ] = False,
     jobs: JobsOption = -1,
     cache_dir: CacheDirOption = None,
     no_cache: NoCacheOption = False,
@@ -77,7 +87,8 @@ def export(
     """Make a smaller or portable copy of a model, as a bundle that `serctl predict --model` runs.
 
     The copy is compared with the original: probabilities, labels, size, speed and memory are shown and kept in
-    export.json. Exit code 1, and nothing written, if too few labels are equal.
+    export.json. Exit code 1, and nothing written, if too few labels are equal or, with --with-frontend, probabilities
+    differ from those of Python by more than 0.001 (int8 weights: too few labels are equal).
 
     Example: serctl export ./my-model -o ./my-model-int8 --quantize int8 --verify ./recordings
     """
@@ -86,6 +97,7 @@ def export(
     bundle = load_bundle(model)
     import_tensorflow()
     from serctl.pipeline import export as pipeline
+    from serctl.pipeline.parity import DisagreementError
 
     options = pipeline.ExportOptions(
         format=output_format,
@@ -93,6 +105,7 @@ def export(
         calibrate=calibrate,
         verify=verify,
         min_agreement=min_agreement,
+        with_frontend=with_frontend,
         command=command_line(),
     )
     try:
@@ -106,8 +119,8 @@ def export(
                 overwrite=overwrite,
                 progress=progress,
             )
-    except pipeline.DisagreementError as error:
-        _print_parity(error.parity)
+    except DisagreementError as error:
+        _print_parity(error.parity, end_to_end=error.end_to_end)
         console().print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(EXIT_CRASHED) from error
     print_problems(result.problems, quiet=quiet)
@@ -117,20 +130,26 @@ def export(
 
 def _print_result(result: ExportResult) -> None:
     _print_parity(result.parity)
+    if result.end_to_end:
+        _print_parity(result.end_to_end, end_to_end=True)
     out = console()
     out.print(f"model: {result.folder}", markup=False)
     out.print(f"next: serctl predict RECORDINGS --model {shlex.quote(str(result.folder))}", markup=False)
 
 
-def _print_parity(parity: Parity) -> None:
+def _print_parity(parity: Parity, *, end_to_end: bool = False) -> None:
     from rich.table import Table
 
+    from serctl.bundle import END_TO_END
+
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", "before", "after"):
+    titles = ("Python + network", END_TO_END) if end_to_end else ("before", "after")
+    for title in ("", *titles):
         grid.add_column(title, justify="right" if title else "left")
     costs = (parity.before, parity.after)
-    grid.add_row("network", *(f"{cost.size_bytes / 1e3:,.0f} KB" for cost in costs))
-    grid.add_row("network alone, for 1 s of audio", *(f"{cost.ms_per_audio_s:.3f} ms" for cost in costs))
+    grid.add_row("file" if end_to_end else "network", *(f"{cost.size_bytes / 1e3:,.0f} KB" for cost in costs))
+    timed = "samples to probabilities" if end_to_end else "network alone"
+    grid.add_row(f"{timed}, for 1 s of audio", *(f"{cost.ms_per_audio_s:.3f} ms" for cost in costs))
     grid.add_row("peak memory of a process", *(_memory(cost.peak_memory_mb) for cost in costs))
     grid.add_row("  before it loads the network", *(_memory(cost.idle_memory_mb) for cost in costs))
     out = console()

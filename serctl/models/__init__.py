@@ -25,6 +25,9 @@ ARCHITECTURES = {
 
 DEFAULT_ARCHITECTURE = "hybrid"
 
+FROM_SPECTROGRAM = ("cnn", "resnet", "lstm", "separable", "cnn-large")
+"""Architectures that judge the log-mel spectrogram alone, without functionals."""
+
 WITH_ADAPTERS = frozenset({"shared_private"})
 """Architectures that hold an adapter for each language."""
 

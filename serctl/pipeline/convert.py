@@ -15,7 +15,7 @@ from serctl.quiet import quiet_stderr
 from serctl.runtime import load_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import keras
     import numpy as np
@@ -49,18 +49,26 @@ def to_litert(
     """
     import tensorflow as tf
 
-    single = _for_one_window(model, n_frames, _unrolled)
-    with tempfile.TemporaryDirectory() as folder, quiet_stderr(), _quiet_warnings():
-        single.export(folder, format="tf_saved_model", verbose=False, input_signature=_signature(single))
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    with saved_for_one_window(model, n_frames=n_frames) as folder, quiet_conversion():
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         if quantize != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantize == "int8":
-            return _quantized(converter, single, representative or {})
+            return _quantized(converter, [tensor.name for tensor in model.inputs], representative or {})
         converted: bytes = converter.convert()
     return converted
+
+
+@contextmanager
+def saved_for_one_window(model: keras.Model, *, n_frames: int) -> Iterator[Path]:
+    """A folder with the model as TensorFlow saves it, for one window of n_frames at a time, recurrence unrolled."""
+    single = _for_one_window(model, n_frames, _unrolled)
+    with tempfile.TemporaryDirectory() as folder:
+        with quiet_conversion():
+            single.export(folder, format="tf_saved_model", verbose=False, input_signature=_signature(single))
+        yield Path(folder)
 
 
 def to_onnx(model: keras.Model, *, n_frames: int) -> bytes:
@@ -69,7 +77,7 @@ def to_onnx(model: keras.Model, *, n_frames: int) -> bytes:
     Raises ConfigError if the converter is not installed, or does not know a part of this model.
     """
     single = _for_one_window(model, n_frames, _with_known_gelu)
-    with tempfile.TemporaryDirectory() as folder, quiet_stderr(), _quiet_warnings():
+    with tempfile.TemporaryDirectory() as folder, quiet_conversion():
         path = Path(folder) / ONNX_MODEL
         try:
             single.export(path, format="onnx", verbose=False, input_signature=_signature(single))
@@ -79,11 +87,9 @@ def to_onnx(model: keras.Model, *, n_frames: int) -> bytes:
         return path.read_bytes()
 
 
-def _quantized(converter: Any, single: keras.Model, representative: Mapping[str, NDArray[np.float32]]) -> bytes:
-    """Weights and activations in int8, all but what is left in float."""
+def _quantized(converter: Any, names: Sequence[str], representative: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Weights and activations in int8, all but what is left in float; names: of the inputs."""
     import tensorflow as tf
-
-    names = [tensor.name for tensor in single.inputs]
 
     def windows() -> Iterator[dict[str, NDArray[np.float32]]]:
         for row in range(len(representative[names[0]])):
@@ -159,9 +165,9 @@ def _with_known_gelu(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 @contextmanager
-def _quiet_warnings() -> Iterator[None]:
+def quiet_conversion() -> Iterator[None]:
     """Without what the converters say about their own insides: nothing that a user could do anything about."""
-    with warnings.catch_warnings():
+    with quiet_stderr(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         warnings.filterwarnings("ignore", message=r"In the future `np.object`", category=FutureWarning)
         yield

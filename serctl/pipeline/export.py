@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 
 from serctl.audio import find_recordings
-from serctl.bundle import MODEL, ONNX_MODEL, WEIGHTS, check_new_bundle, write_bundle
+from serctl.bundle import END_TO_END, MODEL, ONNX_MODEL, WEIGHTS, check_new_bundle, write_bundle
 from serctl.errors import BundleError, ConfigError
 from serctl.features import FeatureReader, cached_windows, functional_names, is_silent
 from serctl.models import ModelSpec
 from serctl.parallel import Failure, map_unordered
 from serctl.pipeline.convert import to_litert, to_onnx
+from serctl.pipeline.end_to_end import make_end_to_end
+from serctl.pipeline.frontend import check_architecture
 from serctl.pipeline.learning import package_versions
-from serctl.pipeline.measure import measure
+from serctl.pipeline.measure import measure_network
 from serctl.pipeline.model_card import model_card
+from serctl.pipeline.parity import Cost, Parity, check_labels
 from serctl.pipeline.progress import Progress, ignore_progress
 from serctl.report import atomic_folder
 from serctl.runtime import calibrated, network_inputs
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from serctl.cache import Cache
     from serctl.features import FeatureConfig, Features
     from serctl.pipeline.convert import Quantize
-    from serctl.pipeline.measure import Measured
+    from serctl.pipeline.end_to_end import EndToEnd
     from serctl.pipeline.progress import ProgressCallback
 
 T = TypeVar("T")
@@ -63,7 +66,8 @@ class ExportOptions:
 
     calibrate: folder or file of recordings that int8 measures its ranges on; None for those the model learned from.
     verify: recordings that the networks are compared on; None for those it was validated on, or else the former.
-    min_agreement: least share of equal labels, None for the default of the quantization. command: for the record.
+    min_agreement: least share of equal labels, None for the default of the quantization. with_frontend: add a LiteRT
+    model that takes samples; it needs recordings to verify, for the cache holds no samples. command: for the record.
     Raises ConfigError if they do not fit together.
     """
 
@@ -72,6 +76,7 @@ class ExportOptions:
     calibrate: Path | None = None
     verify: Path | None = None
     min_agreement: float | None = None
+    with_frontend: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -81,6 +86,13 @@ class ExportOptions:
             raise ConfigError(f"expected to quantize by one of {', '.join(LEAST_AGREEMENT)}, came {self.quantize}")
         if self.format == "onnx" and self.quantize != "none":
             raise ConfigError(f"an ONNX model is exported in float32: expected --quantize none, came {self.quantize}")
+        if self.with_frontend and self.format != "litert":
+            raise ConfigError("the front end travels with a LiteRT model: expected --format litert, came onnx")
+        if self.with_frontend and self.verify is None:
+            raise ConfigError(
+                "--with-frontend compares the new model with Python from samples on, which the feature cache does not "
+                "hold: --verify DIR names recordings like those that the model will hear"
+            )
         if not 0 <= self.least_agreement <= 1:
             raise ConfigError(f"expected a share of equal labels between 0 and 1, came {self.min_agreement}")
 
@@ -106,48 +118,14 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a network takes: its file, its time for a second of audio, its process at most and before it is loaded."""
-
-    size_bytes: int
-    ms_per_audio_s: float
-    peak_memory_mb: float | None
-    idle_memory_mb: float | None
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How the exported network compares with the one in the bundle it comes from, on the same windows.
-
-    equal_labels: share of windows with the same likeliest emotion. largest_difference, mean_difference: of calibrated
-    probabilities.
-    """
-
-    windows: int
-    source: str
-    largest_difference: float
-    mean_difference: float
-    equal_labels: float
-    before: Cost
-    after: Cost
-
-
-@dataclass(frozen=True)
 class ExportResult:
-    """A finished export; problems: recordings that could not be used."""
+    """A finished export; end_to_end: of that model, if asked for; problems: recordings that could not be used."""
 
     folder: Path
     facts: BundleFacts
     parity: Parity
+    end_to_end: Parity | None
     problems: tuple[str, ...]
-
-
-class DisagreementError(Exception):
-    """The exported network names other emotions than the one it comes from, too often to be kept."""
-
-    def __init__(self, message: str, parity: Parity) -> None:
-        super().__init__(message)
-        self.parity = parity
 
 
 def export(
@@ -163,25 +141,24 @@ def export(
     """Convert the network of a bundle and write a new bundle to the folder output, which appears only when it is whole.
 
     cache: of features, which may still hold those of the recordings that the model learned from.
-    Raises DisagreementError if too few labels are equal, ConfigError if there is nothing to calibrate or to verify with
-    or the output cannot be written, BundleError if the bundle holds no weights to start from.
+    Raises DisagreementError if too few labels are equal or probabilities differ too much, ConfigError if there is
+    nothing to calibrate or to verify with, the architecture cannot travel with its front end or the output cannot be
+    written, BundleError if the bundle holds no weights to start from.
     """
     check_new_bundle(output, overwrite=overwrite)
+    if options.with_frontend:
+        check_architecture(model.facts.architecture)
     original = _rebuild(model)
     gather = partial(_gather, model=model, cache=cache, jobs=jobs, progress=progress)
     calibration, verification = _materials(options, gather)
     network = _convert(original, model, options, calibration)
     parity = _compare(model, network, options, verification)
-    if parity.equal_labels < options.least_agreement:
-        raise DisagreementError(
-            f"{100 * parity.equal_labels:.1f} % of the labels are those of {model.identity}, expected at least "
-            f"{100 * options.least_agreement:g} %: nothing was written",
-            parity,
-        )
-    facts = _facts(model, options, parity, calibration)
-    _write(output, model, facts, network)
+    check_labels(parity, options.least_agreement, of=model.identity)
+    end_to_end = _end_to_end(original, model, options)
+    facts = _facts(model, options, parity, calibration, end_to_end)
+    _write(output, model, facts, network, end_to_end)
     problems = dict.fromkeys((*(calibration.problems if calibration else ()), *verification.problems))
-    return ExportResult(output, facts, parity, tuple(problems))
+    return ExportResult(output, facts, parity, end_to_end.parity if end_to_end else None, tuple(problems))
 
 
 def _rebuild(model: Bundle) -> keras.Model:
@@ -308,30 +285,37 @@ def _convert(original: keras.Model, model: Bundle, options: ExportOptions, calib
 def _compare(model: Bundle, network: bytes, options: ExportOptions, material: Material) -> Parity:
     """Both networks on the same windows, each in a process of its own."""
     inputs = network_inputs(model, material.windows, material.languages)
-    before = measure(model.model_path, inputs)
+    before = measure_network(model.model_path, inputs)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / (ONNX_MODEL if options.format == "onnx" else MODEL)
         path.write_bytes(network)
-        after = measure(path, inputs)
-    old, new = (calibrated(each.raw, model.facts.temperature) for each in (before, after))
-    equal = np.isfinite(new).all(axis=1) & (new.argmax(axis=1) == old.argmax(axis=1))
+        after = measure_network(path, inputs)
     window_s = model.facts.n_frames * model.facts.features.hop_s
-    return Parity(
-        windows=len(old),
+    return Parity.of(
+        calibrated(before.probabilities, model.facts.temperature),
+        calibrated(after.probabilities, model.facts.temperature),
         source=material.source,
-        largest_difference=float(np.abs(new - old).max()),
-        mean_difference=float(np.abs(new - old).mean()),
-        equal_labels=float(equal.mean()),
-        before=_cost(before, model.model_path.stat().st_size, window_s),
-        after=_cost(after, len(network), window_s),
+        before=Cost.of(before, size_bytes=model.model_path.stat().st_size, window_s=window_s),
+        after=Cost.of(after, size_bytes=len(network), window_s=window_s),
     )
 
 
-def _cost(measured: Measured, size_bytes: int, window_s: float) -> Cost:
-    return Cost(size_bytes, measured.window_ms / window_s, measured.peak_memory_mb, measured.idle_memory_mb)
+def _end_to_end(original: keras.Model, model: Bundle, options: ExportOptions) -> EndToEnd | None:
+    if not options.with_frontend or options.verify is None:
+        return None
+    return make_end_to_end(
+        original,
+        model,
+        quantize=options.quantize,
+        recordings=_shuffled([recording.path for recording in find_recordings([options.verify])]),
+        source=str(options.verify),
+        least_agreement=options.least_agreement,
+    )
 
 
-def _facts(model: Bundle, options: ExportOptions, parity: Parity, calibration: Material | None) -> BundleFacts:
+def _facts(
+    model: Bundle, options: ExportOptions, parity: Parity, calibration: Material | None, end_to_end: EndToEnd | None
+) -> BundleFacts:
     made = {
         "format": options.format,
         "quantize": options.quantize,
@@ -342,13 +326,16 @@ def _facts(model: Bundle, options: ExportOptions, parity: Parity, calibration: M
         "packages": package_versions(),
         "calibration": {"source": calibration.source, "windows": len(calibration.windows)} if calibration else None,
         "parity": asdict(parity),
+        "end_to_end": end_to_end.facts if end_to_end else None,
     }
     return replace(model.facts, name=f"{model.facts.name}-{options.suffix}", export=made)
 
 
-def _write(output: Path, model: Bundle, facts: BundleFacts, network: bytes) -> None:
+def _write(output: Path, model: Bundle, facts: BundleFacts, network: bytes, end_to_end: EndToEnd | None) -> None:
     with atomic_folder(output) as draft:
         (draft / PROOF).write_text(json.dumps(facts.export, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if end_to_end:
+            (draft / END_TO_END).write_bytes(end_to_end.content)
         write_bundle(
             draft,
             facts,

@@ -17,7 +17,7 @@ from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
 from serctl.pipeline.batch import STATUS_OK, BatchSummary, RunOptions, Table, ignore_table, run_batch
 from serctl.pipeline.progress import ignore_progress
 from serctl.report import Column
-from serctl.runtime import Recogniser, merge_probabilities
+from serctl.runtime import Recogniser, check_runtime, merge_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -88,11 +88,13 @@ def predict(
     progress: ProgressCallback = ignore_progress,
     on_table: Callable[[Table], None] = ignore_table,
 ) -> BatchSummary:
-    """Write (or hand out) the rows of every recording in input order; see batch.run_batch for what is raised.
+    """Write (or hand out) the rows of every recording in input order.
 
     Columns: path, start, end, emotion, confidence, p_<label>..., status, error, duration, sample_rate, channels,
     clipping, silence, snr_db, bandwidth_hz, model. Times in seconds.
+    Raises what batch.run_batch raises, and ConfigError if what runs the network is not installed.
     """
+    check_runtime(model.model_path)
     options = options or PredictOptions()
     return run_batch(
         recordings,

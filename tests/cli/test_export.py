@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from serctl.pipeline import export as module
+from serctl.pipeline.parity import Cost, DisagreementError, Parity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from serctl.bundle import Bundle
@@ -38,16 +40,30 @@ def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
     serctl: Any, tiny_bundle: Bundle, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def disagree(*arguments: Any) -> Any:
-        raise module.DisagreementError("40.0 % of the labels are equal", parity)
+        raise DisagreementError("40.0 % of the labels are equal", parity)
 
-    cost = module.Cost(size_bytes=5000, ms_per_audio_s=0.1, peak_memory_mb=None, idle_memory_mb=None)
-    parity = module.Parity(9, "samples", 0.5, 0.1, 0.4, before=cost, after=cost)
+    cost = Cost(size_bytes=5000, ms_per_audio_s=0.1, peak_memory_mb=None, idle_memory_mb=None)
+    parity = Parity(9, "samples", 0.5, 0.1, 0.4, before=cost, after=cost)
     monkeypatch.setattr(module, "_compare", disagree)
     result = serctl("export", tiny_bundle.folder, "-o", tmp_path / "m", "--verify", samples, "--jobs", 1)
     assert (result.code, result.stdout) == (1, "")
     assert "error: 40.0 % of the labels are equal" in result.stderr
     assert "5 KB" in result.stderr
     assert not (tmp_path / "m").exists()
+
+
+def test_the_front_end_travels_along(
+    serctl: Any, small_bundle: Callable[..., Bundle], samples: Path, tmp_path: Path
+) -> None:
+    model, output = small_bundle("cnn").folder, tmp_path / "m"
+    result = serctl("export", model, "-o", output, "--with-frontend", "--verify", samples, "--min-agreement", 0)
+    assert (result.code, result.stdout) == (0, "")
+    made = json.loads((output / "export.json").read_text())["end_to_end"]
+    cost = made["parity"]["after"]
+    assert "samples to probabilities, for 1 s of audio" in result.stderr
+    assert f"{cost['ms_per_audio_s']:.3f} ms" in result.stderr
+    assert cost["size_bytes"] == (output / "end_to_end.tflite").stat().st_size
+    assert serctl("predict", samples / "tom-sad.flac", "--model", output).code == 0
 
 
 @pytest.mark.parametrize(
@@ -57,6 +73,8 @@ def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
         ([], "--verify DIR names recordings"),
         (["--format", "onnx", "--quantize", "int8"], "expected --quantize none, came int8"),
         (["--verify", "nowhere"], "nowhere' does not exist"),
+        (["--with-frontend"], "--verify DIR names recordings"),
+        (["--with-frontend", "--verify", "."], "hybrid judges functionals"),
         (["--min-agreement", "2"], "2.0 is not in the range"),
     ],
 )

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import psutil
 import pytest
 import soundfile
 
+from serctl.bundle import write_bundle
 from serctl.report import read_report
 
 if TYPE_CHECKING:
@@ -450,3 +452,42 @@ def test_the_reader_of_stdout_may_go_away(many: Path, tiny_bundle: Bundle) -> No
         running.stdout.close()
         assert running.stderr.read() == b""
         assert running.wait(timeout=60) == 0
+
+
+WITHOUT_ONNXRUNTIME = """
+import sys
+from importlib.machinery import PathFinder
+
+class Hiding:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return None if name.partition(".")[0] == "onnxruntime" else PathFinder.find_spec(name, path, target)
+
+sys.meta_path = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
+sys.argv[0] = "serctl"
+from serctl.cli import main
+main()
+"""
+
+
+def test_an_onnx_model_without_its_runtime_fails_before_any_recording(
+    tiny_bundle: Bundle, samples: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_bundle(
+        folder,
+        replace(tiny_bundle.facts, export={"format": "onnx"}),
+        model=b"network",
+        weights=[],
+        normaliser=tiny_bundle.normaliser,
+        training=[],
+        card="",
+    )
+    for output in ([], ["-o", tmp_path / "o.csv"]):
+        command = [sys.executable, "-c", WITHOUT_ONNXRUNTIME, "predict", samples, "-m", folder, *output]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        message = f"error: {folder / 'model.onnx'} needs ONNX Runtime (No module named 'onnxruntime'): "
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == f"{message}pip install 'serctl[onnx]'\n"
+        assert not list(tmp_path.glob("*o.csv*"))

@@ -12,7 +12,7 @@ import pytest
 
 import serctl.models
 from serctl.features import FeatureConfig, functional_names
-from serctl.models import ARCHITECTURES, ModelSpec, build
+from serctl.models import ARCHITECTURES, FROM_SPECTROGRAM, ModelSpec, build
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +43,12 @@ def network(name: str) -> Any:
             layer.momentum = 0.0
     model(inputs_of(model, 16), training=True)  # normalisations take over what they see
     return model
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_those_named_for_it_judge_the_spectrogram_alone(name: str) -> None:
+    inputs = {tensor.name for tensor in network(name).inputs}
+    assert (inputs == {"log_mel", "mask"}) == (name in FROM_SPECTROGRAM)
 
 
 def inputs_of(model: Any, count: int = 4, *, frames: int = 64, spoken: int = 64) -> dict[str, NDArray[np.float32]]:

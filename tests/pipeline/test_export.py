@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from serctl.audio import find_recordings
 from serctl.bundle import load_bundle, write_bundle
 from serctl.errors import AudioError, BundleError, ConfigError
-from serctl.features import FeatureReader, functional_names
-from serctl.models import ModelSpec
+from serctl.features import FeatureReader
 from serctl.pipeline import export as module
 from serctl.pipeline.convert import to_litert, to_onnx
-from serctl.pipeline.export import DisagreementError, ExportOptions, ExportResult, export
-from serctl.pipeline.measure import measure
+from serctl.pipeline.export import ExportOptions, ExportResult, export
+from serctl.pipeline.measure import measure_network
+from serctl.pipeline.parity import DisagreementError
 from serctl.runtime import Recogniser, network_inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from serctl.bundle import Bundle
@@ -30,60 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
-HEAD_GAIN = 4
 LONGEST_ERROR = {"none": 0.02, "float16": 0.02, "dynamic": 0.15, "int8": 0.2}
-
-
-def opinionated(bundle: Bundle, architecture: str, folder: Path, windows: list[Features]) -> Bundle:
-    """A bundle of another architecture, not trained, whose random weights make it sure of itself.
-
-    Its batch normalisation is that of the windows: without it the windows would be all the same to the network.
-    """
-    import keras
-
-    from serctl.models import build
-    from serctl.models.fitting import restore
-
-    facts = bundle.facts
-    languages = ("de", "pl") if architecture == "shared_private" else ()
-    spec = ModelSpec(
-        facts.n_frames, facts.features.n_mels, functional_names(facts.features), len(facts.labels), languages
-    )
-    keras.utils.set_random_seed(2)
-    model = build(architecture, spec)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    inputs = network_inputs(bundle, windows, [None] * len(windows))
-    model({tensor.name: inputs[tensor.name] for tensor in model.inputs}, training=True)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dense) and layer.units == len(facts.labels):
-            seen = np.asarray(keras.Model(model.inputs, layer.input)([inputs[each.name] for each in model.inputs]))
-            kernel = HEAD_GAIN * layer.get_weights()[0]
-            layer.set_weights([kernel, -seen.mean(axis=0) @ kernel])
-    folder.mkdir()
-    write_bundle(
-        folder,
-        replace(facts, name=architecture, architecture=architecture, languages=languages, temperature=1.0),
-        model=to_litert(restore(architecture, spec, model.get_weights()), n_frames=facts.n_frames),
-        weights=model.get_weights(),
-        normaliser=bundle.normaliser,
-        training=bundle.training_list(),
-        card="",
-    )
-    return load_bundle(folder)
-
-
-@pytest.fixture(scope="module")
-def separable(tiny_bundle: Bundle, windows: list[Features], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return opinionated(tiny_bundle, "separable", tmp_path_factory.mktemp("models") / "separable", windows)
-
-
-@pytest.fixture(scope="module")
-def windows(samples: Path, tiny_bundle: Bundle, shared_cache: Cache) -> list[Features]:
-    paths = [recording.path for recording in find_recordings([samples])]
-    readers = [FeatureReader(path, tiny_bundle.facts.features, cache=shared_cache) for path in paths]
-    return [window.features for reader in readers for window in reader]
 
 
 @pytest.fixture(scope="module", params=["none", "float16", "dynamic", "int8"])
@@ -256,15 +203,15 @@ def test_a_network_that_cannot_be_run_says_why(tiny_bundle: Bundle, windows: lis
     (tmp_path / "model.tflite").write_bytes(b"no network")
     inputs = network_inputs(tiny_bundle, windows[:1], [None])
     with pytest.raises(BundleError, match=r"model\.tflite: the network cannot be run: .*LiteRT cannot load it"):
-        measure(tmp_path / "model.tflite", inputs)
+        measure_network(tmp_path / "model.tflite", inputs)
 
 
 def test_predicting_with_an_onnx_model(
-    tiny_bundle: Bundle, samples: Path, shared_cache: Cache, windows: list[Features], tmp_path: Path
+    opinionated: Callable[..., Bundle], samples: Path, shared_cache: Cache, windows: list[Features], tmp_path: Path
 ) -> None:
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
-    hybrid = opinionated(tiny_bundle, "hybrid", tmp_path / "hybrid", windows)
+    hybrid = opinionated("hybrid")
     options = ExportOptions(format="onnx", quantize="none", verify=samples)
     export(hybrid, output=tmp_path / "m", options=options, cache=shared_cache, jobs=1)
     exported = load_bundle(tmp_path / "m")
