@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
-LONGEST_ERROR = {"none": 0.02, "float16": 0.02, "dynamic": 0.15, "int8": 0.2}
+LONGEST_ERROR = {"none": 0.02, "float16": 0.02, "dynamic": 0.15, "int8": 0.45}
 
 
 @pytest.fixture(scope="module", params=["none", "float16", "dynamic", "int8"])
@@ -68,7 +68,7 @@ def test_the_proof_tells_what_either_network_takes(exported: ExportResult, separ
     assert before.size_bytes == separable.model_path.stat().st_size
     assert after.size_bytes == (exported.folder / "model.tflite").stat().st_size
     share = {"none": 2, "float16": 1, "dynamic": 0.6, "int8": 0.65}[exported.facts.export["quantize"]]
-    assert after.size_bytes / before.size_bytes == pytest.approx(share, abs=0.07)
+    assert after.size_bytes / before.size_bytes == pytest.approx(share, abs=0.1)
     for cost in (before, after):
         assert 0 < cost.ms_per_audio_s < 1000
         if sys.platform == "linux":
