@@ -23,14 +23,14 @@ def list_models() -> None:
     """
     from rich.console import Console
 
-    from serctl.bundle import DEFAULT_MODEL, bundled_models, load_bundle
+    from serctl.bundle import DEFAULT_MODEL, LIVE_MODEL, bundled_models, load_bundle
     from serctl.models import ARCHITECTURES
 
     out = Console(highlight=False, soft_wrap=True)
     out.print("Bundled models:")
     for name in bundled_models():
         facts = load_bundle(name).facts
-        default = " (default)" if name == DEFAULT_MODEL else ""
+        default = {DEFAULT_MODEL: " (default)", LIVE_MODEL: " (default of stream)"}.get(name, "")
         out.print(f"  {name}{default}: {', '.join(facts.labels)}; weights {facts.licence}", markup=False)
     out.print(f"Architectures: {', '.join(ARCHITECTURES)}")
 

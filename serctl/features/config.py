@@ -52,7 +52,7 @@ class FeatureConfig:
             "0 <= mel_low_hz < mel_high_hz <= sample_rate / 2",
             (self.mel_low_hz, self.mel_high_hz),
         )
-        _require(4 <= self.n_mfcc <= self.n_mels, "4 <= n_mfcc <= n_mels", (self.n_mfcc, self.n_mels))
+        _require(4 <= self.n_mfcc < self.n_mels, "4 <= n_mfcc < n_mels", (self.n_mfcc, self.n_mels))
         _require(
             2 / self.frame_s <= self.f0_low_hz < self.f0_high_hz <= 1_000,
             "two periods of f0_low_hz in a frame, and f0_low_hz < f0_high_hz <= 1000",
