@@ -78,6 +78,9 @@ def export(
             "int8 weights. It is compared with Python on the recordings of --verify.",
         ),
     ] = False,
+    name: Annotated[
+        str, typer.Option(help="Name of the new model. Default: the old one's with the quantization.")
+    ] = "",
     jobs: JobsOption = -1,
     cache_dir: CacheDirOption = None,
     no_cache: NoCacheOption = False,
@@ -106,6 +109,7 @@ def export(
         verify=verify,
         min_agreement=min_agreement,
         with_frontend=with_frontend,
+        name=name,
         command=command_line(),
     )
     try:

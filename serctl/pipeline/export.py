@@ -67,7 +67,8 @@ class ExportOptions:
     calibrate: folder or file of recordings that int8 measures its ranges on; None for those the model learned from.
     verify: recordings that the networks are compared on; None for those it was validated on, or else the former.
     min_agreement: least share of equal labels, None for the default of the quantization. with_frontend: add a LiteRT
-    model that takes samples; it needs recordings to verify, for the cache holds no samples. command: for the record.
+    model that takes samples; it needs recordings to verify, for the cache holds no samples. name: of the new model,
+    empty for the old one's with the quantization. command: for the record.
     Raises ConfigError if they do not fit together.
     """
 
@@ -77,6 +78,7 @@ class ExportOptions:
     verify: Path | None = None
     min_agreement: float | None = None
     with_frontend: bool = False
+    name: str = ""
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -328,7 +330,7 @@ def _facts(
         "parity": asdict(parity),
         "end_to_end": end_to_end.facts if end_to_end else None,
     }
-    return replace(model.facts, name=f"{model.facts.name}-{options.suffix}", export=made)
+    return replace(model.facts, name=options.name or f"{model.facts.name}-{options.suffix}", export=made)
 
 
 def _write(output: Path, model: Bundle, facts: BundleFacts, network: bytes, end_to_end: EndToEnd | None) -> None:

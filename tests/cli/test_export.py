@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
 
-def test_a_model_is_exported_and_predicts(serctl: Any, tiny_bundle: Bundle, samples: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("naming", "name"), [((), "tiny-dynamic"), (("--name", "pocket"), "pocket")])
+def test_a_model_is_exported_and_predicts(
+    serctl: Any, tiny_bundle: Bundle, samples: Path, tmp_path: Path, naming: tuple[str, ...], name: str
+) -> None:
     output = tmp_path / "m"
-    options = ("--quantize", "dynamic", "--verify", samples, "--min-agreement", 0.5, "--jobs", 1)
+    options = ("--quantize", "dynamic", "--verify", samples, "--min-agreement", 0.5, "--jobs", 1, *naming)
     result = serctl("export", tiny_bundle.folder, "-o", output, *options)
     assert (result.code, result.stdout) == (0, "")
     made = json.loads((output / "export.json").read_text())
@@ -33,7 +36,7 @@ def test_a_model_is_exported_and_predicts(serctl: Any, tiny_bundle: Bundle, samp
     predicted = serctl("predict", samples / "tom-sad.flac", "--model", output, "--jobs", 1)
     (row,) = csv.DictReader(predicted.stdout.splitlines())
     assert (predicted.code, row["status"]) == (0, "ok")
-    assert row["model"].startswith("tiny-dynamic@")
+    assert row["model"].startswith(f"{name}@")
 
 
 def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
