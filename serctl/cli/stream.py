@@ -91,19 +91,12 @@ def stream(
         run_server(recogniser, listening)
         return
     speech = pipeline.SpeechStream(recogniser, options)
-    to_rate = facts.features.sample_rate
     if mic:
-        from serctl.pipeline.microphone import samples_of_microphone
-
-        pieces: Pieces = samples_of_microphone(device, rate=to_rate)
+        pieces = _heard(device, facts.features.sample_rate)
     elif source == "-":
-        if sys.stdin is None:
-            raise ConfigError("expected raw samples on stdin, which is closed")
-        decoder = pipeline.PcmDecoder(sample_format=sample_format, rate=rate, to_rate=to_rate)
-        pieces = pipeline.samples_of_pipe(sys.stdin.buffer, decoder)
+        pieces = _piped(sample_format, rate, facts.features.sample_rate)
     else:
-        recording = pipeline.samples_of_file(Path(str(source)), rate=to_rate, piece_s=hop)
-        pieces = _paced(recording, to_rate) if realtime else recording
+        pieces = _recorded(Path(str(source)), facts.features.sample_rate, hop, realtime=realtime)
     # A microphone has no other end than Ctrl-C, which therefore is none to complain of.
     ending = suppress(KeyboardInterrupt) if mic else nullcontext()
     with _output(facts.labels, every, as_json=as_json) as show, ending:
@@ -119,6 +112,27 @@ def _check_sources(source: str | None, listen: str | None, *, mic: bool, device:
         raise ConfigError("--device names a microphone: expected --mic with it")
     if realtime and (mic or listen or source == "-"):
         raise ConfigError("--realtime is for recordings: what comes from elsewhere has its own pace")
+
+
+def _heard(device: str | None, to_rate: int) -> Pieces:
+    from serctl.pipeline.microphone import samples_of_microphone
+
+    return samples_of_microphone(device, rate=to_rate)
+
+
+def _piped(sample_format: str, rate: int, to_rate: int) -> Pieces:
+    from serctl.pipeline.stream import PcmDecoder, samples_of_pipe
+
+    if sys.stdin is None:
+        raise ConfigError("expected raw samples on stdin, which is closed")
+    return samples_of_pipe(sys.stdin.buffer, PcmDecoder(sample_format=sample_format, rate=rate, to_rate=to_rate))
+
+
+def _recorded(path: Path, to_rate: int, piece_s: float, *, realtime: bool) -> Pieces:
+    from serctl.pipeline.stream import samples_of_file
+
+    pieces = samples_of_file(path, rate=to_rate, piece_s=piece_s)
+    return _paced(pieces, to_rate) if realtime else pieces
 
 
 @contextmanager
