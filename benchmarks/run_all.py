@@ -2,7 +2,8 @@
 
     python benchmarks/run_all.py --data DIR --peer-python PYTHON --save
 
-The claims about networks (accuracy, fusion, attention, ...) take hours and are run by name only: --only accuracy.
+The claims about networks (accuracy, fusion, attention, ...), live and early take an hour or more and are run by name
+only: --only accuracy.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ TAKES = {
     "memory": {"model", "quick"},
     "export": {"data", "quick"},
     "streams": {"data", "quick"},
+    "live": {"data", "model", "quick"},
+    "early": {"data", "quick"},
     **{name: {"data"} for name in CLAIMS},
 }
+TAKE_HOURS = {"live", "early", *CLAIMS}
 
 
 def command(name: str, args: argparse.Namespace) -> list[str]:
@@ -53,7 +57,7 @@ def main() -> None:
     """Run those asked for, or all that take minutes; exit 1 if one of them failed."""
     parser = options()
     args = parse(parser)
-    names = args.only or [name for name in TAKES if name not in CLAIMS]
+    names = args.only or [name for name in TAKES if name not in TAKE_HOURS]
     if args.data is None and any("data" in TAKES[name] for name in names):
         parser.error(f"{', '.join(name for name in names if 'data' in TAKES[name])}: expected --data DIR, {DATA_HELP}")
     if args.quick and not all("quick" in TAKES[name] for name in names):
