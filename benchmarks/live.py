@@ -1,6 +1,6 @@
 """Live: `serctl stream -` on one core, fed speech in real time: latency of its lines, memory and clock over an hour.
 
-The recordings of --data follow each other, as s16le in pieces of 20 ms, each written no sooner than it would have been
+The RAVDESS recordings below --data follow each other, as s16le in pieces of 20 ms, each written no sooner than it would have been
 spoken. The latency of a step is the time from writing the piece with its last sample to having read its line.
 """
 
@@ -19,7 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
-from _common import SAMPLES, Row, find_files, finish, make_parser, model_options, parse, say, serctl, use_cores
+from _common import (
+    DATA_HELP,
+    SAMPLES,
+    Row,
+    find_files,
+    finish,
+    make_parser,
+    model_options,
+    parse,
+    say,
+    serctl,
+    use_cores,
+)
 
 from serctl.audio import read_audio
 
@@ -118,12 +130,12 @@ def within(values: list[float], times: list[float], first_s: float, last_s: floa
 def main() -> None:
     """Measure, print, save."""
     parser = make_parser(__doc__, model=True)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of recordings; default: sample_audio")
+    parser.add_argument("--data", type=Path, metavar="DIR", help=f"{DATA_HELP}; default: sample_audio")
     parser.add_argument("--minutes", type=float, default=60, help="how long (default: %(default)s)")
     args = parse(parser)
     seconds = 30.0 if args.quick else 60 * args.minutes
     edge = min(EDGE_S, seconds / 3)
-    paths = find_files(args.data or SAMPLES)
+    paths = find_files(args.data / "ravdess" if args.data else SAMPLES)
     use_cores(1)
     say(f"{seconds / 60:g} minutes of {len(paths)} recordings")
     found = follow([serctl(), "stream", "-", *model_options(args)], speech(paths), seconds)
