@@ -1,7 +1,7 @@
 """Live: `serctl stream -` on one core, fed speech in real time: latency of its lines, memory and clock over an hour.
 
-The RAVDESS recordings below --data follow each other, as s16le in pieces of 20 ms, each written no sooner than it would have been
-spoken. The latency of a step is the time from writing the piece with its last sample to having read its line.
+The RAVDESS recordings below --data follow each other, as s16le in pieces of 20 ms, each written no sooner than it would
+have been spoken. The latency of a step is the time from writing the piece with its last sample to having read its line.
 """
 
 from __future__ import annotations
