@@ -49,7 +49,7 @@ def stream(
         Literal["step", "change"], typer.Option(help="A line for every step, or only where the emotion changes.")
     ] = "step",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Lines of JSON on a terminal too, which shows a live view otherwise.")
+        bool, typer.Option("--json", help="Lines of JSON where a terminal would show the live view.")
     ] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play a recording at its own pace.")] = False,
     sample_format: Annotated[str, typer.Option("--format", help="Of raw samples: s16le, s32le or f32le.")] = "s16le",
@@ -59,7 +59,7 @@ def stream(
     max_connections: MaxConnectionsOption = 64,
     idle: IdleOption = 30.0,
 ) -> None:
-    """Judge speech while it goes on: one line of JSON for every step, silence as no-speech; a live view on a terminal.
+    """Judge speech while it goes on: one line of JSON for every step, silence as no-speech. A terminal shows live speech as a picture.
 
     Anything else comes through a pipe: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream -
 
@@ -99,7 +99,8 @@ def stream(
         pieces = _recorded(Path(str(source)), facts.features.sample_rate, hop, realtime=realtime)
     # A microphone has no other end than Ctrl-C, which therefore is none to complain of.
     ending = suppress(KeyboardInterrupt) if mic else nullcontext()
-    with _output(facts.labels, every, as_json=as_json) as show, ending:
+    is_live = mic or source == "-" or realtime
+    with _output(facts.labels, every, as_view=is_live and sys.stdout.isatty() and not as_json) as show, ending:
         for samples in pieces:
             for judgement in speech.push(samples):
                 show(judgement)
@@ -136,9 +137,9 @@ def _recorded(path: Path, to_rate: int, piece_s: float, *, realtime: bool) -> Pi
 
 
 @contextmanager
-def _output(labels: tuple[str, ...], every: str, *, as_json: bool) -> Iterator[Callable[[Judgement], None]]:
+def _output(labels: tuple[str, ...], every: str, *, as_view: bool) -> Iterator[Callable[[Judgement], None]]:
     """What to do with each judgement: a live view for a person, lines of JSON for a pipe."""
-    if sys.stdout.isatty() and not as_json:
+    if as_view:
         from serctl.cli._live import LiveView
 
         with LiveView(labels) as view:

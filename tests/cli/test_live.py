@@ -96,13 +96,16 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_a_terminal_gets_the_live_view_or_with_json_the_lines(samples: Path, live_bundle: Bundle) -> None:
-    shown = on_a_terminal(samples / "tom-sad.flac", "-m", live_bundle.folder)
+def test_a_terminal_gets_the_live_view_with_json_or_of_a_recording_the_lines(
+    samples: Path, live_bundle: Bundle
+) -> None:
+    live = (samples / "tom-sad.flac", "-m", live_bundle.folder, "--realtime")
+    shown = on_a_terminal(*live)
     assert "last minute" in shown
     assert '"time"' not in shown
-    lines = on_a_terminal(samples / "tom-sad.flac", "-m", live_bundle.folder, "--json")
-    assert "last minute" not in lines
-    assert lines.startswith('{"time": 0.1')
+    for lines in (on_a_terminal(*live, "--json"), on_a_terminal(*live[:-1])):
+        assert "last minute" not in lines
+        assert lines.startswith('{"time": 0.1')
 
 
 def test_a_pipe_gets_lines(serctl: Any, samples: Path, live_bundle: Bundle) -> None:
