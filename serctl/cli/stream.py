@@ -59,9 +59,9 @@ def stream(
     max_connections: MaxConnectionsOption = 64,
     idle: IdleOption = 30.0,
 ) -> None:
-    """Judge speech while it goes on: one line of JSON for every step, silence as no-speech. A terminal shows live speech as a picture.
+    """Judge speech while it goes on: one line of JSON for every step, silence as no-speech.
 
-    Anything else comes through a pipe: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream -
+    On a terminal, live speech is shown as a picture instead; --json prefers the lines. Anything else comes through a pipe: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream -
 
     Example: serctl stream ./talk.wav
     """

@@ -96,9 +96,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_a_terminal_gets_the_live_view_with_json_or_of_a_recording_the_lines(
-    samples: Path, live_bundle: Bundle
-) -> None:
+def test_a_terminal_gets_the_live_view_and_with_json_or_at_once_the_lines(samples: Path, live_bundle: Bundle) -> None:
     live = (samples / "tom-sad.flac", "-m", live_bundle.folder, "--realtime")
     shown = on_a_terminal(*live)
     assert "last minute" in shown
