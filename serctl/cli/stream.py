@@ -61,7 +61,8 @@ def stream(
 ) -> None:
     """Judge speech while it goes on: one line of JSON for every step, silence as no-speech.
 
-    On a terminal, live speech is shown as a picture instead; --json prefers the lines. Anything else comes through a pipe: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream -
+    On a terminal, live speech is shown as a picture instead; --json prefers the lines. Anything else comes
+    through a pipe: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream -
 
     Example: serctl stream ./talk.wav
     """
