@@ -18,5 +18,5 @@ def build(spec: ModelSpec) -> keras.Model:
     return build_with(_standard_block, spec)
 
 
-def _standard_block(x: Any, filters: int, strides: tuple[int, int]) -> Any:
-    return conv_block(x, filters, strides=strides)
+def _standard_block(x: Any, filters: int, stride: int) -> Any:
+    return conv_block(x, filters, strides=(stride, stride))

@@ -27,10 +27,9 @@ Quantize = Literal["none", "float16", "dynamic", "int8"]
 
 # What int8 spoils and hardly makes faster. Attention adds a large negative number to the scores of padded frames,
 # beside which all other scores would be one and the same step of int8; a variance squares what its range was.
-# Depthwise convolutions and pooling have little to compute: in int8 they are slower, at least on x86.
 _LEFT_IN_FLOAT = [
     *("ADD", "SUB", "MUL", "SUM", "MEAN", "SQUARED_DIFFERENCE", "MAXIMUM", "SQRT", "RSQRT"),
-    *("SOFTMAX", "TANH", "LOGISTIC", "GELU", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"),
+    *("SOFTMAX", "TANH", "LOGISTIC", "GELU"),
 ]
 
 
