@@ -124,10 +124,11 @@ def draw(curves: dict[str, list[float]], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     names = {"lstm": "lstm --causal, live", "hybrid": "hybrid, offline, given the same stretch"}
-    for (arch, values), style in zip(curves.items(), ("o-", "s--"), strict=True):
+    styles = (("o-", (0, -15)), ("s--", (0, 7)))
+    for (arch, values), (style, place) in zip(curves.items(), styles, strict=True):
         axes.plot(TIMES_S, values, style, label=names[arch], linewidth=2)
         for seconds, value in zip(TIMES_S, values, strict=True):
-            axes.annotate(f"{value:.0f}", (seconds, value), xytext=(0, 7), textcoords="offset points", ha="center")
+            axes.annotate(f"{value:.0f}", (seconds, value), xytext=place, textcoords="offset points", ha="center")
     axes.set(xlabel="seconds of speech heard", ylabel="UAR (%)", ylim=(0, 100), xticks=TIMES_S)
     axes.set_title("RAVDESS, 8 emotions, speakers never heard (emobox-ravdess-6)", loc="left")
     axes.axhline(12.5, color="grey", linewidth=1, linestyle=":")
