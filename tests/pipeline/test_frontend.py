@@ -142,7 +142,7 @@ def test_int8_weights_leave_the_front_end_alone(
     assert int8_tensors(smaller.content) == int8_tensors(smaller.network_content)
     assert len(int8_tensors(smaller.content)) > 10
     # Activations are rounded to int8 as well: what differs by 1e-7 may end up on either side.
-    check_recordings(smaller, samples, within=0.02)
+    check_recordings(smaller, samples, within=0.05)
 
 
 @pytest.mark.parametrize("name", SIGNALS)
