@@ -363,8 +363,9 @@ def make_claim(architecture: str) -> Claim:
         title="Augmentation where labels are scarce",
         text=f"Claimed (on Arabic): speed 0.9 to 1.1, Gaussian noise at 10 to 20 dB and spectral masking lift accuracy "
         f"from {CLAIMED[0]} to {CLAIMED[1]} %. Tried on Amharic (ASED) with few labelled speakers, one or so of whom "
-        f"is held out to choose the epoch; all others are tested on. The network is {architecture}. On the fly "
-        "means three copies, of which every epoch draws, and masks that are drawn anew; offline means three copies written by `serctl augment`, trained on beside the originals for as many gradient steps.",
+        f"is held out to choose the epoch; all others are tested on. The network is {architecture}. On the fly means "
+        "three copies, of which every epoch draws, and masks that are drawn anew; offline means three copies written "
+        "by `serctl augment`, trained on beside the originals for as many gradient steps.",
         results=(name,),
         rows=lambda found: make_rows(found[name]),
         tables=tables,
