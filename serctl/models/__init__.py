@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import keras
 
 ARCHITECTURES = {
@@ -74,6 +76,14 @@ def build(name: str, spec: ModelSpec) -> keras.Model:
 
     Raises ConfigError for an unknown name.
     """
-    check_architecture(name)
-    model: keras.Model = import_module(ARCHITECTURES[name]).build(spec)
+    model: keras.Model = import_architecture(name).build(spec)
     return model
+
+
+def import_architecture(name: str) -> ModuleType:
+    """Its module, whose import tells keras of the layers that a saved network is made of.
+
+    Raises ConfigError for an unknown name.
+    """
+    check_architecture(name)
+    return import_module(ARCHITECTURES[name])

@@ -16,7 +16,7 @@ import numpy as np
 from serctl.errors import ConfigError
 from serctl.features import language_input
 from serctl.metrics import confusion_matrix, uar
-from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build
+from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build, import_architecture
 from serctl.models.batches import Batches, Example
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def fit(
     keras.utils.set_random_seed(options.seed)
     state = _State.load(folder)
     resumed = state.epochs_done > 0
-    model = keras.models.load_model(folder / CHECKPOINT) if resumed else _begin(architecture, spec, start)
+    model = _resume(architecture, folder) if resumed else _begin(architecture, spec, start)
     batches = Batches(
         training,
         model=model,
@@ -174,6 +174,13 @@ def _probabilities(outputs: Any) -> NDArray[np.float32]:
     first = outputs["probabilities"] if isinstance(outputs, dict) else keras.tree.flatten(outputs)[0]
     array: NDArray[np.float32] = keras.ops.convert_to_numpy(first)
     return array
+
+
+def _resume(architecture: str, folder: Path) -> keras.Model:
+    """The network and its optimizer as an interrupted call left them."""
+    import_architecture(architecture)
+    model: keras.Model = keras.models.load_model(folder / CHECKPOINT)
+    return model
 
 
 def _begin(architecture: str, spec: ModelSpec, start: Start | None) -> keras.Model:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +121,21 @@ def test_an_interrupted_fit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert (first["finished"], json.loads((tmp_path / "state.json").read_text())["finished"]) == (False, True)
     again = fit(tmp_path, epochs=2, on_epoch=stop)
     assert again.history == resumed.history
+
+
+def test_another_process_goes_on_where_one_was_interrupted(tmp_path: Path) -> None:
+    def stop(scores: EpochScores) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, epochs=2, batch_size=8, on_epoch=stop)
+    script = (
+        "import sys; from pathlib import Path; from serctl.models.fitting import _resume; "
+        "model = _resume('hybrid', Path(sys.argv[1])); print(int(model.optimizer.iterations), model.count_params())"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert ended.stdout.split() == ["4", str(build("hybrid", SPEC).count_params())]
 
 
 def test_attention_is_kept_beside_the_probabilities(tmp_path: Path) -> None:
