@@ -60,7 +60,14 @@ class Setting:
 
 
 BASELINE = Setting()
-SETTINGS = (BASELINE, *(Setting(changes, way) for way in WAYS for changes in (*((each,) for each in CHANGES), CHANGES)))
+WITHOUT_NOISE = Setting(("speed", "mask"), "on the fly")
+"""What `serctl train` does by default, but for the range of speeds."""
+
+SETTINGS = (
+    BASELINE,
+    *(Setting(changes, way) for way in WAYS for changes in (*((each,) for each in CHANGES), CHANGES)),
+    WITHOUT_NOISE,
+)
 
 
 def on_the_fly(setting: Setting, seed: int) -> Augmentation:
