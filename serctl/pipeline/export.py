@@ -145,8 +145,10 @@ def export(
     cache: of features, which may still hold those of the recordings that the model learned from.
     Raises DisagreementError if too few labels are equal or probabilities differ too much, ConfigError if there is
     nothing to calibrate or to verify with, the architecture cannot travel with its front end or the output cannot be
-    written, BundleError if the bundle holds no weights to start from.
+    written or is the model itself, BundleError if the bundle holds no weights to start from.
     """
+    if output.resolve() == model.folder.resolve():
+        raise ConfigError(f"{output} is the model itself, whose weights no copy holds: choose another -o")
     check_new_bundle(output, overwrite=overwrite)
     if options.with_frontend:
         check_architecture(model.facts.architecture)

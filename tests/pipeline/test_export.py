@@ -259,3 +259,10 @@ def test_the_training_list_names_the_recordings_that_are_used(
     assert sum(window.functionals.tobytes() in known for window in found.windows) >= 4
     with (tiny_bundle.folder / "training.csv").open() as lines:
         assert sum(row["part"] == "train" for row in csv.DictReader(lines)) == 12
+
+
+def test_a_copy_never_takes_the_place_of_its_original(mfcc_bundle: Bundle) -> None:
+    kept = sorted(path.name for path in mfcc_bundle.folder.iterdir())
+    with pytest.raises(ConfigError, match="is the model itself"):
+        export(mfcc_bundle, output=mfcc_bundle.folder / ".", options=ExportOptions(), overwrite=True)
+    assert sorted(path.name for path in mfcc_bundle.folder.iterdir()) == kept
