@@ -30,7 +30,9 @@ TokenOption = Annotated[
     ),
 ]
 MaxConnectionsOption = Annotated[int, typer.Option(min=1, help="Clients of --listen at a time.")]
-IdleOption = Annotated[float, typer.Option(help="Seconds without data after which a client of --listen is let go.")]
+IdleOption = Annotated[
+    float, typer.Option(help="Seconds without data after which a client of --listen is let go, above 0.")
+]
 
 
 def run_server(recogniser: StepRecogniser, options: ListenOptions) -> None:

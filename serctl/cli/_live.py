@@ -52,6 +52,7 @@ class LiveView:
 
     def __enter__(self) -> LiveView:
         self._live.start()
+        self._draw()
         return self
 
     def __exit__(

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="The model to export: a bundle's folder, or a bundled model's name.")],
+    model: Annotated[
+        str, typer.Argument(help="The model to export, as `train` wrote it: a bundle's folder, or serctl-base.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to write.")],
     output_format: Annotated[
         Literal["litert", "onnx"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     Pieces = Iterable[NDArray[np.float32]]
 
 
+RAW_FORMAT, RAW_RATE = "s16le", 16_000
+
+
 @app.command()
 def stream(
     source: Annotated[
@@ -40,10 +44,13 @@ def stream(
         Optional[str],  # noqa: UP045
         typer.Option(help="The microphone, by number or name; `python -m sounddevice` lists them.", show_default=False),
     ] = None,
-    window: Annotated[float, typer.Option(help="Seconds of answers that a judgement averages.")] = 0.5,
-    hop: Annotated[float, typer.Option(help="Seconds from one judgement to the next.")] = 0.1,
+    window: Annotated[
+        float, typer.Option(help="Seconds of answers that a judgement averages, from --hop to 60.")
+    ] = 0.5,
+    hop: Annotated[float, typer.Option(help="Seconds from one judgement to the next, at least 0.05.")] = 0.1,
     hysteresis: Annotated[
-        float, typer.Option(min=0, max=0.99, help="How much likelier another emotion must be to take over.")
+        float,
+        typer.Option(min=0, max=0.99, help="How much higher another emotion's probability must be to take over."),
     ] = 0.0,
     every: Annotated[
         Literal["step", "change"], typer.Option(help="A line for every step, or only where the emotion changes.")
@@ -52,8 +59,14 @@ def stream(
         bool, typer.Option("--json", help="Lines of JSON where a terminal would show the live view.")
     ] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play a recording at its own pace.")] = False,
-    sample_format: Annotated[str, typer.Option("--format", help="Of raw samples: s16le, s32le or f32le.")] = "s16le",
-    rate: Annotated[int, typer.Option(help="Of raw samples, mono, in Hz.")] = 16_000,
+    sample_format: Annotated[
+        Optional[Literal["s16le", "s32le", "f32le"]],  # noqa: UP045
+        typer.Option("--format", help=f"Of raw samples on stdin or from clients. Default: {RAW_FORMAT}."),
+    ] = None,
+    rate: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help=f"Of raw samples, mono, in Hz, 4000 to 384000. Default: {RAW_RATE}."),
+    ] = None,
     listen: ListenOption = None,
     token: TokenOption = None,
     max_connections: MaxConnectionsOption = 64,
@@ -71,6 +84,11 @@ def stream(
     from serctl.runtime import StepRecogniser
 
     _check_sources(source, listen, mic=mic, device=device, realtime=realtime)
+    is_raw = source == "-" or listen is not None
+    if not is_raw and (sample_format, rate) != (None, None):
+        raise ConfigError("--format and --rate describe raw samples: expected - or --listen with them")
+    raw_format: str = sample_format or RAW_FORMAT
+    raw_rate = RAW_RATE if rate is None else rate
     options = pipeline.StreamOptions(window, hop, hysteresis)
     recogniser = StepRecogniser(load_bundle(model or LIVE_MODEL))
     facts = recogniser.bundle.facts
@@ -82,8 +100,8 @@ def stream(
             host,
             port,
             stream=options,
-            sample_format=sample_format,
-            rate=rate,
+            sample_format=raw_format,
+            rate=raw_rate,
             every=every,
             token=token,
             max_connections=max_connections,
@@ -95,13 +113,13 @@ def stream(
     if mic:
         pieces = _heard(device, facts.features.sample_rate)
     elif source == "-":
-        pieces = _piped(sample_format, rate, facts.features.sample_rate)
+        pieces = _piped(raw_format, raw_rate, facts.features.sample_rate)
     else:
         pieces = _recorded(Path(str(source)), facts.features.sample_rate, hop, realtime=realtime)
     # A microphone has no other end than Ctrl-C, which therefore is none to complain of.
     ending = suppress(KeyboardInterrupt) if mic else nullcontext()
     is_live = mic or source == "-" or realtime
-    with _output(facts.labels, every, as_view=is_live and sys.stdout.isatty() and not as_json) as show, ending:
+    with _output(facts.labels, every, as_view=is_live and not as_json and _can_draw()) as show, ending:
         for samples in pieces:
             for judgement in speech.push(samples):
                 show(judgement)
@@ -135,6 +153,11 @@ def _recorded(path: Path, to_rate: int, piece_s: float, *, realtime: bool) -> Pi
 
     pieces = samples_of_file(path, rate=to_rate, piece_s=piece_s)
     return _paced(pieces, to_rate) if realtime else pieces
+
+
+def _can_draw() -> bool:
+    """Whether a person looks on, at a terminal that can draw a picture anew."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 @contextmanager

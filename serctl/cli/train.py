@@ -145,7 +145,7 @@ def train(
         ) from None
     print_problems(result.dataset.problems, quiet=quiet)
     if not quiet:
-        _print_result(result)
+        _print_result(result, causal=causal)
 
 
 def model_folder(reference: str) -> Path:
@@ -188,7 +188,7 @@ def import_tensorflow() -> None:
         tf.get_logger().setLevel("ERROR")
 
 
-def _print_result(result: TrainResult) -> None:
+def _print_result(result: TrainResult, *, causal: bool) -> None:
     out = console()
     scores, facts = result.scores, result.facts
     interval = scores.intervals["uar"]
@@ -201,7 +201,7 @@ def _print_result(result: TrainResult) -> None:
         f"{100 * interval.high:.1f}, over {interval.unit}s), WA {100 * scores.wa:.1f} %, ECE {scores.ece:.3f}; "
         "it chose the epoch, so it flatters: `serctl evaluate --protocol` gives honest scores",
         f"model: {result.folder}",
-        f"next: serctl predict RECORDINGS --model {shlex.quote(str(result.folder))}",
+        f"next: serctl {'stream FILE' if causal else 'predict RECORDINGS'} --model {shlex.quote(str(result.folder))}",
     ]
     for line in lines:
         out.print(line, markup=False)

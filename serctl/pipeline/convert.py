@@ -110,7 +110,8 @@ def _check_onnx(path: Path) -> None:
         load_network(path)
     except BundleError as error:
         raise ConfigError(
-            f"the converter to ONNX does not know a part of this architecture; --format litert does: {error}"
+            "the converter to ONNX does not know a part of this architecture, such as the recurrence of a "
+            "bidirectional lstm: --format litert does"
         ) from error
 
 

@@ -163,7 +163,10 @@ class _Server:
         if sum(not each.turned_away for each in self._connections) >= limit:
             connection.turned_away = True
         self._connections.add(connection)
-        if self._closing or len(self._connections) > 2 * limit:  # so many are told that they are turned away
+        crowded = len(self._connections) > 2 * limit  # so many are told that they are turned away
+        if crowded:
+            self.log(f"{connection.name}: turned away without a word: {2 * limit} clients are connected")
+        if self._closing or crowded:
             connection.abort()
 
     def leave(self, connection: _Connection) -> None:
@@ -223,7 +226,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BYTES)
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self._name = format_address(self._transport.get_extra_info("peername") or ("unknown", 0))
+        self.name = format_address(self._transport.get_extra_info("peername") or ("unknown", 0))
         self._touched = self._loop.time()
         self._timer = self._loop.call_later(self._options.idle_s, self._check_idle)
         self._server.enter(self)
@@ -367,7 +370,7 @@ class _Connection(asyncio.Protocol):
             self._timer = self._loop.call_later(left_s, self._check_idle)
 
     def _fail(self, message: str) -> None:
-        self._server.log(f"{self._name}: {_printable(message)}")
+        self._server.log(f"{self.name}: {_printable(message)}")
         self._close(message)
 
     def _close(self, error: str | None) -> None:
@@ -377,7 +380,7 @@ class _Connection(asyncio.Protocol):
         self._closing = True
         self._timer.cancel()
         if self._dropped:
-            self._server.log(f"{self._name}: {self._dropped} steps were dropped: the client reads too slowly")
+            self._server.log(f"{self.name}: {self._dropped} steps were dropped: the client reads too slowly")
         for judgement in self._outgoing:
             self._write(judgement)
         self._outgoing.clear()

@@ -118,7 +118,7 @@ def test_the_options_arrive(serctl: Any, live_bundle: Bundle, monkeypatch: pytes
         (["--listen", "127.0.0.1:0", "--token", "two words"], "expected a token of 1 to 512 ASCII characters"),
         (["--listen", "127.0.0.1:0", "--max-connections", "0"], "--max-connections"),
         (["--listen", "127.0.0.1:0", "--idle", "0"], "expected an idle time above 0 s, came 0"),
-        (["--listen", "127.0.0.1:0", "--format", "u8"], "expected a sample format among s16le, s32le, f32le, came u8"),
+        (["--listen", "127.0.0.1:0", "--format", "u8"], "'u8' is not one of 's16le', 's32le', 'f32le'"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(serctl: Any, live_bundle: Bundle, arguments: list[str], message: str) -> None:

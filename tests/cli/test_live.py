@@ -74,11 +74,11 @@ def test_silence_has_no_bars(view: LiveView) -> None:
     assert strip == "last minute  \u00b7"
 
 
-def on_a_terminal(*arguments: object) -> str:
-    """What `serctl stream` writes to a terminal."""
+def on_a_terminal(*arguments: object, kind: str = "xterm-256color") -> str:
+    """What `serctl stream` writes to a terminal of this kind."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "serctl", "stream", *map(str, arguments)]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
+    environment = {**os.environ, "TERM": kind, "COLUMNS": "100", "LINES": "40"}
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     written = b""
@@ -101,7 +101,9 @@ def test_a_terminal_gets_the_live_view_and_with_json_or_at_once_the_lines(sample
     shown = on_a_terminal(*live)
     assert "last minute" in shown
     assert '"time"' not in shown
-    for lines in (on_a_terminal(*live, "--json"), on_a_terminal(*live[:-1])):
+    assert shown.index("waiting for sound") < shown.index("last minute")
+    plain = on_a_terminal(*live, "--json"), on_a_terminal(*live[:-1]), on_a_terminal(*live, kind="dumb")
+    for lines in plain:
         assert "last minute" not in lines
         assert lines.startswith('{"time": 0.1')
 

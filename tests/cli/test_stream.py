@@ -100,6 +100,27 @@ def test_the_options_of_the_steps_arrive(
     assert came[1] == StreamOptions()  # the defaults of the command are those of the package
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the stream ended before its first sample"),
+        (b"RIFF\0\0\0\0WAVE", "expected raw samples, came WAV: give the file's name"),
+        (b"ID3\4" + bytes(4000), "expected raw samples, came MP3"),
+    ],
+)
+def test_what_is_no_raw_samples_is_refused(live_bundle: Bundle, data: bytes, message: str) -> None:
+    output, errors = (process := start("-", "-m", live_bundle.folder)).communicate(data, timeout=120)
+    assert (process.returncode, output) == (2, b"")
+    assert message in errors.decode()
+
+
+@pytest.mark.parametrize("option", [("--rate", 8000), ("--format", "f32le")])
+def test_a_recording_tells_its_own_rate_and_format(serctl: Any, samples: Path, option: tuple[str, object]) -> None:
+    result = serctl("stream", samples / "tom-sad.flac", *option)
+    assert (result.code, result.stdout) == (2, "")
+    assert "--format and --rate describe raw samples" in result.stderr
+
+
 @pytest.mark.parametrize("rate", [RATE, 8_000])
 def test_raw_samples_on_stdin_are_judged(live_bundle: Bundle, samples: Path, seconds: float, rate: int) -> None:
     process = start("-", "-m", live_bundle.folder, "--format", "s16le", "--rate", rate)
@@ -206,7 +227,7 @@ class FakeTime:
     ("arguments", "message"),
     [
         (["-", "--realtime"], "--realtime is for recordings: what comes from elsewhere has its own pace"),
-        (["-", "--format", "u8"], "expected a sample format among s16le, s32le, f32le, came u8"),
+        (["-", "--format", "u8"], "'u8' is not one of 's16le', 's32le', 'f32le'"),
         (["-", "--rate", "0"], "expected a rate from 4000 to 384000 Hz, came 0"),
         (["-", "--hop", "0.01"], "expected 0.05 s <= hop <= window <= 60 s, came 0.01 s"),
         (["-", "--hysteresis", "2"], "--hysteresis"),

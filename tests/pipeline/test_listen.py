@@ -560,6 +560,8 @@ def test_a_crowd_is_turned_away_unheard(recogniser: StepRecogniser) -> None:
             assert done
             for _, writer in crowd:
                 await closed(writer)
+            unheard = [line for line in server.logged if "without a word: 4 clients are connected" in line]
+            assert len(unheard) == 10 - 2 * 2
 
     async def ended(reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
