@@ -45,6 +45,9 @@ WRITE_BYTES = 16_384
 SEND_BUFFER_BYTES = 65_536
 """Of the process, and of the system, for each connection: what is in there is too late to be dropped."""
 
+OPENING_S = 5.0
+"""How long a client may take to begin its stream, if it may not be silent for less."""
+
 CLOSING_S = 2.0
 """How long a client may take to read the rest and to close its side."""
 
@@ -55,7 +58,7 @@ class ListenOptions:
 
     sample_format, rate: of raw samples over TCP; a WebSocket may name its own. token: what each client has to know;
     None: nothing. every: a line for every step, or only where the emotion changes. max_connections: at a time.
-    idle_s: a connection is closed after so many seconds in which nothing came.
+    idle_s: a connection is closed after so many seconds in which nothing came, or OPENING_S before its stream begins.
     Raises ConfigError if a value cannot be used.
     """
 
@@ -228,7 +231,7 @@ class _Connection(asyncio.Protocol):
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self.name = format_address(self._transport.get_extra_info("peername") or ("unknown", 0))
         self._touched = self._loop.time()
-        self._timer = self._loop.call_later(self._options.idle_s, self._check_idle)
+        self._timer = self._loop.call_later(self._patience_s, self._check_idle)
         self._server.enter(self)
 
     def data_received(self, data: bytes) -> None:
@@ -317,6 +320,7 @@ class _Connection(asyncio.Protocol):
         recogniser = self._server.recogniser
         to_rate = recogniser.bundle.facts.features.sample_rate
         self._decoder = PcmDecoder(sample_format=sample_format, rate=rate, to_rate=to_rate)
+        self._touched = self._loop.time()
         self._stream = SpeechStream(recogniser, self._options.stream)
         self._piece_bytes = round(PIECE_S * rate) * PCM_FORMATS[sample_format][0].itemsize
 
@@ -360,12 +364,17 @@ class _Connection(asyncio.Protocol):
 
     # The end.
 
+    @property
+    def _patience_s(self) -> float:
+        """How long the client may be silent: before its stream is open, it holds a place that others wait for."""
+        return self._options.idle_s if self._decoder else min(self._options.idle_s, OPENING_S)
+
     def _check_idle(self) -> None:
-        left_s = self._touched + self._options.idle_s - self._loop.time()
+        left_s = self._touched + self._patience_s - self._loop.time()
         if self._samples or self._at_hand:
-            left_s = self._options.idle_s  # it is the server who is late
+            left_s = self._patience_s  # it is the server who is late
         if left_s <= 0:
-            self._fail(f"nothing came for {self._options.idle_s:g} s")
+            self._fail(f"nothing came for {self._patience_s:g} s")
         else:
             self._timer = self._loop.call_later(left_s, self._check_idle)
 

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from serctl.audio import read_audio
 from serctl.errors import ConfigError
+from serctl.pipeline import listen as module
 from serctl.pipeline.listen import QUEUED_STEPS, ListenOptions, format_address, parse_address, serve
 from serctl.pipeline.stream import PcmDecoder, SpeechStream, StreamOptions
 from serctl.runtime import StepRecogniser
@@ -581,6 +582,22 @@ def test_who_sends_nothing_is_let_go(recogniser: StepRecogniser, talk: Any) -> N
             async with connect(address(server)) as client:
                 assert json.loads(await client.recv()) == error
             assert len(server.logged) == 3
+
+    run(scenario())
+
+
+def test_who_begins_no_stream_soon_makes_room(
+    recogniser: StepRecogniser, talk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OPENING_S", 0.3)
+
+    async def scenario() -> None:
+        async with serving(recogniser, max_connections=2) as server, connect(address(server)) as speaker:
+            silent = await say(server, b"", end=False)
+            assert json.loads(silent) == {"error": "nothing came for 0.3 s"}
+            await asyncio.sleep(0.4)
+            await speaker.send(talk["tom-sad"][:PIECE])
+            assert json.loads(await speaker.recv())["time"] == 0.1
 
     run(scenario())
 
