@@ -2,7 +2,7 @@
 
 Speed 0.9 to 1.1, Gaussian noise at 10 to 20 dB and spectral masks, each alone and all together; on the fly (every epoch
 draws from three copies, and draws masks anew) and offline (three copies written by `serctl augment`, trained on beside
-the originals for a quarter of the epochs, so for as many gradient steps). 90 trainings in one process; each is written
+the originals for a quarter of the epochs, so for as many gradient steps). 100 trainings in one process; each is written
 down as it ends, and a call that was interrupted goes on there.
 """
 
