@@ -165,6 +165,13 @@ def _print_parity(parity: Parity, *, end_to_end: bool = False) -> None:
         f"probabilities differ by at most {parity.largest_difference:.4f}, {parity.mean_difference:.5f} on average",
         markup=False,
     )
+    if parity.labels == 1:
+        out.print(
+            "All of these windows have the same label, which proves little: name other recordings with --verify DIR, "
+            "or train for longer",
+            style="yellow",
+            markup=False,
+        )
 
 
 def _memory(megabytes: float | None) -> str:

@@ -34,8 +34,9 @@ class Cost:
 class Parity:
     """What a model says and takes before and after a conversion, on the same windows.
 
-    equal_labels: share of windows with the same likeliest emotion. largest_difference, mean_difference: of calibrated
-    probabilities.
+    equal_labels: share of windows with the same likeliest emotion. labels: how many emotions are the likeliest of some
+    window, before; where it is one, equal labels prove little. largest_difference,
+    mean_difference: of calibrated probabilities.
     """
 
     windows: int
@@ -43,6 +44,7 @@ class Parity:
     largest_difference: float
     mean_difference: float
     equal_labels: float
+    labels: int
     before: Cost
     after: Cost
 
@@ -56,6 +58,7 @@ class Parity:
             largest_difference=float(np.abs(new - old).max()),
             mean_difference=float(np.abs(new - old).mean()),
             equal_labels=float(equal.mean()),
+            labels=len(np.unique(old.argmax(axis=1))),
             before=before,
             after=after,
         )

@@ -58,6 +58,7 @@ def test_an_exported_bundle_says_what_the_original_says_and_proves_it(
     assert difference.max() < LONGEST_ERROR[exported.facts.export["quantize"]]
     parity = exported.parity
     assert parity.windows == len(windows) == 16
+    assert parity.labels == 4
     assert parity.largest_difference == pytest.approx(difference.max(), rel=1e-6)
     assert parity.mean_difference == pytest.approx(difference.mean(), rel=1e-6)
     assert parity.equal_labels == np.mean(new.argmax(axis=1) == old.argmax(axis=1))
