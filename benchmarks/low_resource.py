@@ -372,8 +372,8 @@ def make_claim(architecture: str) -> Claim:
         f"from {CLAIMED[0]} to {CLAIMED[1]} %. Tried on Amharic (ASED) with few labelled speakers, one or so of whom "
         f"is held out to choose the epoch; all others are tested on. The network is {architecture}. On the fly means "
         "three copies, of which every epoch draws, and masks that are drawn anew; offline means three copies written "
-        "by `serctl augment`, trained on beside the originals for as many gradient steps. The network and the row without "
-        "noise were settled after the scores of a first seed had been seen.",
+        "by `serctl augment`, trained on beside the originals for as many gradient steps. The network and the row "
+        "without noise were settled after the scores of a first seed had been seen.",
         results=(name,),
         rows=lambda found: make_rows(found[name]),
         tables=tables,
