@@ -26,10 +26,15 @@ def head(x: Any, spec: ModelSpec) -> Any:
     return layers.Dense(spec.n_classes, activation="softmax", name="probabilities")(x)
 
 
+def batch_normalisation(**options: Any) -> layers.BatchNormalization:
+    """Batch normalisation whose moving averages suit a training of a few hundred steps; keras' suit many thousands."""
+    return layers.BatchNormalization(momentum=0.9, **options)
+
+
 def conv_block(x: Any, filters: int, *, kernel: tuple[int, int] = (3, 3), strides: tuple[int, int] = (1, 1)) -> Any:
     """Convolution, batch normalisation, ReLU; x: (batch, time, band, channels)."""
     x = layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
-    x = layers.BatchNormalization()(x)
+    x = batch_normalisation()(x)
     return layers.ReLU()(x)
 
 

@@ -35,6 +35,7 @@ BATCH = 64
 """Windows judged at once."""
 
 WARM_UP_SHARE = 0.05
+AVERAGED_SHARE = 0.1
 _SMALLEST_PROBABILITY = 1e-7
 
 
@@ -225,11 +226,13 @@ def _optimizer(steps_per_epoch: int, options: FitOptions, weight_decay: float) -
         options.lr / 20, max(steps - warm_up, 1), warmup_target=options.lr, warmup_steps=warm_up
     )
     averaged = options.weight_average > 0
+    # The average begins at the random weights: one that spans more than a tenth of the steps would keep some of them.
+    momentum = min(options.weight_average, max(1 - 1 / (AVERAGED_SHARE * steps), 0))
     return keras.optimizers.AdamW(
         schedule,
         weight_decay=weight_decay,
         use_ema=averaged,
-        ema_momentum=options.weight_average if averaged else 0.99,
+        ema_momentum=momentum,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers, ops
 
-from serctl.models.blocks import attention_pooling, downsample_mask, head, spectrogram_inputs
+from serctl.models.blocks import attention_pooling, batch_normalisation, downsample_mask, head, spectrogram_inputs
 
 if TYPE_CHECKING:
     from serctl.models import ModelSpec
@@ -42,7 +42,7 @@ def build(spec: ModelSpec) -> keras.Model:
 def _build_bidirectional(spec: ModelSpec) -> keras.Model:
     log_mel, mask = spectrogram_inputs(spec)
     x = layers.Conv1D(FILTERS, 2 * TIME_STRIDE + 1, strides=TIME_STRIDE, padding="same", use_bias=False)(log_mel)
-    x = layers.Dropout(0.2)(layers.ReLU()(layers.BatchNormalization()(x)))
+    x = layers.Dropout(0.2)(layers.ReLU()(batch_normalisation()(x)))
     steps = downsample_mask(mask, TIME_STRIDE)
     x = layers.Bidirectional(layers.LSTM(UNITS, return_sequences=True))(x * ops.expand_dims(steps, axis=-1))
     x = attention_pooling(layers.Dropout(0.3)(x), steps)
@@ -54,7 +54,7 @@ def _build_causal(spec: ModelSpec) -> keras.Model:
     x = layers.Conv1D(
         FILTERS, STEP_CONTEXT, strides=STEP_FRAMES, padding="causal", use_bias=False, name=STEP_LAYERS[0]
     )(log_mel)
-    x = layers.ReLU()(layers.BatchNormalization(name=STEP_LAYERS[1])(x))
+    x = layers.ReLU()(batch_normalisation(name=STEP_LAYERS[1])(x))
     x = layers.LSTM(UNITS, return_sequences=True, name=STEP_LAYERS[2])(layers.Dropout(0.2)(x))
     answers = layers.Dense(spec.n_classes, activation="softmax", name=STEP_LAYERS[3])(layers.Dropout(0.3)(x))
     steps = downsample_mask(mask, STEP_FRAMES)
@@ -75,7 +75,7 @@ def build_step(trained: keras.Model, spec: ModelSpec) -> keras.Model:
     frames = keras.Input((STEP_CONTEXT, spec.n_mels), name="frames")
     hidden, cell = keras.Input((UNITS,), name="hidden"), keras.Input((UNITS,), name="cell")
     convolution = layers.Conv1D(FILTERS, STEP_CONTEXT, use_bias=False, name=STEP_LAYERS[0])
-    normalisation = layers.BatchNormalization(name=STEP_LAYERS[1])
+    normalisation = batch_normalisation(name=STEP_LAYERS[1])
     recurrence = layers.LSTMCell(UNITS, name=STEP_LAYERS[2])
     answer = layers.Dense(spec.n_classes, activation="softmax", name=STEP_LAYERS[3])
     x = layers.Flatten()(layers.ReLU()(normalisation(convolution(frames))))

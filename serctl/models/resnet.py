@@ -14,6 +14,7 @@ from serctl.models.blocks import (
     as_frames,
     as_image,
     attention_pooling,
+    batch_normalisation,
     conv_block,
     downsample_mask,
     head,
@@ -43,6 +44,6 @@ def build(spec: ModelSpec) -> keras.Model:
 def _residual_block(x: Any, filters: int, strides: tuple[int, int]) -> Any:
     """Two convolutions around a shortcut, which a strided 1x1 convolution fits to the new shape."""
     y = conv_block(x, filters, strides=strides)
-    y = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
+    y = batch_normalisation()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
     shortcut = layers.Conv2D(filters, 1, strides=strides, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.Add()([layers.BatchNormalization()(shortcut), y]))
+    return layers.ReLU()(layers.Add()([batch_normalisation()(shortcut), y]))

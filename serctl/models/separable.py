@@ -16,6 +16,7 @@ from keras import layers
 from serctl.models.blocks import (
     as_frames,
     attention_pooling,
+    batch_normalisation,
     conv_block,
     downsample_mask,
     head,
@@ -57,5 +58,5 @@ def build_with(block: Block, spec: ModelSpec) -> keras.Model:
 
 def _separable_block(x: Any, filters: int, stride: int) -> Any:
     x = layers.DepthwiseConv2D(3, strides=stride, padding="same", use_bias=False)(x)
-    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.ReLU()(batch_normalisation()(x))
     return conv_block(x, filters, kernel=(1, 1))

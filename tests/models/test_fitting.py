@@ -107,6 +107,12 @@ def test_fitting_learns_what_can_be_learned_and_tells_of_every_epoch(tmp_path: P
     assert fitted.history["val_uar"][fitted.best_epoch - 1] == max(fitted.history["val_uar"][4:])
 
 
+@pytest.mark.parametrize("architecture", ["cnn", "resnet", "separable"])
+def test_a_short_training_is_not_held_back_by_its_averages(architecture: str, tmp_path: Path) -> None:
+    fitted = fit(tmp_path, architecture=architecture, epochs=20, weight_average=0.99)
+    assert fitted.history["val_loss"][-1] < 0.2
+
+
 def test_an_interrupted_fit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     def stop(scores: EpochScores) -> None:
         raise KeyboardInterrupt
