@@ -51,6 +51,7 @@ from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS
 from serctl.quiet import quiet_stderr
 
 if TYPE_CHECKING:
+    from serctl.metrics import Scores
     from serctl.models.options import FitOptions
     from serctl.pipeline.train import TrainResult
 
@@ -205,3 +206,16 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
     ]
     for line in lines:
         out.print(line, markup=False)
+    if only := only_answer(scores):
+        out.print(
+            f"it answers {only} to every held-out utterance, so it has learned next to nothing: train for more "
+            "--epochs or on more recordings",
+            style="yellow",
+            markup=False,
+        )
+
+
+def only_answer(scores: Scores) -> str | None:
+    """The emotion that a model answers whatever it hears, None if it tells some apart."""
+    answered = [label for label, count in zip(scores.classes, scores.confusion.sum(axis=0), strict=True) if count]
+    return answered[0] if len(answered) == 1 else None

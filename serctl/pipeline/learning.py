@@ -286,7 +286,7 @@ def _load_teachers(recipe: Recipe, classes: Sequence[str]) -> list[Bundle]:
         if not set(classes) <= set(teacher.facts.labels):
             raise ConfigError(
                 f"the teacher {teacher.identity} knows {', '.join(teacher.facts.labels)}: "
-                f"expected all of {', '.join(classes)}"
+                f"expected all of {', '.join(classes)}; --classes leaves others out, --map renames"
             )
     return teachers
 

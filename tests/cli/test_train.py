@@ -10,6 +10,8 @@ import pytest
 
 from serctl.audio import Recording
 from serctl.bundle import load_bundle
+from serctl.cli.train import only_answer
+from serctl.metrics import score
 from serctl.pipeline.predict import predict
 
 if TYPE_CHECKING:
@@ -48,6 +50,14 @@ def test_a_seed_reproduces_a_training(
     expected = probabilities(tiny_bundle, samples, shared_cache)
     assert expected.std() > 1e-3
     np.testing.assert_allclose(probabilities(again, samples, shared_cache), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("answers", "only"), [([1, 1, 1, 1], "sad"), ([1, 1, 0, 1], None)])
+def test_a_model_with_one_answer_for_everything_is_found_out(answers: list[int], only: str | None) -> None:
+    probabilities = np.full((4, 3), 0.1)
+    probabilities[np.arange(4), answers] = 0.8
+    scores = score(np.array([0, 1, 2, 0]), probabilities, classes=("happy", "sad", "angry"), groups=None, seed=0)
+    assert only_answer(scores) == only
 
 
 @pytest.mark.parametrize(
