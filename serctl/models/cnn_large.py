@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from serctl.models.blocks import conv_block
-from serctl.models.separable import build_with
+from keras import layers
+
+from serctl.models.separable import FILTERS, KERNEL, build_with
 
 if TYPE_CHECKING:
     import keras
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 def build(spec: ModelSpec) -> keras.Model:
     """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
-    return build_with(_standard_block, spec)
+    return build_with(_standard_convolution, spec)
 
 
-def _standard_block(x: Any, filters: int, stride: int) -> Any:
-    return conv_block(x, filters, strides=(stride, stride))
+def _standard_convolution(x: Any) -> Any:
+    return layers.Conv1D(FILTERS, KERNEL, padding="same", use_bias=False)(x)

@@ -1,23 +1,21 @@
-"""Depthwise-separable convolutions over the log-mel spectrogram, for small devices.
+"""Depthwise-separable convolutions over time, the bands of the spectrogram their channels, for small devices.
 
-A depthwise-separable block filters each channel alone and then mixes the channels: for 3x3 kernels about a ninth of the
-weights of a standard convolution. cnn-large is the same network with standard convolutions.
-Source: Howard et al. 2017, arXiv:1704.04861.
+A depthwise-separable block filters each channel alone and then mixes the channels: for kernels of nine frames about a
+ninth of the weights of a standard convolution. cnn-large is the same network with standard convolutions.
+Sources: Howard et al. 2017, arXiv:1704.04861; over time, with shortcuts: Majumdar and Ginsburg 2020,
+doi:10.21437/Interspeech.2020-1058; no activation within a block: Chollet 2017, doi:10.1109/CVPR.2017.195.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import layers
 
 from serctl.models.blocks import (
-    as_frames,
     attention_pooling,
     batch_normalisation,
-    conv_block,
     downsample_mask,
     head,
     spectrogram_inputs,
@@ -28,35 +26,32 @@ if TYPE_CHECKING:
 
     from serctl.models import ModelSpec
 
-    Block = Callable[[Any, int, int], Any]
+    Convolution = Callable[[Any], Any]
 
-BANDS_TOGETHER = 4
-"""Neighbouring bands enter as channels of the first convolution: few long sums are quicker than many short ones."""
-
-STEM_FILTERS, STEM_KERNEL, STEM_STRIDES = 32, (7, 3), (4, 1)
-BLOCKS = ((64, 2), (128, 1), (192, 2), (192, 1), (192, 1), (224, 1))
-TIME_STRIDE = 16
+STEM_FILTERS = 128
+TIME_STRIDE = 4
+KERNEL = 9
+FILTERS = 240
+BLOCKS = 3
 
 
 def build(spec: ModelSpec) -> keras.Model:
     """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
-    return build_with(_separable_block, spec)
+    return build_with(_separable_convolution, spec)
 
 
-def build_with(block: Block, spec: ModelSpec) -> keras.Model:
-    """The network with blocks of this kind: block(x, filters, stride)."""
+def build_with(convolution: Convolution, spec: ModelSpec) -> keras.Model:
+    """The network with convolutions of this kind, from (batch, time, channels) to (batch, time, FILTERS)."""
     log_mel, mask = spectrogram_inputs(spec)
-    together = math.gcd(BANDS_TOGETHER, spec.n_mels)
-    x = layers.Reshape((-1, spec.n_mels // together, together))(log_mel)
-    x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
-    for filters, stride in BLOCKS:
-        x = block(x, filters, stride)
-    x = as_frames(x)
+    x = layers.Conv1D(STEM_FILTERS, KERNEL, strides=TIME_STRIDE, padding="same", use_bias=False)(log_mel)
+    x = layers.ReLU()(batch_normalisation()(x))
+    x = layers.ReLU()(batch_normalisation()(convolution(x)))
+    for _ in range(BLOCKS - 1):
+        x = layers.ReLU()(layers.Add()([x, batch_normalisation()(convolution(x))]))
     x = attention_pooling(x, downsample_mask(mask, TIME_STRIDE), units=48)
     return keras.Model([log_mel, mask], head(layers.Dropout(0.4)(x), spec))
 
 
-def _separable_block(x: Any, filters: int, stride: int) -> Any:
-    x = layers.DepthwiseConv2D(3, strides=stride, padding="same", use_bias=False)(x)
-    x = layers.ReLU()(batch_normalisation()(x))
-    return conv_block(x, filters, kernel=(1, 1))
+def _separable_convolution(x: Any) -> Any:
+    x = layers.DepthwiseConv1D(KERNEL, padding="same", use_bias=False)(x)
+    return layers.Conv1D(FILTERS, 1, use_bias=False)(x)

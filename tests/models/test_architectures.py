@@ -181,20 +181,19 @@ def test_mfcc_takes_the_functionals_of_the_mfcc_alone() -> None:
 def test_cnn_large_is_separable_with_standard_convolutions() -> None:
     import keras
 
-    def layers(name: str, kind: Any) -> list[Any]:
-        return [layer for layer in network(name).layers if isinstance(layer, kind)]
+    from serctl.models.separable import BLOCKS, KERNEL
 
-    small, large = layers("separable", keras.layers.Conv2D), layers("cnn-large", keras.layers.Conv2D)
+    def layers(name: str, kind: Any) -> list[Any]:
+        return [layer for layer in network(name).layers if type(layer) is kind]
+
+    small, large = layers("separable", keras.layers.Conv1D), layers("cnn-large", keras.layers.Conv1D)
     assert [layer.output.shape for layer in small] == [layer.output.shape for layer in large]
-    assert [layer.kernel_size for layer in small[1:]] == [(1, 1)] * 6
-    assert [layer.kernel_size for layer in large[1:]] == [(3, 3)] * 6
-    depthwise = layers("separable", keras.layers.DepthwiseConv2D)
-    assert [layer.kernel_size for layer in depthwise] == [(3, 3)] * 6
-    assert not layers("cnn-large", keras.layers.DepthwiseConv2D)
-    # Beyond the convolution itself a depthwise one brings its normalisation, its ReLU and, where it strides, a mean.
-    strided = layers("separable", keras.layers.AveragePooling2D)
-    more = len(network("separable").layers) - len(network("cnn-large").layers)
-    assert more == 3 * len(depthwise) + len(strided)
+    assert [layer.kernel_size for layer in small[1:]] == [(1,)] * BLOCKS
+    assert [layer.kernel_size for layer in large[1:]] == [(KERNEL,)] * BLOCKS
+    depthwise = layers("separable", keras.layers.DepthwiseConv1D)
+    assert [layer.kernel_size for layer in depthwise] == [(KERNEL,)] * BLOCKS
+    assert not layers("cnn-large", keras.layers.DepthwiseConv1D)
+    assert len(network("separable").layers) == len(network("cnn-large").layers) + BLOCKS
 
 
 def test_attention_tells_how_much_each_frame_counts() -> None:
