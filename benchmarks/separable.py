@@ -42,8 +42,8 @@ CLAIM = Claim(
     title="Depthwise-separable convolutions",
     text=f"Claimed: {CLAIMED_TWIN_M} M parameters shrink to {MOST_PARAMETERS_M} M or fewer (our aim: {AIM_M} M) at a "
     f"loss of at most {MOST_LOSS} points against the same network with standard convolutions, cnn-large. RAVDESS, the "
-    "six speaker-independent folds of EmoBox. The shape of both was settled by trials that looked at the test speakers of "
-    "folds 1 and 2; the other four were not looked at.",
+    "six speaker-independent folds of EmoBox. The shape of both was settled by trials that looked at the test "
+    "speakers of folds 1 and 2, not at the others.",
     results=NAMES,
     rows=make_rows,
     tables=lambda found: [runs_table(found, NAMES)],
