@@ -34,7 +34,8 @@ THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"
 class Run:
     """A call of serctl; the folder it writes has its name.
 
-    corpora: folders below that of --data. model: the training whose model an evaluation scores.
+    corpora: folders below that of --data. model: the training whose model an evaluation scores. base: the training
+    whose model the options name to go on from.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Run:
     options: tuple[str, ...]
     verb: str = "evaluate"
     model: Run | None = None
+    base: Run | None = None
 
     def arguments(self) -> list[str]:
         """What comes after `serctl`."""
@@ -51,7 +53,8 @@ class Run:
 
     def commands(self) -> list[str]:
         """The command lines, the training first."""
-        return [*(self.model.commands() if self.model else []), shlex.join(["serctl", *self.arguments()])]
+        before = [command for training in (self.model, self.base) if training for command in training.commands()]
+        return [*before, shlex.join(["serctl", *self.arguments()])]
 
     @property
     def is_done(self) -> bool:
@@ -118,7 +121,8 @@ def check_same(run: Run) -> None:
 
 
 def _perform(run: Run, threads: int | None) -> bool:
-    if run.model and not run.is_done and not _perform(run.model, threads):
+    trainings = [training for training in (run.model, run.base) if training]
+    if not run.is_done and not all(_perform(training, threads) for training in trainings):
         return False
     with _alone(run.name):
         if run.is_done:
