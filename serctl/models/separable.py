@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 STEM_FILTERS = 128
 TIME_STRIDE = 4
 KERNEL = 9
-FILTERS = 240
+FILTERS = 224
 BLOCKS = 3
 
 
@@ -53,5 +53,6 @@ def build_with(convolution: Convolution, spec: ModelSpec) -> keras.Model:
 
 
 def _separable_convolution(x: Any) -> Any:
-    x = layers.DepthwiseConv1D(KERNEL, padding="same", use_bias=False)(x)
+    # Normalised in between so that channels are alike: int8 has one scale for all of them.
+    x = batch_normalisation()(layers.DepthwiseConv1D(KERNEL, padding="same", use_bias=False)(x))
     return layers.Conv1D(FILTERS, 1, use_bias=False)(x)

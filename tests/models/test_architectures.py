@@ -193,7 +193,8 @@ def test_cnn_large_is_separable_with_standard_convolutions() -> None:
     depthwise = layers("separable", keras.layers.DepthwiseConv1D)
     assert [layer.kernel_size for layer in depthwise] == [(KERNEL,)] * BLOCKS
     assert not layers("cnn-large", keras.layers.DepthwiseConv1D)
-    assert len(network("separable").layers) == len(network("cnn-large").layers) + BLOCKS
+    # Beside each depthwise convolution stands the normalisation of its channels.
+    assert len(network("separable").layers) == len(network("cnn-large").layers) + 2 * BLOCKS
 
 
 def test_attention_tells_how_much_each_frame_counts() -> None:
