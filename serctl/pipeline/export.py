@@ -186,7 +186,10 @@ def _rebuild(model: Bundle) -> keras.Model:
     try:
         return restore(facts.architecture, spec, model.weights())
     except ValueError as error:
-        raise BundleError(f"{model.folder / WEIGHTS}: not the weights of {facts.architecture}: {error}") from error
+        raise BundleError(
+            f"{model.folder / WEIGHTS}: not the weights of this version's {facts.architecture}: train the model again, "
+            "or export it with the version of serctl that trained it"
+        ) from error
 
 
 def _materials(options: ExportOptions, gather: Callable[..., Material]) -> tuple[Material | None, Material]:

@@ -183,7 +183,7 @@ def test_a_model_without_weights_or_with_others_is_refused(
 
     with pytest.raises(BundleError, match=r"holds no weights\.npz to start from: it was exported, or trained before"):
         run([], "none")
-    with pytest.raises(BundleError, match=r"weights\.npz: not the weights of hybrid"):
+    with pytest.raises(BundleError, match=r"weights\.npz: not the weights of this version's hybrid: train"):
         run(separable.weights(), "other")
 
 
