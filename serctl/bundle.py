@@ -85,13 +85,22 @@ class BundleFacts:
 
 @dataclass(frozen=True)
 class TrainingEntry:
-    """One recording that the model has seen: part is train or validation."""
+    """One recording that the model has seen: part is train or validation.
+
+    source: the digest of the recording that it is an augmented copy of, or empty.
+    """
 
     digest: str
     corpus: str
     speaker: str
     emotion: str
     part: str
+    source: str = ""
+
+    @property
+    def origin(self) -> str:
+        """The digest of the recording, or of that which it is an augmented copy of."""
+        return self.source or self.digest
 
 
 @dataclass(frozen=True)

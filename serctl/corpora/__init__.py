@@ -1,6 +1,6 @@
 """Emotional speech corpora: what serctl recognises, one emotion vocabulary, and named evaluation protocols."""
 
-from serctl.corpora.base import EMOTIONS, Corpus, Utterance, normalise_emotion
+from serctl.corpora.base import EMOTIONS, Corpus, Utterance, digest_of_part, normalise_emotion
 from serctl.corpora.generic import citation_of, licence_of
 from serctl.corpora.loading import load_corpora, load_corpus
 from serctl.corpora.protocols import (
@@ -22,6 +22,7 @@ __all__ = [
     "Utterance",
     "check_protocol",
     "citation_of",
+    "digest_of_part",
     "licence_of",
     "load_corpora",
     "load_corpus",

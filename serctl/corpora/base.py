@@ -64,7 +64,8 @@ class Utterance:
     """A labelled recording, or the part of one between start_s and end_s (seconds; None: to the end).
 
     emotion is one of EMOTIONS, speaker is the corpus's own code ('01'), gender 'female' or 'male', language an
-    ISO 639-1 code, split 'train', 'validation' or 'test' where a manifest gives one.
+    ISO 639-1 code, split 'train', 'validation' or 'test' where a manifest gives one. source is the digest of the
+    recording that this one is an augmented copy of, as `digest_of_part` gives it, where a manifest tells.
     """
 
     path: Path
@@ -77,11 +78,18 @@ class Utterance:
     start_s: float = 0.0
     end_s: float | None = None
     split: str | None = None
+    source: str | None = None
 
     @property
     def speaker_id(self) -> str | None:
         """The speaker's name among all corpora ('ravdess/01'), or None if the speaker is unknown."""
         return None if self.speaker is None else f"{self.corpus}/{self.speaker}"
+
+
+def digest_of_part(digest: str, start_s: float, end_s: float | None) -> str:
+    """A recording's digest; that of a part of it tells the parts apart, which are other audio."""
+    whole = start_s == 0 and end_s is None
+    return digest if whole else f"{digest}@{start_s:g}-{end_s or 0:g}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from serctl.corpora import filename, iemocap
-from serctl.corpora.base import Corpus, Utterance, normalise_emotion, unknown_labels
+from serctl.corpora.base import Corpus, Utterance, digest_of_part, normalise_emotion, unknown_labels
 from serctl.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ def load_manifest(manifest: Path) -> Corpus:
     """The recordings that a manifest (CSV in UTF-8, or Parquet) lists.
 
     Columns: path (relative to the manifest's folder, or absolute) and emotion; optional speaker, gender, language,
-    text, start and end (seconds), split (train, validation, test) and corpus; others are ignored. Where the file names
-    follow a known corpus, that corpus gives the name, the terms, and what the manifest leaves empty.
+    text, start and end (seconds), split (train, validation, test), corpus and, as `serctl augment` writes them,
+    source_digest, source_start and source_end; others are ignored. Where the file names follow a known corpus, that
+    corpus gives the name, the terms, and what the manifest leaves empty.
     Lines that cannot be used, a missing recording among them, become problems.
     Raises CorpusError if the manifest cannot be read, lacks a column, or holds an unknown emotion or split.
     """
@@ -155,12 +156,19 @@ def _utterance(manifest: Path, row: _Row) -> Utterance:
         start_s=start_s,
         end_s=end_s,
         split=_split(manifest, row),
+        source=_source(row),
     )
 
 
-def _span(row: _Row) -> tuple[float, float | None]:
-    start_s = _seconds(row, "start") or 0.0
-    end_s = _seconds(row, "end")
+def _source(row: _Row) -> str | None:
+    if not row["source_digest"]:
+        return None
+    return digest_of_part(row["source_digest"], *_span(row, "source_"))
+
+
+def _span(row: _Row, prefix: str = "") -> tuple[float, float | None]:
+    start_s = _seconds(row, f"{prefix}start") or 0.0
+    end_s = _seconds(row, f"{prefix}end")
     if end_s is not None and end_s <= start_s:
         raise _BadRowError(f"{row['path']} ends at {end_s} s, before or at its start at {start_s} s")
     return start_s, end_s

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.corpora import EMOTIONS, Utterance, load_corpora, normalise_emotion
+from serctl.corpora import EMOTIONS, Utterance, digest_of_part, load_corpora, normalise_emotion
 from serctl.errors import ConfigError, CorpusError
 from serctl.features import FeatureConfig, FeatureReader, Features, Normaliser, changed_windows, is_silent
 from serctl.parallel import Failure, map_unordered
@@ -64,6 +64,11 @@ class Sample:
     windows: tuple[Features, ...]
     speech: tuple[bool, ...]
     copies: tuple[tuple[Features, ...], ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """The digest of the recording, or of that which it is an augmented copy of: what was really said."""
+        return self.utterance.source or self.digest
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,8 @@ def featurise(
         for number, recipe in enumerate(augmentation.recipes()):
             copies.append(tuple(_copy(utterance, number, recipe, config, augmentation, cache)))
     speech = tuple(not is_silent(window.functionals, config) for window in windows)
-    return Sample(utterance, _digest_of_part(reader.digest, utterance), windows, speech, tuple(copies))
+    digest = digest_of_part(reader.digest, utterance.start_s, utterance.end_s)
+    return Sample(utterance, digest, windows, speech, tuple(copies))
 
 
 def normalise_speakers(samples: Sequence[Sample]) -> list[Sample]:
@@ -183,12 +189,6 @@ def _normalised(sample: Sample, normaliser: Normaliser) -> Sample:
         windows=tuple(map(normaliser.standardise, sample.windows)),
         copies=tuple(tuple(map(normaliser.standardise, copy)) for copy in sample.copies),
     )
-
-
-def _digest_of_part(digest: str, utterance: Utterance) -> str:
-    """Tells the parts of one recording apart: they are other audio."""
-    whole = utterance.start_s == 0 and utterance.end_s is None
-    return digest if whole else f"{digest}@{utterance.start_s:g}-{utterance.end_s or 0:g}"
 
 
 def _copy(

@@ -137,7 +137,7 @@ def evaluate_model(
     }
     seen = model.training_list()
     leakage = _leakage(
-        {entry.digest for entry in seen},
+        {entry.origin for entry in seen},
         [_speaker_anywhere(entry.corpus, entry.speaker) for entry in seen],
         dataset.samples,
         [_speaker_anywhere(utterance.corpus, utterance.speaker) for utterance in dataset.utterances],
@@ -311,18 +311,18 @@ def _speaker_anywhere(corpus: str, speaker: str | None) -> str | None:
 
 
 def _leakage(
-    digests: set[str],
+    origins: set[str],
     speakers: Sequence[str | None],
     tested: Sequence[Sample],
     tested_speakers: Sequence[str | None],
 ) -> dict[str, Any]:
-    """What training and test share: speakers by name, recordings by the digest of their bytes.
+    """What training and test share: speakers by name, recordings by their digest or that of what they are copies of.
 
-    speakers: of every training utterance, tested_speakers: of every tested one, None where unknown.
+    origins and speakers: of every training utterance, tested_speakers: of every tested one, None where unknown.
     """
     known = {speaker for speaker in speakers if speaker}
     shared = sorted(known & {speaker or "" for speaker in tested_speakers})
-    audio = sum(sample.digest in digests for sample in tested)
+    audio = sum(sample.origin in origins for sample in tested)
     return {
         "speakers_shared": len(shared),
         "speakers": shared[:20],
@@ -335,7 +335,7 @@ def _leakage(
 def _fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle]) -> dict[str, Any]:
     """The worst of the folds; what earlier models have seen counts as trained on."""
     seen = [entry for model in earlier for entry in model.training_list()]
-    digests = {entry.digest for entry in seen}
+    origins = {entry.origin for entry in seen}
     seen_speakers = [_speaker_anywhere(entry.corpus, entry.speaker) for entry in seen]
     found = []
     for fold in protocol.folds:
@@ -343,7 +343,7 @@ def _fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle
         speakers = [_speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in training]
         tested = [dataset.samples[index] for index in fold.test]
         tested_speakers = [_speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in tested]
-        heard = digests | {sample.digest for sample in training}
+        heard = origins | {sample.origin for sample in training}
         found.append(_leakage(heard, [*speakers, *seen_speakers], tested, tested_speakers))
     return {
         "speakers_shared": max(each["speakers_shared"] for each in found),
@@ -440,8 +440,8 @@ def _report(metrics: Mapping[str, Any], scores: Scores) -> str:
         "| score | value | 95 % interval |\n|---|---|---|\n" + "\n".join(_score_rows(scores)),
         f"ECE {scores.ece:.3f}. {scores.n} utterances, {metrics['parameters']:,} parameters, seed {metrics['seed']}, "
         f"serctl {metrics['package_version']}, commit {metrics['commit'] or 'unknown'}.",
-        f"Identical audio in training and test: {leakage['identical_audio']} of {leakage['test_utterances']} test "
-        f"utterances. Speakers in both: {leakage['speakers_shared']}.",
+        f"In training as in test, the same or as an augmented copy: {leakage['identical_audio']} of "
+        f"{leakage['test_utterances']} test utterances. Speakers in both: {leakage['speakers_shared']}.",
         f"Left out: {metrics['left_out']['failed']} recordings that failed, {metrics['left_out']['other_classes']} "
         "utterances of other classes.",
         "| emotion | n | recall | precision | F1 |\n|---|---|---|---|---|\n" + "\n".join(_class_rows(metrics)),

@@ -199,6 +199,7 @@ def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
             speaker=sample.utterance.speaker or "",
             emotion=sample.utterance.emotion,
             part="validation" if index in held_out else "train",
+            source=sample.utterance.source or "",
         )
         for index, sample in enumerate(dataset.samples)
     ]

@@ -45,6 +45,13 @@ def test_path_and_emotion_suffice(tmp_path: Path) -> None:
     assert (utterance.start_s, utterance.end_s) == (0.0, None)
 
 
+def test_an_augmented_copy_names_its_source(tmp_path: Path) -> None:
+    make(tmp_path, "a.wav", "b.wav", "c.wav")
+    columns = "path,emotion,source_digest,source_start,source_end"
+    write(tmp_path, f"{columns}\na.wav,sad,ab,,\nb.wav,sad,ab,0.5,2\nc.wav,sad,,,\n")
+    assert [utterance.source for utterance in load_corpus(tmp_path).utterances] == ["ab", "ab@0.5-2", None]
+
+
 def test_absolute_paths_and_a_byte_order_mark_are_understood(tmp_path: Path) -> None:
     make(tmp_path, "elsewhere/a.wav", "here/x")
     manifest = write(tmp_path / "here", f"\ufeffpath,emotion\n{tmp_path}/elsewhere/a.wav,sad\n")

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from serctl.bundle import load_bundle
 from serctl.errors import ConfigError, CorpusError
 from serctl.models.options import FitOptions
+from serctl.pipeline.augment import AugmentOptions, augment
 from serctl.pipeline.dataset import Augmentation, LabelOptions
 from serctl.pipeline.evaluate import CrossValidation, cross_validate, evaluate_model, stamp
+from serctl.pipeline.train import TrainOptions, train
 from serctl.report import read_report
+from serctl.transforms import Speed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -277,6 +281,50 @@ def test_what_an_earlier_model_has_heard_is_stamped_as_leaky(
     assert str(mfcc_bundle.folder) in json.dumps(evaluation.metrics[role])
     # Going on from a model keeps its classes, a student has those of the corpus.
     assert evaluation.metrics["classes"] == (LABELS if role == "base" else ["happy", "sad"])
+
+
+@pytest.fixture(scope="module")
+def copies(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of each sample recording, at another speed."""
+    output = tmp_path_factory.mktemp("augmented") / "copies"
+    augment([samples], output=output, options=AugmentOptions(transforms=(Speed(),)))
+    return output
+
+
+def test_a_copy_of_what_was_trained_on_is_stamped_as_leaky(
+    copies: Path, mfcc_bundle: Bundle, shared_cache: Cache, tmp_path: Path
+) -> None:
+    evaluation = evaluate_model(
+        [copies], model=mfcc_bundle, output=tmp_path / "e", labels=LabelOptions(), cache=shared_cache, jobs=1
+    )
+    assert evaluation.metrics["leakage"]["identical_audio"] == 16
+    report = (tmp_path / "e/report.md").read_text()
+    assert "In training as in test, the same or as an augmented copy: 16 of 16" in report
+
+
+def test_training_on_copies_is_training_on_their_sources(
+    samples: Path, copies: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
+) -> None:
+    options = TrainOptions(
+        architecture="mfcc",
+        fit=FitOptions(epochs=1, batch_size=4),
+        augmentation=Augmentation(copies=0),
+        validation_share=0.25,
+    )
+    model = load_bundle(train([copies], output=tmp_path / "m", options=options, cache=shared_cache, jobs=1).folder)
+    evaluation = evaluate_model(
+        [samples], model=model, output=tmp_path / "e", labels=LabelOptions(), cache=shared_cache, jobs=1
+    )
+    assert evaluation.metrics["leakage"]["identical_audio"] == 16
+
+
+def test_folds_do_not_hide_a_copy_from_its_source(
+    samples: Path, copies: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
+) -> None:
+    options = cross_validation("random-kfold:4", architecture="mfcc")
+    evaluation = cross_validate([samples, copies], output=tmp_path / "e", options=options, cache=shared_cache, jobs=1)
+    assert evaluation.metrics["leakage"]["identical_audio"] > 0
+    assert stamp(evaluation.metrics).startswith("Leaky")
 
 
 def test_random_folds_are_stamped_speaker_dependent(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
