@@ -460,7 +460,10 @@ def stamp(metrics: Mapping[str, Any]) -> str:
 def _shared_with_training(metrics: Mapping[str, Any]) -> str:
     leakage = metrics["leakage"]
     if leakage["identical_audio"]:
-        return f"Leaky: {leakage['identical_audio']} test recordings were also trained on; the scores are worthless"
+        return (
+            f"Leaky: {leakage['identical_audio']} test recordings were also trained on, as they are or as augmented "
+            "copies; the scores are worthless"
+        )
     if leakage["speakers_shared"]:
         return f"Speaker-dependent: {leakage['speakers_shared']} speakers were also trained on; expect less on new ones"
     unknown = leakage["training_without_speaker"] or "unknown" in metrics["per_speaker"]
