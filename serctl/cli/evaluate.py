@@ -95,8 +95,8 @@ def evaluate(
     classes: ClassesOption = None,
     mapping: MapOption = None,
     validation_share: ValidationOption = 0.1,
-    epochs: EpochsOption = 40,
-    patience: PatienceOption = 15,
+    epochs: EpochsOption = None,
+    patience: PatienceOption = None,
     batch_size: BatchSizeOption = 32,
     lr: LearningRateOption = 1.5e-3,
     copies: CopiesOption = 3,
@@ -144,11 +144,11 @@ def evaluate(
             )
         else:
             options = pipeline.CrossValidation(
-                architecture=arch or "",
+                architecture=arch,
                 protocol=protocol or "",
                 labels=labels,
                 augmentation=augmentation_options(copies, noisy_copies, speed, seed),
-                fit=fit_options(epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed),
+                fit=fit_options(arch, epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed),
                 validation_share=validation_share,
                 normalise_speakers=normalise_speakers,
                 base=model_folder(base) if base else None,

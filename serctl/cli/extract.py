@@ -46,6 +46,9 @@ def extract(
         Optional[float],  # noqa: UP045 - typer reads this at run time on Python 3.10
         typer.Option(help="Seconds of a window, 0.1 to 60. Default: 3.", show_default=False),
     ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Add the deep features of the voice encoder, which hybrid judges as well.")
+    ] = False,
     files_from: FilesFromOption = None,
     jobs: JobsOption = -1,
     cache_dir: CacheDirOption = None,
@@ -66,7 +69,7 @@ def extract(
     from serctl.pipeline import extract as pipeline
     from serctl.pipeline.batch import RunOptions, StoppedAtFailureError
 
-    options = pipeline.ExtractOptions(level=level, per=per, window_s=window)
+    options = pipeline.ExtractOptions(level=level, per=per, window_s=window, deep=deep)
     run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)
     found = find_inputs(recordings, files_from)
     try:

@@ -74,8 +74,8 @@ def train(
     classes: ClassesOption = None,
     mapping: MapOption = None,
     validation_share: ValidationOption = 0.1,
-    epochs: EpochsOption = 40,
-    patience: PatienceOption = 15,
+    epochs: EpochsOption = None,
+    patience: PatienceOption = None,
     batch_size: BatchSizeOption = 32,
     lr: LearningRateOption = 1.5e-3,
     copies: CopiesOption = 3,
@@ -109,8 +109,8 @@ def train(
     from serctl.pipeline import train as pipeline
 
     augmentation = augmentation_options(copies, noisy_copies, speed, seed)
-    fit = fit_options(epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed)
     architecture = arch or architecture_of(base)
+    fit = fit_options(architecture, epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed)
     options = pipeline.TrainOptions(
         architecture=architecture,
         base=model_folder(base) if base else None,
@@ -164,12 +164,21 @@ def architecture_of(base: str | None) -> str:
 
 
 def fit_options(
-    epochs: int, patience: int, batch_size: int, lr: float, mixup: float, *, specaugment: bool, seed: int
+    architecture: str,
+    epochs: int | None,
+    patience: int | None,
+    batch_size: int,
+    lr: float,
+    mixup: float,
+    *,
+    specaugment: bool,
+    seed: int,
 ) -> FitOptions:
-    """The options of a fit, from the flags."""
+    """The options of a fit, from the flags; those not given suit the architecture."""
     from serctl.models.options import FitOptions
 
-    options = FitOptions(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, mixup=mixup, seed=seed)
+    given = {name: value for name, value in (("epochs", epochs), ("patience", patience)) if value is not None}
+    options = replace(FitOptions.defaults(architecture), **given, batch_size=batch_size, lr=lr, mixup=mixup, seed=seed)
     return options if specaugment else replace(options, time_mask=0.0, band_mask=0.0)
 
 

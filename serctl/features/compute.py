@@ -9,6 +9,7 @@ import numpy as np
 
 from serctl.features import prosody, spectral
 from serctl.features.functionals import compute_functionals
+from serctl.features.voice_encoder import encode_voice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,12 +67,10 @@ def compute_features(samples: FloatArray, config: FeatureConfig) -> Features:
             _voice(spectrum, level_db, pitch, config),
         ]
     ).astype(np.float32, copy=False)
-    return Features(
-        log_mel=log_mel.astype(np.float16),
-        lld=lld,
-        functionals=compute_functionals(lld, log_mel, config),
-        first_frame=active.start,
-    )
+    functionals = compute_functionals(lld, log_mel, config)
+    if config.voice_encoder:
+        functionals = np.concatenate([functionals, encode_voice(spectrum, power[active], config)])
+    return Features(log_mel=log_mel.astype(np.float16), lld=lld, functionals=functionals, first_frame=active.start)
 
 
 def _voice(spectrum: FloatArray, level_db: FloatArray, pitch: prosody.Pitch, config: FeatureConfig) -> FloatArray:

@@ -13,6 +13,9 @@ from serctl.errors import ConfigError
 FEATURE_VERSION = 1
 """Raised whenever the feature code changes what it computes, so that no cache entry outlives its code."""
 
+VOICE_ENCODER_RATES = (16_000, 0.01)
+"""Sample rate in Hz and step from frame to frame in seconds that the voice encoder was trained on."""
+
 
 @dataclass(frozen=True)
 class FeatureConfig:
@@ -20,6 +23,7 @@ class FeatureConfig:
 
     A recording is cut into windows of window_s. Of each window, the frames before the first and after the last one
     within trim_db of the loudest are left out, so that silence around the speech does not dilute its statistics.
+    voice_encoder: whether the deep features of the voice encoder follow the hand-made functionals.
     Raises ConfigError if a value is no number or out of range.
     """
 
@@ -35,9 +39,13 @@ class FeatureConfig:
     f0_low_hz: float = 60.0
     f0_high_hz: float = 500.0
     trim_db: float = 30.0
+    voice_encoder: bool = False
 
     def __post_init__(self) -> None:
+        _require(isinstance(self.voice_encoder, bool), "voice_encoder to be true or false", self.voice_encoder)
         for field in fields(self):
+            if field.name == "voice_encoder":
+                continue
             _require_number(field.name, getattr(self, field.name), whole=isinstance(field.default, int))
         _require(self.sample_rate >= 10_000, "sample_rate of at least 10000 Hz", self.sample_rate)
         _require(0.1 <= self.window_s <= 60, "window_s between 0.1 and 60", self.window_s)
@@ -59,6 +67,11 @@ class FeatureConfig:
             (self.f0_low_hz, self.f0_high_hz),
         )
         _require(self.trim_db > 0, "trim_db above 0", self.trim_db)
+        _require(
+            not self.voice_encoder or (self.sample_rate, self.hop_s) == VOICE_ENCODER_RATES,
+            "sample_rate and hop_s of {} and {} for the voice encoder".format(*VOICE_ENCODER_RATES),
+            (self.sample_rate, self.hop_s),
+        )
 
     @property
     def frame_length(self) -> int:
@@ -76,18 +89,26 @@ class FeatureConfig:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """The version of the feature code and the parameters, as JSON-able values."""
-        return {"version": FEATURE_VERSION, **asdict(self)}
+        """The version of the feature code and the parameters, as JSON-able values; voice_encoder only where it is on.
+
+        So what was cached or trained before there was one is still found.
+        """
+        values = {"version": FEATURE_VERSION, **asdict(self)}
+        return values if self.voice_encoder else _without_encoder(values)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FeatureConfig:
         """The inverse of to_dict. Raises ConfigError on another version, or an unknown or missing parameter."""
         expected = {"version", *(field.name for field in fields(cls))}
-        if set(values) != expected:
+        if set(values) | {"voice_encoder"} != expected:
             raise ConfigError(f"feature config: expected the parameters {sorted(expected)}, came {sorted(values)}")
         if values["version"] != FEATURE_VERSION:
             raise ConfigError(f"feature config: expected version {FEATURE_VERSION}, came {values['version']}")
         return cls(**{name: value for name, value in values.items() if name != "version"})
+
+
+def _without_encoder(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != "voice_encoder"}
 
 
 def _require(condition: bool, expected: str, came: object) -> None:

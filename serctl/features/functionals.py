@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serctl.features.spectral import FloatArray, delta
+from serctl.features.voice_encoder import encoder_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,13 +78,14 @@ def lld_names(config: FeatureConfig) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def functional_names(config: FeatureConfig) -> tuple[str, ...]:
-    """Names of the functionals, in the order of Features.functionals."""
+    """Names of the functionals, in the order of Features.functionals: the hand-made ones, then any deep ones."""
     full = _full_names(config)
     return (
         *(f"{name}_{statistic}" for statistic in STATISTICS for name in full),
         *(f"{name}_delta_{statistic}" for statistic in DELTA_STATISTICS for name in full),
         *(f"{name}_{statistic}" for statistic in STATISTICS for name in VOICE),
         *TEMPORAL,
+        *(encoder_names() if config.voice_encoder else ()),
     )
 
 
@@ -98,7 +100,7 @@ def compute_functionals(lld: FloatArray, log_mel: FloatArray, config: FeatureCon
 
     A descriptor that no frame has (the pitch of a whisper) gives zeros, so that the result is always finite.
     lld: float32, shape (frames, len(lld_names)); log_mel: float32, shape (frames, n_mels).
-    Returns float32, shape (len(functional_names),).
+    Returns float32, shape (functionals,): the hand-made ones.
     """
     n_full = len(SPECTRAL) + config.n_mfcc
     full = np.concatenate([lld[:, :n_full], _every_second_band(log_mel)], axis=1)

@@ -43,16 +43,17 @@ class Normaliser:
     functional_sd: FloatArray
 
     @classmethod
-    def fit(cls, windows: Sequence[Features]) -> Normaliser:
-        """Measure the training windows, at least one."""
+    def fit(cls, windows: Sequence[Features], *, n_functionals: int | None = None) -> Normaliser:
+        """Measure the training windows, at least one; of their functionals only so many, if that is given."""
         return cls(
             *_mean_and_sd([window.log_mel for window in windows]),
-            *_mean_and_sd([window.functionals[None] for window in windows]),
+            *_mean_and_sd([window.functionals[None, :n_functionals] for window in windows]),
         )
 
     def model_inputs(self, windows: Sequence[Features], *, n_frames: int) -> dict[str, FloatArray]:
         """Normalised inputs of equal length; what is longer is cut to its middle, what is shorter padded with zeros.
 
+        Windows may hold deep features that were not measured; those are left out.
         Returns log_mel (windows, n_frames, n_mels), mask (windows, n_frames), 1 for speech and 0 for padding, and
         functionals (windows, functionals), all float32.
         """
@@ -62,7 +63,7 @@ class Normaliser:
             middle = _middle(window.log_mel, n_frames)
             log_mel[row, : len(middle)] = (middle.astype(np.float32) - self.mel_mean) / self.mel_sd
             mask[row, : len(middle)] = 1
-        functionals = np.stack([window.functionals for window in windows])
+        functionals = np.stack([window.functionals[: len(self.functional_mean)] for window in windows])
         scaled = np.clip((functionals - self.functional_mean) / self.functional_sd, -LIMIT_SD, LIMIT_SD)
         return {"log_mel": log_mel, "mask": mask, "functionals": scaled}
 

@@ -30,6 +30,9 @@ DEFAULT_ARCHITECTURE = "hybrid"
 FROM_SPECTROGRAM = ("cnn", "resnet", "lstm", "separable", "cnn-large")
 """Architectures that judge the log-mel spectrogram alone, without functionals."""
 
+WITH_VOICE_ENCODER = frozenset({"hybrid"})
+"""Architectures that judge the deep features of the voice encoder beside the hand-made functionals."""
+
 WITH_ADAPTERS = frozenset({"shared_private"})
 """Architectures that hold an adapter for each language."""
 

@@ -18,12 +18,12 @@ from serctl.models import ATTENTION_LAYER
 from serctl.models.blocks import (
     AttentionWeights,
     downsample_mask,
+    functional_view,
     functionals_input,
     spectrogram_inputs,
     weighted_statistics,
 )
 from serctl.models.cnn import TIME_STRIDE, convolved_frames
-from serctl.models.hybrid import functional_view
 
 if TYPE_CHECKING:
     from serctl.models import ModelSpec

@@ -10,6 +10,9 @@ from keras import layers, ops
 if TYPE_CHECKING:
     from serctl.models import ModelSpec
 
+FUNCTIONAL_PENALTY = 0.01
+"""Hundreds of correlated functionals and few speakers: without it they are learned by heart."""
+
 
 def spectrogram_inputs(spec: ModelSpec) -> tuple[Any, Any]:
     """The inputs log_mel (frames, n_mels) and mask (frames,), 1 for speech and 0 for padding; of any length."""
@@ -19,6 +22,12 @@ def spectrogram_inputs(spec: ModelSpec) -> tuple[Any, Any]:
 def functionals_input(spec: ModelSpec) -> Any:
     """The input functionals (n_functionals,)."""
     return keras.Input((len(spec.functionals),), name="functionals")
+
+
+def functional_view(functionals: Any, units: int = 128) -> Any:
+    """An embedding of the functionals, (batch, units)."""
+    penalty = keras.regularizers.L2(FUNCTIONAL_PENALTY)
+    return layers.Dropout(0.5)(layers.Dense(units, activation="relu", kernel_regularizer=penalty)(functionals))
 
 
 def head(x: Any, spec: ModelSpec) -> Any:

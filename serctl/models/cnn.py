@@ -1,7 +1,6 @@
 """A convolutional network over the log-mel spectrogram, its frames pooled by attention: the other baseline.
 
-`spectrogram_view` is also the deep half of hybrid and of shared_private's encoder, `convolved_frames` the front of
-attention.
+`spectrogram_view` is also half of shared_private's encoder, `convolved_frames` the front of attention.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""Hand-made functionals fused with a convolutional network over the log-mel spectrogram.
+"""Hand-made functionals fused with the deep features of a voice encoder.
 
-The functionals (MFCC, prosody, voice quality, formants) know the statistics of a whole window, the convolutions its
-local patterns. Each view has heads of its own, trained on the labels; the prediction multiplies their opinions (a
-product of experts: Hinton 2002, doi:10.1162/089976602760128018), and a gate that sees both views decides for every
-window how much either counts. Trained as one, the quick learner of the two, the functionals, would keep the other from
-learning. As they are so quickly learned by heart, several small networks look at the functionals, and their mean
-counts. About half a million parameters.
+The functionals (MFCC, prosody, voice quality, formants) measure what is known to change with emotion; the encoder
+brings what it learned of voices from thousands of speakers. Each view has experts of its own, trained on the labels;
+the prediction multiplies their opinions (a product of experts: Hinton 2002, doi:10.1162/089976602760128018), and a gate
+that sees both views decides for every window how much either counts. Trained as one, the view that is learned more
+quickly would keep the other from learning. With the encoder, which is frozen, just under a million parameters.
 """
 
 from __future__ import annotations
@@ -15,46 +14,43 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers, ops
 
-from serctl.models.blocks import functionals_input, spectrogram_inputs
-from serctl.models.cnn import spectrogram_view
+from serctl.errors import ConfigError
+from serctl.models.blocks import functional_view, functionals_input
 
 if TYPE_CHECKING:
     from serctl.models import ModelSpec
 
-HAND_MADE_EXPERTS = 3
-UNITS = 128
-# Hundreds of correlated functionals and few speakers: without this penalty they are learned by heart.
-FUNCTIONAL_PENALTY = 0.01
+HAND_MADE_EXPERTS, DEEP_EXPERTS = 1, 2
+UNITS = 64
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels), mask (frames,), functionals (n_functionals,).
+    """Input functionals (n_functionals,), the deep ones behind the hand-made ones.
 
-    Outputs: the probabilities, then those of each expert alone, which are only trained.
+    Outputs: the probabilities, then those of each expert alone, which are only trained. Raises ConfigError if there are
+    no deep ones.
     """
-    log_mel, mask = spectrogram_inputs(spec)
+    n_hand_made = sum(not name.startswith("encoder_") for name in spec.functionals)
+    if n_hand_made in (0, len(spec.functionals)):
+        raise ConfigError("hybrid: expected hand-made functionals and the deep features of the voice encoder")
     functionals = functionals_input(spec)
-    deep = spectrogram_view(log_mel, mask)
-    hand_made = [functional_view(functionals) for _ in range(HAND_MADE_EXPERTS)]
-    deep_opinion = layers.Dense(spec.n_classes)(deep)
-    hand_made_opinions = [layers.Dense(spec.n_classes)(view) for view in hand_made]
-    fused = _gate([deep, *hand_made], deep_opinion, layers.Average()(hand_made_opinions))
-    outputs = [layers.Softmax(name="probabilities")(fused), layers.Softmax(name="deep")(deep_opinion)]
-    outputs += [
-        layers.Softmax(name=f"hand_made_{number}")(opinion)
-        for number, opinion in enumerate(hand_made_opinions, start=1)
-    ]
-    return keras.Model([log_mel, mask, functionals], outputs, name="hybrid")
+    hand_made = _experts(functionals[:, :n_hand_made], HAND_MADE_EXPERTS, spec)
+    deep = _experts(functionals[:, n_hand_made:], DEEP_EXPERTS, spec)
+    outputs = [layers.Softmax(name="probabilities")(_fuse(hand_made, deep))]
+    for view, experts in (("hand_made", hand_made), ("deep", deep)):
+        outputs += [layers.Softmax(name=f"{view}_{number}")(each) for number, (_, each) in enumerate(experts, start=1)]
+    return keras.Model([functionals], outputs, name="hybrid")
 
 
-def functional_view(functionals: Any) -> Any:
-    """An embedding of the functionals, (batch, UNITS)."""
-    penalty = keras.regularizers.L2(FUNCTIONAL_PENALTY)
-    return layers.Dropout(0.5)(layers.Dense(UNITS, activation="relu", kernel_regularizer=penalty)(functionals))
+def _experts(functionals: Any, number: int, spec: ModelSpec) -> list[tuple[Any, Any]]:
+    """Of each expert, what it makes of the functionals, (batch, UNITS), and its opinion, (batch, n_classes)."""
+    views = [functional_view(functionals, UNITS) for _ in range(number)]
+    return [(view, layers.Dense(spec.n_classes)(view)) for view in views]
 
 
-def _gate(views: list[Any], deep: Any, hand_made: Any) -> Any:
-    """The two opinions, each times a learned weight between 0 and 2; what is learned here leaves the experts alone."""
-    seen = ops.stop_gradient(layers.Concatenate()(views))
+def _fuse(hand_made: list[tuple[Any, Any]], deep: list[tuple[Any, Any]]) -> Any:
+    """The mean opinions on both sides, each times a learned weight between 0 and 2; the experts learn nothing of it."""
+    seen = ops.stop_gradient(layers.Concatenate()([view for view, _ in (*hand_made, *deep)]))
     weights = 2 * layers.Dense(2, activation="sigmoid", kernel_initializer="zeros", name="gate")(seen)
-    return weights[:, :1] * ops.stop_gradient(deep) + weights[:, 1:] * ops.stop_gradient(hand_made)
+    opinions = [ops.mean(ops.stack([each for _, each in experts]), axis=0) for experts in (hand_made, deep)]
+    return sum(weights[:, side : side + 1] * ops.stop_gradient(each) for side, each in enumerate(opinions))

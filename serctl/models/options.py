@@ -7,6 +7,9 @@ from typing import Any
 
 from serctl.errors import ConfigError
 
+LONGER = {"hybrid": {"epochs": 100, "patience": 40}}
+"""Defaults of architectures that train in seconds and gain by more epochs than the others."""
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -50,6 +53,11 @@ class FitOptions:
     def _require(self, condition: bool, name: str, expected: str) -> None:
         if not condition:
             raise ConfigError(f"expected {name} {expected}, came {getattr(self, name)}")
+
+    @classmethod
+    def defaults(cls, architecture: str) -> FitOptions:
+        """What suits this architecture."""
+        return cls(**LONGER.get(architecture, {}))
 
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON-able values."""

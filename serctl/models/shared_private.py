@@ -1,8 +1,9 @@
 """One encoder for all languages, and a private adapter for each: what emotions share, and what a language adds.
 
-The encoder (both views of hybrid) is trained so that a classifier cannot tell the language from what it makes of an
-utterance. An adapter adds what is particular to a language, as far as a gate lets it. For a language that was not in
-training the shared path answers alone, until `serctl train --from` fits an adapter to a few utterances of it.
+The encoder (convolutions over the spectrogram, and the functionals) is trained so that a classifier cannot tell the
+language from what it makes of an utterance. An adapter adds what is particular to a language, as far as a gate lets it.
+For a language that was not in training the shared path answers alone, until `serctl train --from` fits an adapter to a
+few utterances of it.
 Sources: Ganin et al. 2016, arXiv:1505.07818 (adversary); Houlsby et al. 2019, arXiv:1902.00751 (adapters).
 """
 
@@ -15,9 +16,8 @@ from keras import layers, ops
 
 from serctl.errors import ConfigError
 from serctl.models import ADAPTER_LAYERS, LANGUAGE_OUTPUT
-from serctl.models.blocks import functionals_input, reverse_gradient, spectrogram_inputs
+from serctl.models.blocks import functional_view, functionals_input, reverse_gradient, spectrogram_inputs
 from serctl.models.cnn import spectrogram_view
-from serctl.models.hybrid import functional_view
 
 if TYPE_CHECKING:
     from serctl.models import ModelSpec

@@ -172,7 +172,7 @@ def cross_validate(
     dataset = load_dataset(
         paths,
         labels=options.labels,
-        config=options.features,
+        config=options.extracted_features,
         augmentation=options.augmentation,
         cache=cache,
         jobs=jobs,
@@ -209,7 +209,7 @@ def cross_validate(
         "teachers": list(map(str, options.teachers)),
         "fit": options.fit.to_dict(),
         "augmentation": asdict(options.augmentation),
-        "features": {**options.features.to_dict(), "digest": options.features.digest()},
+        "features": {**options.network_features.to_dict(), "digest": options.network_features.digest()},
         "command": command,
         "commit": commit,
     }
@@ -283,7 +283,7 @@ def _run_fold(
         "temperature": learned.temperature,
         "validation": split.reason,
         "validation_uar": learned.fitted.history["val_uar"][learned.fitted.best_epoch - 1],
-        "parameters": int(learned.fitted.model.count_params()),
+        "parameters": learned.parameters,
         "history": learned.fitted.history,
         "probabilities": probabilities.tolist(),
     }

@@ -35,22 +35,26 @@ LONGEST_FOR_FRAMES_S = 1_800.0
 class ExtractOptions:
     """What to extract: one row of functionals per file or per window, or one row per frame.
 
+    deep: the deep features of the voice encoder as well.
     Raises ConfigError if a value is out of range.
     """
 
     level: Level = "functionals"
     per: Literal["file", "window"] = "file"
     window_s: float | None = None
+    deep: bool = False
 
     def __post_init__(self) -> None:
         if self.level not in ("functionals", "frames"):
             raise ConfigError(f"expected the level functionals or frames, came {self.level}")
         if self.per not in ("file", "window"):
             raise ConfigError(f"expected rows per file or per window, came {self.per}")
+        if self.deep and self.level == "frames":
+            raise ConfigError("the deep features are statistics of whole windows: expected the level functionals")
 
     def config(self) -> FeatureConfig:
         """The feature config, with another window where one was asked for."""
-        config = FeatureConfig()
+        config = FeatureConfig(voice_encoder=self.deep)
         return config if self.window_s is None else replace(config, window_s=self.window_s)
 
 

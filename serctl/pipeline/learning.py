@@ -13,9 +13,16 @@ import numpy as np
 from serctl import __version__
 from serctl.bundle import load_bundle
 from serctl.errors import ConfigError, CorpusError
-from serctl.features import FeatureConfig, Features, Normaliser, functional_names
+from serctl.features import VOICE_ENCODER_PARAMETERS, FeatureConfig, Features, Normaliser, functional_names
 from serctl.metrics import fit_temperature, temperature_scale
-from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS, WITH_CAUSAL, ModelSpec, check_architecture
+from serctl.models import (
+    DEFAULT_ARCHITECTURE,
+    WITH_ADAPTERS,
+    WITH_CAUSAL,
+    WITH_VOICE_ENCODER,
+    ModelSpec,
+    check_architecture,
+)
 from serctl.models.options import FitOptions
 from serctl.pipeline.dataset import Augmentation, LabelOptions
 from serctl.report import atomic_path
@@ -43,6 +50,7 @@ class Recipe:
     a model to go on from instead of starting anew: its weights, its normaliser and, if they suffice, its classes. For a
     language that it does not know, adapter_only learns an adapter and leaves the rest as it is. teachers: models whose
     opinions are learned along with the labels (distillation). causal: an answer rests only on what came before it.
+    features: but for the voice encoder, of which the architecture decides.
     Raises ConfigError if a value is out of range.
     """
 
@@ -66,6 +74,17 @@ class Recipe:
         if self.causal and self.architecture not in WITH_CAUSAL:
             raise ConfigError(f"no causal {self.architecture}: expected one of {', '.join(WITH_CAUSAL)}")
 
+    @property
+    def network_features(self) -> FeatureConfig:
+        """What the network judges."""
+        return replace(self.features, voice_encoder=self.architecture in WITH_VOICE_ENCODER)
+
+    @property
+    def extracted_features(self) -> FeatureConfig:
+        """What is extracted of the training data: what the network or a teacher judges."""
+        needed = any(load_bundle(reference).facts.features.voice_encoder for reference in self.teachers)
+        return replace(self.network_features, voice_encoder=self.network_features.voice_encoder or needed)
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -76,6 +95,12 @@ class Learned:
     config: FeatureConfig
     spec: ModelSpec
     temperature: float
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the network, and of the voice encoder where it rests on it."""
+        encoder = VOICE_ENCODER_PARAMETERS if self.config.voice_encoder else 0
+        return int(self.fitted.model.count_params()) + encoder
 
 
 def learn(
@@ -95,14 +120,14 @@ def learn(
     """
     from serctl.models.fitting import Start, fit
 
-    config = recipe.features
+    config = recipe.network_features
     base = _load_base(recipe)
     examples = _examples(training, classes)
     if not examples:
         raise CorpusError("no speech in the training recordings: every window of them is silent")
     examples = _taught(examples, recipe, classes)
     windows = [window for example in examples for window in example.variants]
-    normaliser = base.normaliser if base else Normaliser.fit(windows)
+    normaliser = base.normaliser if base else Normaliser.fit(windows, n_functionals=len(functional_names(config)))
     spec = ModelSpec(
         n_frames=round(config.window_s / config.hop_s),
         n_mels=config.n_mels,
@@ -232,7 +257,7 @@ def _load_base(recipe: Recipe) -> Bundle | None:
     if base.causal != recipe.causal:
         expected = "expected --causal with it" if base.causal else "expected no --causal with it"
         raise ConfigError(f"{base.identity} is {'causal' if base.causal else 'not causal'}: {expected}")
-    _require_features(base, recipe.features)
+    _require_features(base, recipe.network_features)
     return base
 
 
@@ -282,7 +307,7 @@ def _taught(examples: Sequence[Example], recipe: Recipe, classes: Sequence[str])
 def _load_teachers(recipe: Recipe, classes: Sequence[str]) -> list[Bundle]:
     teachers = [load_bundle(reference) for reference in recipe.teachers]
     for teacher in teachers:
-        _require_features(teacher, recipe.features)
+        _require_features(teacher, replace(recipe.features, voice_encoder=teacher.facts.features.voice_encoder))
         if not set(classes) <= set(teacher.facts.labels):
             raise ConfigError(
                 f"the teacher {teacher.identity} knows {', '.join(teacher.facts.labels)}: "

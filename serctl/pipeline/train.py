@@ -99,7 +99,7 @@ def train(
     dataset = load_dataset(
         paths,
         labels=options.labels,
-        config=options.features,
+        config=options.extracted_features,
         augmentation=options.augmentation,
         cache=cache,
         jobs=jobs,
@@ -186,7 +186,9 @@ def _fingerprint(options: TrainOptions, dataset: Dataset, split: Split) -> str:
     """What determines the weights; what is only written down beside them does not."""
     options = replace(options, name="", licence="", command="", evaluation=None)
     entries = [asdict(entry) for entry in _training_list(dataset, split)]
-    text = json.dumps([__version__, asdict(options), options.features.digest(), entries], sort_keys=True, default=str)
+    text = json.dumps(
+        [__version__, asdict(options), options.extracted_features.digest(), entries], sort_keys=True, default=str
+    )
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -229,10 +231,10 @@ def _write(
         name=options.name or output.name,
         architecture=options.architecture,
         labels=dataset.classes,
-        features=options.features,
+        features=learned.config,
         n_frames=learned.spec.n_frames,
         temperature=learned.temperature,
-        parameters=int(learned.fitted.model.count_params()),
+        parameters=learned.parameters,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         licence=_licence(options),
         attribution=tuple(_attribution(dataset, options)),

@@ -1,0 +1,108 @@
+"""Deep features of a window: what a pretrained encoder of voices makes of it, as statistics over its frames.
+
+The encoder was taught to tell thousands of speakers apart, for which it had to learn what a voice can sound like. Its
+last layer is about who speaks; the one before, of which the statistics are taken, is also about how. Its first two
+layers are here, frozen, in numpy: prediction needs no TensorFlow.
+Sources: Wan et al. 2018, doi:10.1109/ICASSP.2018.8462665 (the encoder, GE2E); the weights are those of Resemblyzer
+0.1.4 (Apache-2.0), see serctl/pretrained/voice-encoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from serctl.features import spectral
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serctl.features.config import FeatureConfig
+    from serctl.features.spectral import FloatArray
+
+WEIGHTS = Path(__file__).parents[1] / "pretrained" / "voice-encoder" / "weights.npz"
+
+PARAMETERS = 829_440
+"""Weights of the encoder, to be counted with those of a network that rests on it."""
+
+N_MELS, MEL_HIGH_HZ, UNITS = 40, 8_000.0, 256
+"""Mel bands, not their logarithm, that the encoder was trained on; hidden units of a layer."""
+
+LEVEL = np.float32(10 ** (-30 / 10))
+"""Mean power that a window is brought to, -30 dB re full scale, as in the encoder's training."""
+
+STATISTICS = ("mean", "sd", "change")
+
+
+class _Layer(NamedTuple):
+    """A layer of long short-term memory; the gates in the order input, forget, output, candidate."""
+
+    kernel: FloatArray
+    recurrent: FloatArray
+    bias: FloatArray
+
+
+@lru_cache(maxsize=1)
+def encoder_names() -> tuple[str, ...]:
+    """Names of the deep features, in the order of encode_voice's."""
+    return tuple(f"encoder_{unit:03d}_{statistic}" for statistic in STATISTICS for unit in range(UNITS))
+
+
+def encode_voice(spectrum: FloatArray, power: FloatArray, config: FeatureConfig) -> FloatArray:
+    """Mean, standard deviation and mean absolute change from frame to frame of each unit, whatever the level.
+
+    spectrum: float32, shape (frames, bins); power: the frames' mean squares, float32, shape (frames,).
+    Returns float32, shape (len(encoder_names()),).
+    """
+    level = max(float(power.mean()), spectral.FLOOR)
+    frames = encode_frames(spectrum @ spectral.mel_filterbank(_bands(config)) * np.float32(LEVEL / level))
+    change = np.abs(np.diff(frames, axis=0)).mean(axis=0) if len(frames) > 1 else np.zeros(UNITS, np.float32)
+    return np.concatenate([frames.mean(axis=0), frames.std(axis=0), change])
+
+
+def encode_frames(mel_power: FloatArray) -> FloatArray:
+    """The second layer's states; float32, from shape (frames, N_MELS) to (frames, UNITS)."""
+    frames = mel_power
+    for layer in _layers():
+        frames = _run(layer, frames)
+    return frames
+
+
+def _run(layer: _Layer, frames: FloatArray) -> FloatArray:
+    """The hidden states, float32, shape (frames, UNITS).
+
+    Source: Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735.
+    """
+    driven = frames @ layer.kernel + layer.bias
+    hidden = cell = np.zeros(UNITS, np.float32)
+    states = np.empty((len(frames), UNITS), np.float32)
+    for state, drive in zip(states, driven, strict=True):
+        squashed = np.tanh(drive + hidden @ layer.recurrent)
+        gates = np.float32(0.5) + np.float32(0.5) * squashed[: 3 * UNITS]
+        cell = gates[UNITS : 2 * UNITS] * cell + gates[:UNITS] * squashed[3 * UNITS :]
+        hidden = state[:] = gates[2 * UNITS :] * np.tanh(cell)
+    return states
+
+
+@lru_cache(maxsize=1)
+def _layers() -> tuple[_Layer, ...]:
+    # The logistic function of x is (1 + tanh(x / 2)) / 2: with the halves in the weights, one tanh serves all gates.
+    halves = np.repeat(np.array([0.5, 1], np.float32), [3 * UNITS, UNITS])
+    return tuple(_Layer(*(array * halves for array in layer)) for layer in read_weights())
+
+
+def read_weights() -> tuple[_Layer, ...]:
+    """The two layers: kernel (inputs, 4 UNITS), recurrent kernel (UNITS, 4 UNITS), bias (4 UNITS,), float32."""
+    with np.load(WEIGHTS, allow_pickle=False) as arrays:
+        parts: dict[str, NDArray[np.float32]] = {name: arrays[name].astype(np.float32) for name in arrays.files}
+    return tuple(_Layer(*(parts[f"{part}_{layer}"] for part in _Layer._fields)) for layer in (1, 2))
+
+
+@lru_cache(maxsize=8)
+def _bands(config: FeatureConfig) -> FeatureConfig:
+    """What tells mel_filterbank of the encoder's bands."""
+    return replace(config, n_mels=N_MELS, mel_low_hz=0.0, mel_high_hz=MEL_HIGH_HZ)
