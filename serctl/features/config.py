@@ -42,11 +42,12 @@ class FeatureConfig:
     voice_encoder: bool = False
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.voice_encoder, bool), "voice_encoder to be true or false", self.voice_encoder)
         for field in fields(self):
-            if field.name == "voice_encoder":
-                continue
-            _require_number(field.name, getattr(self, field.name), whole=isinstance(field.default, int))
+            value = getattr(self, field.name)
+            if isinstance(field.default, bool):
+                _require(isinstance(value, bool), f"{field.name} to be true or false", value)
+            else:
+                _require_number(field.name, value, whole=isinstance(field.default, int))
         _require(self.sample_rate >= 10_000, "sample_rate of at least 10000 Hz", self.sample_rate)
         _require(0.1 <= self.window_s <= 60, "window_s between 0.1 and 60", self.window_s)
         _require(

@@ -4,6 +4,7 @@ import csv
 from typing import TYPE_CHECKING, Any
 
 from serctl.features import FeatureConfig, functional_names
+from serctl.features.voice_encoder import encoder_names
 from serctl.report import read_report
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ def test_a_corpus_becomes_a_table_of_features(serctl: Any, samples: Path, tmp_pa
     rows = read_report(output)
     assert len(rows) == 16
     assert list(rows[0]) == ["path", "start", "end", "status", "error", "duration", *functional_names(FeatureConfig())]
+
+
+def test_deep_features_follow_the_hand_made_ones(serctl: Any, samples: Path, tmp_path: Path) -> None:
+    for name, flags in (("plain", ()), ("deep", ("--deep",))):
+        assert serctl("extract", samples / "tom-sad.flac", "-o", tmp_path / f"{name}.parquet", *flags).code == 0
+    (plain,), (deep,) = (read_report(tmp_path / f"{name}.parquet") for name in ("plain", "deep"))
+    assert [name for name in deep if name not in plain] == list(encoder_names())
+    assert {name: deep[name] for name in plain} == plain
+    refused = serctl("extract", samples, "--deep", "--level", "frames", "-o", tmp_path / "o.parquet")
+    assert (refused.code, "expected the level functionals" in refused.stderr) == (2, True)
 
 
 def test_workers_and_cache_change_nothing(serctl: Any, samples: Path, tmp_path: Path, own_cache: Path) -> None:

@@ -25,6 +25,7 @@ CHANGES = {
     "f0_low_hz": 75.0,
     "f0_high_hz": 400.0,
     "trim_db": 40.0,
+    "voice_encoder": True,
 }
 
 
@@ -44,6 +45,25 @@ def test_every_field_has_a_change_to_test():
 @pytest.mark.parametrize(("name", "value"), CHANGES.items())
 def test_digest_depends_on_every_field(name, value):
     assert FeatureConfig(**{name: value}).digest() != FeatureConfig().digest()
+
+
+def test_what_was_written_before_there_was_a_voice_encoder_is_still_read():
+    values = FeatureConfig().to_dict()
+    assert "voice_encoder" not in values
+    assert FeatureConfig.from_dict(values) == FeatureConfig()
+    with_encoder = FeatureConfig(voice_encoder=True)
+    assert FeatureConfig.from_dict(json.loads(json.dumps(with_encoder.to_dict()))) == with_encoder
+
+
+@pytest.mark.parametrize("other", [{"sample_rate": 22_050}, {"hop_s": 0.005}])
+def test_the_voice_encoder_needs_the_rates_it_was_trained_on(other):
+    with pytest.raises(ConfigError, match=r"sample_rate and hop_s of 16000 and 0\.01 for the voice encoder, came"):
+        FeatureConfig(voice_encoder=True, **other)
+
+
+def test_whether_there_is_a_voice_encoder_is_true_or_false():
+    with pytest.raises(ConfigError, match="voice_encoder to be true or false, came yes"):
+        FeatureConfig(voice_encoder="yes")
 
 
 def test_digest_depends_on_the_version_of_the_feature_code(monkeypatch):
@@ -111,7 +131,7 @@ def test_a_value_out_of_range_is_refused(values, expected):
         FeatureConfig(**values)
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", [name for name in CHANGES if name != "voice_encoder"])
 @pytest.mark.parametrize("value", ["16000", None, True, [1], float("nan"), float("inf")])
 def test_what_is_no_number_is_refused(name, value):
     with pytest.raises(ConfigError, match=f"{name} to be a .*number"):

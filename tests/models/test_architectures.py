@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +12,18 @@ import numpy as np
 import pytest
 
 import serctl.models
-from serctl.features import FeatureConfig, functional_names
-from serctl.models import ARCHITECTURES, FROM_SPECTROGRAM, ModelSpec, build
+from serctl.errors import ConfigError
+from serctl.features import VOICE_ENCODER_PARAMETERS, FeatureConfig, functional_names
+from serctl.models import ARCHITECTURES, FROM_SPECTROGRAM, WITH_VOICE_ENCODER, ModelSpec, build
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
-FUNCTIONALS = ("level_mean", "mfcc_1_mean", "f0_mean", "mfcc_2_sd", "f0_sd")
+FUNCTIONALS = ("level_mean", "mfcc_1_mean", "f0_mean", "mfcc_2_sd", "f0_sd", "encoder_000_mean", "encoder_000_sd")
 SPEC = ModelSpec(n_frames=64, n_mels=16, functionals=FUNCTIONALS, n_classes=3, languages=("de", "pl"))
-WITH_SPECTROGRAM = [name for name in ARCHITECTURES if name != "mfcc"]
+WITH_SPECTROGRAM = [name for name in ARCHITECTURES if name not in ("mfcc", "hybrid")]
 
 # What a frame may see of its neighbours through the convolutions: 63 frames in resnet, the deepest.
 REACH = 80
@@ -83,10 +85,16 @@ def test_the_first_output_are_the_probabilities(name: str) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_network_is_as_small_as_promised(name: str) -> None:
-    config = FeatureConfig()
+    config = FeatureConfig(voice_encoder=name in WITH_VOICE_ENCODER)
     spec = ModelSpec(300, config.n_mels, functional_names(config), n_classes=8, languages=("am", "de", "en", "pl"))
     smallest, largest = {"cnn-large": (1e6, 2e6), "separable": (1e5, 3e5)}.get(name, (5e4, 1e6))
-    assert smallest < build(name, spec).count_params() < largest
+    encoder = VOICE_ENCODER_PARAMETERS if config.voice_encoder else 0
+    assert smallest < build(name, spec).count_params() + encoder < largest
+
+
+def test_hybrid_needs_the_features_of_the_voice_encoder() -> None:
+    with pytest.raises(ConfigError, match="expected hand-made functionals and the deep features of the voice encoder"):
+        build("hybrid", replace(SPEC, functionals=functional_names(FeatureConfig())))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -12,7 +12,7 @@ import pytest
 from serctl.bundle import TrainingEntry, load_bundle, write_bundle
 from serctl.corpora import Utterance
 from serctl.errors import BundleError, ConfigError, CorpusError
-from serctl.features import FeatureConfig, Features, functional_names
+from serctl.features import FeatureConfig, FeatureReader, Features, functional_names
 from serctl.models import ModelSpec, build
 from serctl.models.options import FitOptions
 from serctl.pipeline.dataset import Augmentation, Dataset, LabelOptions, Sample, load_dataset
@@ -62,7 +62,7 @@ def happy_and_sad(samples: Path, shared_cache: Cache) -> Dataset:
     return load_dataset(
         [samples],
         labels=LabelOptions(("happy", "sad")),
-        config=FeatureConfig(),
+        config=FeatureConfig(voice_encoder=True),
         augmentation=Augmentation(copies=1),
         cache=shared_cache,
         jobs=1,
@@ -200,6 +200,24 @@ def test_teachers_give_their_mean_opinion_of_every_variant(
             opinions.append(pair / pair.sum(axis=1, keepdims=True))
         assert example.taught.dtype == np.float32
         np.testing.assert_allclose(example.taught, np.mean(opinions, axis=0), atol=1e-6)
+
+
+def test_a_teacher_may_hear_what_its_student_does_not(
+    samples: Path, tiny_bundle: Bundle, shared_cache: Cache, tmp_path: Path
+) -> None:
+    assert tiny_bundle.facts.features.voice_encoder
+    options = TrainOptions(
+        architecture="mfcc",
+        teachers=(tiny_bundle.folder,),
+        augmentation=Augmentation(copies=1),
+        fit=FIT,
+        validation_share=0.25,
+    )
+    student = load_bundle(train([samples], output=tmp_path / "m", options=options, cache=shared_cache, jobs=1).folder)
+    assert student.facts.features == FeatureConfig()
+    assert len(student.normaliser.functional_mean) == len(functional_names(FeatureConfig()))
+    (window,) = FeatureReader(samples / "tom-sad.flac", student.facts.features, cache=None)
+    assert Recogniser(student).probabilities([window.features]).sum() == pytest.approx(1)
 
 
 def test_a_model_that_is_not_made_for_this_is_refused(
