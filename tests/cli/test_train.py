@@ -35,7 +35,7 @@ def test_a_seed_reproduces_a_training(
     serctl: Any, samples: Path, tiny_bundle: Bundle, shared_cache: Cache, tmp_path: Path
 ) -> None:
     output = tmp_path / "m"
-    fit = ("--epochs", 2, "--batch-size", 4, "--copies", 1, "--validation-share", 0.25, "--seed", 3)
+    fit = ("--epochs", 2, "--patience", 15, "--batch-size", 4, "--copies", 1, "--validation-share", 0.25, "--seed", 3)
     about = ("--name", "moods", "--licence", "CC0-1.0", "--cache-dir", shared_cache.folder, "--jobs", 1)
     result = serctl("train", samples, "-o", output, *fit, *about)
     assert (result.code, result.stdout) == (0, "")
