@@ -57,7 +57,7 @@ def difference(lstm: dict[str, torch.Tensor]) -> float:
     reference.load_state_dict({name: lstm[name] for name in reference.state_dict()})
     with torch.no_grad():
         expected = reference(torch.from_numpy(frames)[None])[0][0].numpy()
-    return float(np.abs(voice_encoder.encode_frames(frames) - expected).max())
+    return float(np.abs(voice_encoder.encode_frames(frames[:, None])[:, 0] - expected).max())
 
 
 if __name__ == "__main__":

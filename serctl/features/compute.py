@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from serctl.features import prosody, spectral
 from serctl.features.functionals import compute_functionals
-from serctl.features.voice_encoder import encode_voice
+from serctl.features.voice_encoder import encode_voices, encoder_bands
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from serctl.features.config import FeatureConfig
@@ -41,6 +43,23 @@ def compute_features(samples: FloatArray, config: FeatureConfig) -> Features:
 
     samples: float32, shape (n,), n at least 1, mono at config.sample_rate Hz, full scale 1.0, all finite.
     """
+    return compute_windows([samples], config)[0]
+
+
+def compute_windows(windows: Sequence[FloatArray], config: FeatureConfig) -> list[Features]:
+    """The full feature sets of windows, one or more; their samples as in compute_features."""
+    described = [_describe(samples, config) for samples in windows]
+    if not config.voice_encoder:
+        return [features for features, _ in described]
+    deep = encode_voices([bands for _, bands in described])
+    return [
+        replace(features, functionals=np.concatenate([features.functionals, row]))
+        for (features, _), row in zip(described, deep, strict=True)
+    ]
+
+
+def _describe(samples: FloatArray, config: FeatureConfig) -> tuple[Features, FloatArray]:
+    """The hand-made features of a window, and what the voice encoder is to hear of it."""
     samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
     power = spectral.frame_power(samples, config)
     active = spectral.active_frames(power, config)
@@ -67,10 +86,14 @@ def compute_features(samples: FloatArray, config: FeatureConfig) -> Features:
             _voice(spectrum, level_db, pitch, config),
         ]
     ).astype(np.float32, copy=False)
-    functionals = compute_functionals(lld, log_mel, config)
-    if config.voice_encoder:
-        functionals = np.concatenate([functionals, encode_voice(spectrum, power[active], config)])
-    return Features(log_mel=log_mel.astype(np.float16), lld=lld, functionals=functionals, first_frame=active.start)
+    features = Features(
+        log_mel=log_mel.astype(np.float16),
+        lld=lld,
+        functionals=compute_functionals(lld, log_mel, config),
+        first_frame=active.start,
+    )
+    bands = encoder_bands(spectrum, power[active], config) if config.voice_encoder else np.empty((0, 0), np.float32)
+    return features, bands
 
 
 def _voice(spectrum: FloatArray, level_db: FloatArray, pitch: prosody.Pitch, config: FeatureConfig) -> FloatArray:

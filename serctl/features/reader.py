@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serctl.audio import AudioInfo, Quality, SegmentReader, content_digest, read_audio
+from serctl.audio import AudioInfo, Quality, Segment, SegmentReader, content_digest, read_audio
 from serctl.cache import Cache, make_key
-from serctl.features.compute import Features, compute_features
+from serctl.features.compute import Features, compute_windows
 from serctl.features.functionals import functional_names
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 CHUNK_WINDOWS = 64
 """Windows in one cache entry: a long recording is cached, and read back, in pieces of bounded size."""
+
+WINDOWS_TOGETHER = 16
+"""Windows that the voice encoder hears at once; a divisor of CHUNK_WINDOWS, so that no feature depends on the cache."""
 
 SILENCE_DB = -60.0
 
@@ -86,7 +90,7 @@ class FeatureReader:
         yield from self._computed(skip=given)
 
     def _computed(self, *, skip: int) -> Iterator[Window]:
-        segments = SegmentReader(
+        reader = SegmentReader(
             self._path,
             sample_rate=self._config.sample_rate,
             window_s=self._config.window_s,
@@ -94,18 +98,20 @@ class FeatureReader:
             end_s=self._end_s,
         )
         chunk: list[Window] = []
-        index = -1
-        for index, segment in enumerate(segments):
-            if index < skip:
-                continue
+        index = skip - 1
+        for index, (segment, features) in enumerate(self._featured(islice(reader, skip, None)), start=skip):
             if len(chunk) == CHUNK_WINDOWS:
                 self._store(index // CHUNK_WINDOWS - 1, _pack(chunk))
                 chunk = []
-            features = self._keep(compute_features(segment.samples, self._config))
-            chunk.append(Window(segment.start_s, segment.end_s, features))
+            chunk.append(Window(segment.start_s, segment.end_s, self._keep(features)))
             yield chunk[-1]
-        self._set_facts(segments.info, segments.quality)
-        self._store(index // CHUNK_WINDOWS, {**_pack(chunk), **_pack_facts(segments.info, segments.quality)})
+        self._set_facts(reader.info, reader.quality)
+        self._store(index // CHUNK_WINDOWS, {**_pack(chunk), **_pack_facts(reader.info, reader.quality)})
+
+    def _featured(self, segments: Iterator[Segment]) -> Iterator[tuple[Segment, Features]]:
+        together = WINDOWS_TOGETHER if self._config.voice_encoder else 1
+        while group := list(islice(segments, together)):
+            yield from zip(group, compute_windows([each.samples for each in group], self._config), strict=True)
 
     def _keep(self, features: Features) -> Features:
         if self._with_frames:
@@ -157,9 +163,11 @@ def changed_windows(
     if entry is not None:
         return _unpack(entry)
     samples = change(read_audio(path, sample_rate=config.sample_rate, start_s=start_s, end_s=end_s), digest)
+    bounds = _window_bounds(len(samples), round(config.window_s * config.sample_rate))
+    features = compute_windows([samples[first:last] for first, last in bounds], config)
     windows = [
-        Window(first / config.sample_rate, last / config.sample_rate, compute_features(samples[first:last], config))
-        for first, last in _window_bounds(len(samples), round(config.window_s * config.sample_rate))
+        Window(first / config.sample_rate, last / config.sample_rate, each)
+        for (first, last), each in zip(bounds, features, strict=True)
     ]
     if cache:
         cache.put(key, _pack(windows))

@@ -19,6 +19,8 @@ import numpy as np
 from serctl.features import spectral
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from serctl.features.config import FeatureConfig
@@ -48,43 +50,57 @@ class _Layer(NamedTuple):
 
 @lru_cache(maxsize=1)
 def encoder_names() -> tuple[str, ...]:
-    """Names of the deep features, in the order of encode_voice's."""
+    """Names of the deep features, in the order of encode_voices' columns."""
     return tuple(f"encoder_{unit:03d}_{statistic}" for statistic in STATISTICS for unit in range(UNITS))
 
 
-def encode_voice(spectrum: FloatArray, power: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Mean, standard deviation and mean absolute change from frame to frame of each unit, whatever the level.
+def encoder_bands(spectrum: FloatArray, power: FloatArray, config: FeatureConfig) -> FloatArray:
+    """What the encoder hears of a window, whatever its level; float32, shape (frames, N_MELS).
 
     spectrum: float32, shape (frames, bins); power: the frames' mean squares, float32, shape (frames,).
-    Returns float32, shape (len(encoder_names()),).
     """
     level = max(float(power.mean()), spectral.FLOOR)
-    frames = encode_frames(spectrum @ spectral.mel_filterbank(_bands(config)) * np.float32(LEVEL / level))
-    change = np.abs(np.diff(frames, axis=0)).mean(axis=0) if len(frames) > 1 else np.zeros(UNITS, np.float32)
-    return np.concatenate([frames.mean(axis=0), frames.std(axis=0), change])
+    return spectrum @ spectral.mel_filterbank(_bands(config)) * np.float32(LEVEL / level)
 
 
-def encode_frames(mel_power: FloatArray) -> FloatArray:
-    """The second layer's states; float32, from shape (frames, N_MELS) to (frames, UNITS)."""
-    frames = mel_power
+def encode_voices(windows: Sequence[FloatArray]) -> FloatArray:
+    """Mean, standard deviation and mean absolute change from frame to frame of each unit.
+
+    windows: of each its encoder_bands. Several together take half the time of one after the other.
+    Returns float32, shape (windows, len(encoder_names())).
+    """
+    frames = np.zeros((max(map(len, windows)), len(windows), N_MELS), np.float32)
+    for index, bands in enumerate(windows):
+        frames[: len(bands), index] = bands
+    states = encode_frames(frames)
+    return np.stack([_statistics(states[: len(bands), index]) for index, bands in enumerate(windows)])
+
+
+def _statistics(states: FloatArray) -> FloatArray:
+    change = np.abs(np.diff(states, axis=0)).mean(axis=0) if len(states) > 1 else np.zeros(UNITS, np.float32)
+    return np.concatenate([states.mean(axis=0), states.std(axis=0), change])
+
+
+def encode_frames(frames: FloatArray) -> FloatArray:
+    """The second layer's states; float32, from shape (frames, windows, N_MELS) to (frames, windows, UNITS)."""
     for layer in _layers():
         frames = _run(layer, frames)
     return frames
 
 
 def _run(layer: _Layer, frames: FloatArray) -> FloatArray:
-    """The hidden states, float32, shape (frames, UNITS).
+    """The hidden states, float32, shape (frames, windows, UNITS).
 
     Source: Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735.
     """
     driven = frames @ layer.kernel + layer.bias
-    hidden = cell = np.zeros(UNITS, np.float32)
-    states = np.empty((len(frames), UNITS), np.float32)
+    states = np.empty((*frames.shape[:2], UNITS), np.float32)
+    hidden = cell = np.zeros(states.shape[1:], np.float32)
     for state, drive in zip(states, driven, strict=True):
         squashed = np.tanh(drive + hidden @ layer.recurrent)
-        gates = np.float32(0.5) + np.float32(0.5) * squashed[: 3 * UNITS]
-        cell = gates[UNITS : 2 * UNITS] * cell + gates[:UNITS] * squashed[3 * UNITS :]
-        hidden = state[:] = gates[2 * UNITS :] * np.tanh(cell)
+        gates = np.float32(0.5) + np.float32(0.5) * squashed[:, : 3 * UNITS]
+        cell = gates[:, UNITS : 2 * UNITS] * cell + gates[:, :UNITS] * squashed[:, 3 * UNITS :]
+        hidden = state[:] = gates[:, 2 * UNITS :] * np.tanh(cell)
     return states
 
 

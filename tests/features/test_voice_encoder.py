@@ -7,12 +7,14 @@ import pytest
 
 from serctl.audio import read_audio
 from serctl.features import VOICE_ENCODER_PARAMETERS, FeatureConfig, compute_features, functional_names, spectral
+from serctl.features.compute import compute_windows
 from serctl.features.voice_encoder import (
     LEVEL,
     N_MELS,
     UNITS,
     encode_frames,
-    encode_voice,
+    encode_voices,
+    encoder_bands,
     encoder_names,
     read_weights,
 )
@@ -41,7 +43,7 @@ def test_the_layers_are_those_of_keras(tensorflow):
         order = [np.concatenate([np.arange(UNITS) + gate * UNITS for gate in (0, 1, 3, 2)])]
         lstm.set_weights([array[..., order[0]] for array in (kernel, recurrent, bias)])
         expected = np.asarray(lstm(expected))
-    np.testing.assert_allclose(encode_frames(frames), expected[0], atol=1e-5)
+    np.testing.assert_allclose(encode_frames(frames[:, None])[:, 0], expected[0], atol=1e-5)
     assert sum(array.size for layer in read_weights() for array in layer) == VOICE_ENCODER_PARAMETERS
 
 
@@ -56,12 +58,20 @@ def test_the_statistics_are_of_the_second_layer_at_the_level_of_its_training():
     power = np.array([0.5, 1.5, 1.0], np.float32)
     spectrum = np.random.default_rng(1).random((3, CONFIG.n_fft // 2 + 1), dtype=np.float32)
     bands = FeatureConfig(n_mels=N_MELS, mel_low_hz=0, mel_high_hz=8_000)
-    states = encode_frames(spectrum @ spectral.mel_filterbank(bands) * LEVEL)
-    found = encode_voice(spectrum, power, CONFIG).reshape(3, UNITS)
+    heard = encoder_bands(spectrum, power, CONFIG)
+    np.testing.assert_allclose(heard, spectrum @ spectral.mel_filterbank(bands) * LEVEL, rtol=1e-5)
+    states = encode_frames(heard[:, None])[:, 0]
+    found = encode_voices([heard])[0].reshape(3, UNITS)
     np.testing.assert_allclose(found[0], states.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(found[1], states.std(axis=0), atol=1e-6)
     np.testing.assert_allclose(found[2], np.abs(np.diff(states, axis=0)).mean(axis=0), atol=1e-6)
     assert found.std() > 0.01
+
+
+def test_windows_of_different_length_are_the_same_together_and_alone():
+    pieces = [speech(), speech()[4_000:9_000], speech()[:20_000]]
+    for together, samples in zip(compute_windows(pieces, CONFIG), pieces, strict=True):
+        np.testing.assert_allclose(together.functionals, compute_features(samples, CONFIG).functionals, atol=1e-5)
 
 
 def test_the_level_of_a_recording_does_not_matter():
