@@ -6,11 +6,13 @@ from serctl.features.functionals import functional_names, lld_names
 from serctl.features.normaliser import UNREADABLE_NPZ, Normaliser, language_input
 from serctl.features.reader import FeatureReader, Window, cached_windows, changed_windows, is_silent
 from serctl.features.streaming import MelStream
+from serctl.features.voice_encoder import CITATION as VOICE_ENCODER_CITATION
 from serctl.features.voice_encoder import PARAMETERS as VOICE_ENCODER_PARAMETERS
 
 __all__ = [
     "FEATURE_VERSION",
     "UNREADABLE_NPZ",
+    "VOICE_ENCODER_CITATION",
     "VOICE_ENCODER_PARAMETERS",
     "FeatureConfig",
     "FeatureReader",

@@ -31,6 +31,8 @@ WEIGHTS = Path(__file__).parents[1] / "pretrained" / "voice-encoder" / "weights.
 PARAMETERS = 829_440
 """Weights of the encoder, to be counted with those of a network that rests on it."""
 
+CITATION = "Voice encoder: Resemblyzer 0.1.4 (Apache-2.0), Wan et al. 2018, doi:10.1109/ICASSP.2018.8462665"
+
 N_MELS, MEL_HIGH_HZ, UNITS = 40, 8_000.0, 256
 """Mel bands, not their logarithm, that the encoder was trained on; hidden units of a layer."""
 

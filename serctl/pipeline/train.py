@@ -13,6 +13,7 @@ from serctl import __version__
 from serctl.bundle import BundleFacts, TrainingEntry, check_new_bundle, load_bundle, write_bundle
 from serctl.corpora import Split, citation_of, licence_of, split_speakers
 from serctl.errors import ConfigError, CorpusError
+from serctl.features import VOICE_ENCODER_CITATION
 from serctl.metrics import Scores, score, score_by
 from serctl.pipeline.convert import step_to_litert, to_litert
 from serctl.pipeline.dataset import Dataset, Sample, load_dataset
@@ -335,8 +336,9 @@ def _licence(options: TrainOptions) -> str:
 
 
 def _attribution(dataset: Dataset, options: TrainOptions) -> list[str]:
-    """Of the corpora, and of all that the models before learned from."""
+    """Of the corpora, of all that the models before learned from, and of the voice encoder."""
     names = sorted({utterance.corpus for utterance in dataset.utterances})
     citations = [citation for name in names if (citation := citation_of(name))]
     inherited = [citation for model in earlier_models(options) for citation in model.facts.attribution]
-    return list(dict.fromkeys([*citations, *inherited]))
+    encoder = [VOICE_ENCODER_CITATION] if options.network_features.voice_encoder else []
+    return list(dict.fromkeys([*citations, *inherited, *encoder]))
