@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from serctl.features import VOICE_ENCODER_PARAMETERS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -39,9 +41,12 @@ def model_card(facts: BundleFacts) -> str:
 
 
 def _summary(facts: BundleFacts) -> str:
+    shared = VOICE_ENCODER_PARAMETERS if facts.features.voice_encoder else 0
+    encoder = f" ({shared:,} of them in the voice encoder, which was not trained on emotions)" if shared else ""
     return (
         f"Speech emotion recognition: {', '.join(facts.labels)}. Architecture `{facts.architecture}`, "
-        f"{facts.parameters:,} parameters, windows of {facts.features.window_s:g} s, {facts.features.sample_rate} Hz. "
+        f"{facts.parameters:,} parameters{encoder}, windows of {facts.features.window_s:g} s, "
+        f"{facts.features.sample_rate} Hz. "
         f"Trained {facts.created[:10]} with serctl {facts.packages.get('serctl')}, seed {facts.training.get('seed')}."
     )
 
