@@ -43,7 +43,8 @@ CLAIM = Claim(
     text="Claimed (on IEMOCAP): a network that fuses utterance functionals with deep features is at least "
     f"{CLAIMED_GAIN} points above one that has the MFCC functionals alone, and above the convolutional one as well. "
     "Tried here on speakers that the networks never heard: RAVDESS in the six folds of EmoBox, EMO-DB leaving out one "
-    "speaker after the other. All networks are trained alike.",
+    "speaker after the other. The deep features are those of the pretrained voice encoder; what "
+    "they bring alone is told further down.",
     results=NAMES,
     rows=make_rows,
     tables=lambda found: [runs_table(found, NAMES)],
