@@ -95,7 +95,9 @@ class FeatureConfig:
         So what was cached or trained before there was one is still found.
         """
         values = {"version": FEATURE_VERSION, **asdict(self)}
-        return values if self.voice_encoder else _without_encoder(values)
+        if not self.voice_encoder:
+            del values["voice_encoder"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FeatureConfig:
@@ -106,10 +108,6 @@ class FeatureConfig:
         if values["version"] != FEATURE_VERSION:
             raise ConfigError(f"feature config: expected version {FEATURE_VERSION}, came {values['version']}")
         return cls(**{name: value for name, value in values.items() if name != "version"})
-
-
-def _without_encoder(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != "voice_encoder"}
 
 
 def _require(condition: bool, expected: str, came: object) -> None:

@@ -12,6 +12,7 @@ from serctl.audio import AudioInfo, Quality, Segment, SegmentReader, content_dig
 from serctl.cache import Cache, make_key
 from serctl.features.compute import Features, compute_windows
 from serctl.features.functionals import functional_names
+from serctl.features.voice_encoder import TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 CHUNK_WINDOWS = 64
 """Windows in one cache entry: a long recording is cached, and read back, in pieces of bounded size."""
-
-WINDOWS_TOGETHER = 16
-"""Windows that the voice encoder hears at once; a divisor of CHUNK_WINDOWS, so that no feature depends on the cache."""
 
 SILENCE_DB = -60.0
 
@@ -109,7 +107,8 @@ class FeatureReader:
         self._store(index // CHUNK_WINDOWS, {**_pack(chunk), **_pack_facts(reader.info, reader.quality)})
 
     def _featured(self, segments: Iterator[Segment]) -> Iterator[tuple[Segment, Features]]:
-        together = WINDOWS_TOGETHER if self._config.voice_encoder else 1
+        # TOGETHER divides CHUNK_WINDOWS: windows meet the same others whatever is cached.
+        together = TOGETHER if self._config.voice_encoder else 1
         while group := list(islice(segments, together)):
             yield from zip(group, compute_windows([each.samples for each in group], self._config), strict=True)
 

@@ -41,6 +41,12 @@ LEVEL = np.float32(10 ** (-30 / 10))
 
 STATISTICS = ("mean", "sd", "change")
 
+TOGETHER = 16
+"""Windows that are encoded at once, in half the time of one after the other."""
+
+_BLOCK = 300
+"""Frames whose way into a layer is computed at once, so that long windows take little memory."""
+
 
 class _Layer(NamedTuple):
     """A layer of long short-term memory; the gates in the order input, forget, output, candidate."""
@@ -68,9 +74,13 @@ def encoder_bands(spectrum: FloatArray, power: FloatArray, config: FeatureConfig
 def encode_voices(windows: Sequence[FloatArray]) -> FloatArray:
     """Mean, standard deviation and mean absolute change from frame to frame of each unit.
 
-    windows: of each its encoder_bands. Several together take half the time of one after the other.
+    windows: of each its encoder_bands, TOGETHER encoded at once.
     Returns float32, shape (windows, len(encoder_names())).
     """
+    return np.concatenate([_encode(windows[first : first + TOGETHER]) for first in range(0, len(windows), TOGETHER)])
+
+
+def _encode(windows: Sequence[FloatArray]) -> FloatArray:
     frames = np.zeros((max(map(len, windows)), len(windows), N_MELS), np.float32)
     for index, bands in enumerate(windows):
         frames[: len(bands), index] = bands
@@ -95,11 +105,12 @@ def _run(layer: _Layer, frames: FloatArray) -> FloatArray:
 
     Source: Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735.
     """
-    driven = frames @ layer.kernel + layer.bias
     states = np.empty((*frames.shape[:2], UNITS), np.float32)
     hidden = cell = np.zeros(states.shape[1:], np.float32)
-    for state, drive in zip(states, driven, strict=True):
-        squashed = np.tanh(drive + hidden @ layer.recurrent)
+    for time, state in enumerate(states):
+        if time % _BLOCK == 0:
+            driven = frames[time : time + _BLOCK] @ layer.kernel + layer.bias
+        squashed = np.tanh(driven[time % _BLOCK] + hidden @ layer.recurrent)
         gates = np.float32(0.5) + np.float32(0.5) * squashed[:, : 3 * UNITS]
         cell = gates[:, UNITS : 2 * UNITS] * cell + gates[:, :UNITS] * squashed[:, 3 * UNITS :]
         hidden = state[:] = gates[:, 2 * UNITS :] * np.tanh(cell)

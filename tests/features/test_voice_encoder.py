@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 
 from serctl.audio import read_audio
-from serctl.features import VOICE_ENCODER_PARAMETERS, FeatureConfig, compute_features, functional_names, spectral
+from serctl.features import (
+    VOICE_ENCODER_PARAMETERS,
+    FeatureConfig,
+    compute_features,
+    functional_names,
+    reader,
+    spectral,
+)
 from serctl.features.compute import compute_windows
 from serctl.features.voice_encoder import (
     LEVEL,
     N_MELS,
+    TOGETHER,
     UNITS,
     encode_frames,
     encode_voices,
@@ -69,9 +77,19 @@ def test_the_statistics_are_of_the_second_layer_at_the_level_of_its_training():
 
 
 def test_windows_of_different_length_are_the_same_together_and_alone():
-    pieces = [speech(), speech()[4_000:9_000], speech()[:20_000]]
+    pieces = [speech(), speech()[4_000:9_000], *[speech()[:20_000]] * TOGETHER]
     for together, samples in zip(compute_windows(pieces, CONFIG), pieces, strict=True):
         np.testing.assert_allclose(together.functionals, compute_features(samples, CONFIG).functionals, atol=1e-5)
+
+
+def test_a_long_window_is_encoded_as_its_frames_are():
+    frames = np.random.default_rng(2).random((700, 1, N_MELS), dtype=np.float32)
+    whole = encode_frames(frames)
+    np.testing.assert_allclose(whole[:450], encode_frames(frames[:450]), atol=1e-6)
+
+
+def test_chunks_of_the_cache_hold_whole_groups():
+    assert reader.CHUNK_WINDOWS % TOGETHER == 0
 
 
 def test_the_level_of_a_recording_does_not_matter():
