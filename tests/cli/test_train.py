@@ -10,8 +10,9 @@ import pytest
 
 from serctl.audio import Recording
 from serctl.bundle import load_bundle
-from serctl.cli.train import only_answer
+from serctl.cli.train import fit_options, only_answer
 from serctl.metrics import score
+from serctl.models.options import FitOptions
 from serctl.pipeline.predict import predict
 
 if TYPE_CHECKING:
@@ -205,3 +206,12 @@ def test_ctrl_c_says_what_is_kept(samples: Path, shared_cache: Cache, tmp_path: 
     )
     assert "Traceback" not in rest
     assert not output.exists()
+
+
+def test_flags_that_are_not_given_suit_the_architecture() -> None:
+    def options(architecture: str, epochs: int | None) -> FitOptions:
+        return fit_options(architecture, epochs, None, 8, 1e-3, 0.0, specaugment=True, seed=1)
+
+    assert options("hybrid", None) == FitOptions(epochs=100, patience=40, batch_size=8, lr=1e-3, seed=1)
+    assert options("hybrid", 7).epochs == 7
+    assert options("lstm", None).epochs == FitOptions().epochs

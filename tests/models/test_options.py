@@ -40,3 +40,8 @@ def test_an_unknown_architecture_is_refused_with_those_there_are() -> None:
         check_architecture("perceptron")
     with pytest.raises(ConfigError, match="no architecture"):
         build("", ModelSpec(n_frames=8, n_mels=8, functionals=("a", "b", "c"), n_classes=2))
+
+
+def test_what_trains_quickly_trains_for_longer() -> None:
+    assert FitOptions.defaults("cnn") == FitOptions()
+    assert FitOptions.defaults("hybrid") == FitOptions(epochs=100, patience=40)
