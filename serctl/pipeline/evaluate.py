@@ -241,7 +241,8 @@ def _shared(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple
 
 def _fingerprint(options: CrossValidation, dataset: Dataset) -> str:
     utterances = [(sample.digest, asdict(sample.utterance)) for sample in dataset.samples]
-    text = json.dumps([__version__, asdict(options), utterances], sort_keys=True, default=str)
+    facts = [__version__, asdict(options), options.extracted_features.digest(), utterances]
+    text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -241,13 +241,16 @@ def _gather(
 
 
 def _cached(model: Bundle, part: str, cache: Cache) -> Iterator[Features]:
+    config = model.facts.features
     for entry in _shuffled([entry for entry in model.training_list() if entry.part == part]):
         # Of a part of a recording, the training list notes where it starts and ends: digest@start-end.
         digest, _, span = entry.digest.partition("@")
         start_s, _, end_s = span.partition("-")
-        found = cached_windows(
-            digest, model.facts.features, cache=cache, start_s=float(start_s or 0), end_s=float(end_s or 0) or None
+        look_up = partial(
+            cached_windows, digest, cache=cache, start_s=float(start_s or 0), end_s=float(end_s or 0) or None
         )
+        # Of a student, what was cached may hold what only its teacher hears.
+        found = look_up(config) or look_up(replace(config, voice_encoder=True))
         yield from (window.features for window in found)
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from serctl.bundle import TrainingEntry, load_bundle, write_bundle
+from serctl.cache import Cache
 from serctl.corpora import Utterance
 from serctl.errors import BundleError, ConfigError, CorpusError
 from serctl.features import FeatureConfig, FeatureReader, Features, functional_names
 from serctl.models import ModelSpec, build
 from serctl.models.options import FitOptions
 from serctl.pipeline.dataset import Augmentation, Dataset, LabelOptions, Sample, load_dataset
+from serctl.pipeline.export import ExportOptions, export
 from serctl.pipeline.learning import Recipe, judge_with, learn, restrict, with_known_classes
 from serctl.pipeline.progress import ignore_progress
 from serctl.pipeline.train import TrainOptions, ignore_epoch, train
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.bundle import Bundle
-    from serctl.cache import Cache
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -202,9 +203,8 @@ def test_teachers_give_their_mean_opinion_of_every_variant(
         np.testing.assert_allclose(example.taught, np.mean(opinions, axis=0), atol=1e-6)
 
 
-def test_a_teacher_may_hear_what_its_student_does_not(
-    samples: Path, tiny_bundle: Bundle, shared_cache: Cache, tmp_path: Path
-) -> None:
+def test_a_teacher_may_hear_what_its_student_does_not(samples: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")  # which holds nothing but what this training extracts
     assert tiny_bundle.facts.features.voice_encoder
     options = TrainOptions(
         architecture="mfcc",
@@ -213,11 +213,14 @@ def test_a_teacher_may_hear_what_its_student_does_not(
         fit=FIT,
         validation_share=0.25,
     )
-    student = load_bundle(train([samples], output=tmp_path / "m", options=options, cache=shared_cache, jobs=1).folder)
+    student = load_bundle(train([samples], output=tmp_path / "m", options=options, cache=cache, jobs=1).folder)
     assert student.facts.features == FeatureConfig()
     assert len(student.normaliser.functional_mean) == len(functional_names(FeatureConfig()))
     (window,) = FeatureReader(samples / "tom-sad.flac", student.facts.features, cache=None)
     assert Recogniser(student).probabilities([window.features]).sum() == pytest.approx(1)
+    exporting = ExportOptions(quantize="int8", min_agreement=0)
+    exported = export(student, output=tmp_path / "e", options=exporting, cache=cache, jobs=1)
+    assert exported.parity.windows > 0
 
 
 def test_a_model_that_is_not_made_for_this_is_refused(
