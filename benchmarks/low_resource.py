@@ -409,6 +409,8 @@ def main() -> None:
             print("\n".join(f"seed {seed}, {count} speakers, {each.name}" for each in SETTINGS for count in SPEAKERS))
         return
     if args.data:
+        if args.arch == MEASURED:
+            sys.exit(f"the figures of {MEASURED} are of an earlier network: measure another --arch")
         folder = RESULTS if args.save else WORK
         measure(args, folder / claim.results[0] / METRICS)
     show_claim(claim, save=args.save)

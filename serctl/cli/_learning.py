@@ -62,7 +62,11 @@ SpeedOption = Annotated[
 ]
 MixupOption = Annotated[float, typer.Option(min=0, help="Mixup: alpha of the Beta distribution, 0 for none.")]
 SpecAugmentOption = Annotated[
-    bool, typer.Option("--specaugment/--no-specaugment", help="Mask parts of the spectrogram.")
+    bool,
+    typer.Option(
+        "--specaugment/--no-specaugment",
+        help="Mask parts of the spectrogram, for networks that take it (not hybrid, mfcc).",
+    ),
 ]
 ValidationOption = Annotated[
     float,

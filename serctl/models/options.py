@@ -20,6 +20,7 @@ class FitOptions:
     none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the bands, two of each.
     functional_noise: in standard deviations. weight_average: momentum of the moving average of the weights, less in a
     short training. teacher_share: share of the teachers' opinion in a label, where there are teachers.
+    crop, time_mask and band_mask act on networks that take the spectrogram.
     Raises ConfigError if a value is out of range.
     Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup); Park et al. 2019, doi:10.21437/Interspeech.2019-2680
     (SpecAugment); Szegedy et al. 2016, doi:10.1109/CVPR.2016.308 (label smoothing); Hinton et al. 2015,
