@@ -126,7 +126,7 @@ CLAIM = Claim(
     "of them have (calm counts as neutral). Without sharing, the network knows one other language; the mean of the "
     "three stands for it, since nobody can tell beforehand which one helps most. "
     f"{REFERENCE} judges the deep features of the voice encoder, which {SHARING} does not, and trains for 100 epochs "
-    f"instead of 40.",
+    "instead of 40.",
     results=NAMES,
     rows=make_rows,
     tables=lambda found: [by_language(found), runs_table(found, NAMES, RUNS_CAPTION)],

@@ -40,7 +40,7 @@ MapOption = Annotated[
 ]
 EpochsOption = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Most epochs to train. Default: 40; hybrid, which trains in seconds, 100."),
+    typer.Option(min=1, help="Most epochs to train. Default: 40; hybrid, which trains quickly, 100."),
 ]
 PatienceOption = Annotated[
     Optional[int],  # noqa: UP045

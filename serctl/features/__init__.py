@@ -8,12 +8,14 @@ from serctl.features.reader import FeatureReader, Window, cached_windows, change
 from serctl.features.streaming import MelStream
 from serctl.features.voice_encoder import CITATION as VOICE_ENCODER_CITATION
 from serctl.features.voice_encoder import PARAMETERS as VOICE_ENCODER_PARAMETERS
+from serctl.features.voice_encoder import PREFIX as VOICE_ENCODER_PREFIX
 
 __all__ = [
     "FEATURE_VERSION",
     "UNREADABLE_NPZ",
     "VOICE_ENCODER_CITATION",
     "VOICE_ENCODER_PARAMETERS",
+    "VOICE_ENCODER_PREFIX",
     "FeatureConfig",
     "FeatureReader",
     "Features",

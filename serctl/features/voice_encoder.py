@@ -37,7 +37,10 @@ N_MELS, MEL_HIGH_HZ, UNITS = 40, 8_000.0, 256
 """Mel bands, not their logarithm, that the encoder was trained on; hidden units of a layer."""
 
 LEVEL = np.float32(10 ** (-30 / 10))
-"""Mean power that a window is brought to, -30 dB re full scale, as in the encoder's training."""
+"""Mean power that a window is brought to, -30 dB re full scale: what Resemblyzer brings quiet recordings to."""
+
+PREFIX = "encoder_"
+"""Of the names of the deep features."""
 
 STATISTICS = ("mean", "sd", "change")
 
@@ -59,7 +62,7 @@ class _Layer(NamedTuple):
 @lru_cache(maxsize=1)
 def encoder_names() -> tuple[str, ...]:
     """Names of the deep features, in the order of encode_voices' columns."""
-    return tuple(f"encoder_{unit:03d}_{statistic}" for statistic in STATISTICS for unit in range(UNITS))
+    return tuple(f"{PREFIX}{unit:03d}_{statistic}" for statistic in STATISTICS for unit in range(UNITS))
 
 
 def encoder_bands(spectrum: FloatArray, power: FloatArray, config: FeatureConfig) -> FloatArray:
@@ -133,5 +136,6 @@ def read_weights() -> tuple[_Layer, ...]:
 
 @lru_cache(maxsize=8)
 def _bands(config: FeatureConfig) -> FeatureConfig:
-    """What tells mel_filterbank of the encoder's bands."""
-    return replace(config, n_mels=N_MELS, mel_low_hz=0.0, mel_high_hz=MEL_HIGH_HZ)
+    """What tells mel_filterbank of the encoder's bands; of their cepstrum nothing is wanted."""
+    n_mfcc = min(config.n_mfcc, N_MELS - 1)
+    return replace(config, n_mels=N_MELS, n_mfcc=n_mfcc, mel_low_hz=0.0, mel_high_hz=MEL_HIGH_HZ)

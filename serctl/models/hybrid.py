@@ -15,6 +15,7 @@ import keras
 from keras import layers, ops
 
 from serctl.errors import ConfigError
+from serctl.features import VOICE_ENCODER_PREFIX
 from serctl.models.blocks import functional_view, functionals_input
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def build(spec: ModelSpec) -> keras.Model:
     Outputs: the probabilities, then those of each expert alone, which are only trained. Raises ConfigError if there are
     no deep ones.
     """
-    n_hand_made = sum(not name.startswith("encoder_") for name in spec.functionals)
+    n_hand_made = sum(not name.startswith(VOICE_ENCODER_PREFIX) for name in spec.functionals)
     if n_hand_made in (0, len(spec.functionals)):
         raise ConfigError("hybrid: expected hand-made functionals and the deep features of the voice encoder")
     functionals = functionals_input(spec)

@@ -8,7 +8,7 @@ from typing import Any
 from serctl.errors import ConfigError
 
 LONGER = {"hybrid": {"epochs": 100, "patience": 40}}
-"""Defaults of architectures that train in seconds and gain by more epochs than the others."""
+"""Defaults of architectures that train quickly and gain by more epochs than the others."""
 
 
 @dataclass(frozen=True)

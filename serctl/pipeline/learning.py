@@ -50,7 +50,7 @@ class Recipe:
     a model to go on from instead of starting anew: its weights, its normaliser and, if they suffice, its classes. For a
     language that it does not know, adapter_only learns an adapter and leaves the rest as it is. teachers: models whose
     opinions are learned along with the labels (distillation). causal: an answer rests only on what came before it.
-    features: but for the voice encoder, of which the architecture decides.
+    features: apart from the voice encoder, which the architecture decides on.
     Raises ConfigError if a value is out of range.
     """
 
