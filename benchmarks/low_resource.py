@@ -167,14 +167,14 @@ def train_and_test(
     """Train on some speakers, one or so of them held out to choose the epoch, and test on all others."""
     import keras
 
-    from serctl.corpora import split_speakers
+    from serctl.corpora import hold_out
     from serctl.metrics import score
     from serctl.models.options import FitOptions
     from serctl.pipeline.learning import Recipe, judge, learn
     from serctl.pipeline.train import ignore_epoch
 
     originals = [sample for sample in samples[0] if sample.utterance.speaker in speakers]
-    split = split_speakers([sample.utterance for sample in originals], share=VALIDATION_SHARE, seed=seed)
+    split = hold_out([sample.utterance for sample in originals], share=VALIDATION_SHARE, seed=seed)
     training, validation = [originals[i] for i in split.train], [originals[i] for i in split.held_out]
     learning_from = {sample.utterance.speaker for sample in training}
     written = [sample for sample in samples[1] if sample.utterance.speaker in learning_from]

@@ -70,7 +70,12 @@ SpecAugmentOption = Annotated[
 ]
 ValidationOption = Annotated[
     float,
-    typer.Option("--validation-share", min=0.02, max=0.5, help="Share held out, by speaker, to choose the epoch."),
+    typer.Option(
+        "--validation-share",
+        min=0.02,
+        max=0.5,
+        help="Share held out to choose the epoch, whole speakers unless test speakers are in training too.",
+    ),
 ]
 
 

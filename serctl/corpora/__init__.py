@@ -8,9 +8,9 @@ from serctl.corpora.protocols import (
     Protocol,
     Split,
     check_protocol,
+    hold_out,
     make_protocol,
     protocol_names,
-    split_speakers,
 )
 
 __all__ = [
@@ -23,11 +23,11 @@ __all__ = [
     "check_protocol",
     "citation_of",
     "digest_of_part",
+    "hold_out",
     "licence_of",
     "load_corpora",
     "load_corpus",
     "make_protocol",
     "normalise_emotion",
     "protocol_names",
-    "split_speakers",
 ]

@@ -1,4 +1,4 @@
-"""Named evaluation protocols, and the speaker-disjoint held-out part that training validates on."""
+"""Named evaluation protocols, and the held-out part that training validates on, speaker-disjoint where it can be."""
 
 from __future__ import annotations
 
@@ -236,12 +236,13 @@ def _group(indices: Sequence[int], labels: Sequence[str]) -> dict[str, list[int]
     return dict(sorted(groups.items()))
 
 
-def split_speakers(utterances: Sequence[Utterance], *, share: float, seed: int) -> Split:
+def hold_out(utterances: Sequence[Utterance], *, share: float, seed: int, by_speaker: bool = True) -> Split:
     """Hold out about `share` (between 0 and 1) of the utterances, whole speakers at a time, deterministic by seed.
 
     Every corpus with two or more speakers gives some. Among random draws that one wins whose emotions, genders and
     languages come closest to that share each, so that they are represented on both sides where that is possible.
-    Where a speaker is unknown, or no corpus has two, utterances are drawn at random, stratified by corpus and emotion.
+    Where a speaker is unknown, or no corpus has two, utterances are drawn at random, stratified by corpus and emotion;
+    so they are without by_speaker, for a part that is like the test part of a speaker-dependent protocol.
     Raises ConfigError if share is not between 0 and 1, CorpusError if there are fewer than two utterances.
     """
     if not 0 < share < 1:
@@ -250,7 +251,7 @@ def split_speakers(utterances: Sequence[Utterance], *, share: float, seed: int) 
         raise CorpusError(f"holding out utterances needs at least two of them; came {len(utterances)}")
     rng = np.random.default_rng(seed)
     corpora = _group(range(len(utterances)), [utterance.corpus for utterance in utterances])
-    obstacle = _obstacle(utterances)
+    obstacle = _obstacle(utterances) if by_speaker else "the test part has no speakers of its own"
     if obstacle:
         held_out = _draw_utterances(utterances, share, rng)
         return _split(held_out, utterances, speaker_disjoint=False, reason=f"random utterances, since {obstacle}")

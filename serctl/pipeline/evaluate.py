@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl import __version__
-from serctl.corpora import Fold, Protocol, Utterance, check_protocol, licence_of, make_protocol, split_speakers
+from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, licence_of, make_protocol
 from serctl.errors import ConfigError, CorpusError
 from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
 from serctl.pipeline.dataset import Dataset, LabelOptions, Sample, load_dataset, normalise_speakers
@@ -189,7 +189,8 @@ def cross_validate(
     folds = []
     for number, fold in enumerate(protocol.folds, start=1):
         on_fold(fold, number, len(protocol.folds))
-        folds.append(_run_fold(fold, dataset, options, work / f"fold-{number:02d}", on_epoch))
+        folder = work / f"fold-{number:02d}"
+        folds.append(_run_fold(fold, dataset, options, folder, on_epoch, by_speaker=protocol.speaker_independent))
     judged = _collect(dataset, protocol, folds)
     facts = {
         "architecture": options.architecture,
@@ -198,7 +199,8 @@ def cross_validate(
             "name": protocol.name,
             "speaker_independent": protocol.speaker_independent,
             "description": protocol.description,
-            "validation": f"{options.validation_share:.0%} of each fold's training part chooses epoch and temperature",
+            "validation": f"{options.validation_share:.0%} of each fold's training part chooses epoch and temperature; "
+            + ("whole speakers" if protocol.speaker_independent else "drawn at random, as the test part is"),
         },
         "transductive": options.normalise_speakers,
         "leakage": _fold_leakage(dataset, protocol, earlier_models(options)),
@@ -247,17 +249,20 @@ def _fingerprint(options: CrossValidation, dataset: Dataset) -> str:
 
 
 def _run_fold(
-    fold: Fold, dataset: Dataset, options: CrossValidation, folder: Path, on_epoch: EpochCallback
+    fold: Fold, dataset: Dataset, options: CrossValidation, folder: Path, on_epoch: EpochCallback, *, by_speaker: bool
 ) -> dict[str, Any]:
-    """Train and test one fold, or read what was saved of it."""
+    """Train and test one fold, or read what was saved of it; by_speaker: whether it tests on speakers of its own."""
     saved = folder / "result.json"
     if saved.exists():
         result: dict[str, Any] = json.loads(saved.read_text())
         return result
     folder.mkdir(exist_ok=True)
     candidates = [dataset.samples[index] for index in fold.train]
-    split = split_speakers(
-        [sample.utterance for sample in candidates], share=options.validation_share, seed=options.fit.seed
+    split = hold_out(
+        [sample.utterance for sample in candidates],
+        share=options.validation_share,
+        seed=options.fit.seed,
+        by_speaker=by_speaker,
     )
     learned = learn(
         options,

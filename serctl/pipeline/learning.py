@@ -46,8 +46,8 @@ _SMALLEST_PROBABILITY = 1e-7
 class Recipe:
     """How networks are made from labelled utterances.
 
-    validation_share: share of the training utterances held out, by speaker, to choose the epoch and to calibrate. base:
-    a model to go on from instead of starting anew: its weights, its normaliser and, if they suffice, its classes. For a
+    validation_share: share of the training utterances held out to choose the epoch and to calibrate. base: a
+    model to go on from instead of starting anew: its weights, its normaliser and, if they suffice, its classes. For a
     language that it does not know, adapter_only learns an adapter and leaves the rest as it is. teachers: models whose
     opinions are learned along with the labels (distillation). causal: an answer rests only on what came before it.
     features: apart from the voice encoder, which the architecture decides on.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
 from serctl.bundle import BundleFacts, TrainingEntry, check_new_bundle, load_bundle, write_bundle
-from serctl.corpora import Split, citation_of, licence_of, split_speakers
+from serctl.corpora import Split, citation_of, hold_out, licence_of
 from serctl.errors import ConfigError, CorpusError
 from serctl.features import VOICE_ENCODER_CITATION
 from serctl.metrics import Scores, score, score_by
@@ -173,7 +173,7 @@ def _split(dataset: Dataset, options: TrainOptions) -> Split:
         disjoint = not speakers & {utterances[index].speaker_id for index in marked}
         split = Split(rest, marked, disjoint, "the manifest marks the validation part")
     else:
-        split = split_speakers(utterances, share=options.validation_share, seed=options.fit.seed)
+        split = hold_out(utterances, share=options.validation_share, seed=options.fit.seed)
     if not split.train or not split.held_out:
         raise CorpusError(f"expected utterances to train on and others to validate on, came {len(utterances)} in all")
     return split

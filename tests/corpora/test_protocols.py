@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from serctl.corpora import Utterance, make_protocol, protocol_names, split_speakers
+from serctl.corpora import Utterance, hold_out, make_protocol, protocol_names
 from serctl.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def test_protocol_names_are_listed() -> None:
 
 def test_whole_speakers_are_held_out_of_each_corpus() -> None:
     utterances = corpus_of([30] * 10, "a") + corpus_of([10] * 10, "b")
-    split = split_speakers(utterances, share=0.2, seed=1)
+    split = hold_out(utterances, share=0.2, seed=1)
     held_out = {utterances[index].speaker_id for index in split.held_out}
     assert split.speaker_disjoint
     assert held_out.isdisjoint(utterances[index].speaker_id for index in split.train)
@@ -206,7 +206,7 @@ def test_held_out_speakers_are_of_both_genders_and_cover_the_classes() -> None:
         for utterance in corpus_of([30] * 10)
     ]
     for seed in range(10):
-        split = split_speakers(utterances, share=0.2, seed=seed)
+        split = hold_out(utterances, share=0.2, seed=seed)
         held_out = [utterances[index] for index in split.held_out]
         assert {utterance.gender for utterance in held_out} == {"male", "female"}
         assert {utterance.emotion for utterance in held_out} == set(EMOTIONS)
@@ -219,18 +219,18 @@ def test_the_training_keeps_a_class_that_one_speaker_alone_has() -> None:
         for utterance in corpus_of([30] * 5)
     ]
     for seed in range(10):
-        assert "02" not in speakers(utterances, split_speakers(utterances, share=0.2, seed=seed).held_out)
+        assert "02" not in speakers(utterances, hold_out(utterances, share=0.2, seed=seed).held_out)
 
 
 def test_holding_out_depends_on_the_seed_alone() -> None:
     utterances = corpus_of([9] * 30)
-    assert split_speakers(utterances, share=0.2, seed=1) == split_speakers(utterances, share=0.2, seed=1)
-    assert split_speakers(utterances, share=0.2, seed=1) != split_speakers(utterances, share=0.2, seed=2)
+    assert hold_out(utterances, share=0.2, seed=1) == hold_out(utterances, share=0.2, seed=1)
+    assert hold_out(utterances, share=0.2, seed=1) != hold_out(utterances, share=0.2, seed=2)
 
 
 def test_a_corpus_of_one_speaker_stays_in_training_beside_others() -> None:
     utterances = corpus_of([30] * 5, "a") + corpus_of([30], "b")
-    split = split_speakers(utterances, share=0.2, seed=1)
+    split = hold_out(utterances, share=0.2, seed=1)
     assert {utterances[index].corpus for index in split.held_out} == {"a"}
     assert split.speaker_disjoint
     assert split.reason == "whole speakers; none of b, which has a single speaker"
@@ -247,17 +247,26 @@ def test_a_corpus_of_one_speaker_stays_in_training_beside_others() -> None:
     ],
 )
 def test_without_two_speakers_utterances_are_drawn_by_class(utterances: list[Utterance], reason: str) -> None:
-    split = split_speakers(utterances, share=0.2, seed=1)
+    split = hold_out(utterances, share=0.2, seed=1)
     assert not split.speaker_disjoint
     assert split.reason == reason
     assert Counter(utterances[index].emotion for index in split.held_out) == dict.fromkeys(EMOTIONS, 2)
     assert sorted((*split.train, *split.held_out)) == list(range(30))
 
 
+def test_for_a_protocol_that_shares_speakers_utterances_are_drawn_by_class() -> None:
+    utterances = corpus_of([30] * 10)
+    split = hold_out(utterances, share=0.2, seed=1, by_speaker=False)
+    assert not split.speaker_disjoint
+    assert split.reason == "random utterances, since the test part has no speakers of its own"
+    assert Counter(utterances[index].emotion for index in split.held_out) == dict.fromkeys(EMOTIONS, 20)
+    assert len(speakers(utterances, split.held_out)) > 2
+
+
 def test_something_is_always_held_out_and_something_kept() -> None:
     for share in (0.01, 0.99):
         for utterances in (corpus_of([1, 1]), corpus_of([2]), corpus_of([20, 1])):
-            split = split_speakers(utterances, share=share, seed=1)
+            split = hold_out(utterances, share=share, seed=1)
             assert split.train
             assert split.held_out
 
@@ -265,9 +274,9 @@ def test_something_is_always_held_out_and_something_kept() -> None:
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 20.0])
 def test_a_share_outside_0_to_1_is_an_error(share: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
-        split_speakers(corpus_of([3, 3]), share=share, seed=1)
+        hold_out(corpus_of([3, 3]), share=share, seed=1)
 
 
 def test_one_utterance_cannot_be_divided() -> None:
     with pytest.raises(CorpusError, match="at least two of them; came 1"):
-        split_speakers(corpus_of([1]), share=0.2, seed=1)
+        hold_out(corpus_of([1]), share=0.2, seed=1)

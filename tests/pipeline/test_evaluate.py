@@ -327,6 +327,16 @@ def test_folds_do_not_hide_a_copy_from_its_source(
     assert stamp(evaluation.metrics).startswith("Leaky")
 
 
+def test_the_validation_part_is_drawn_as_the_test_part_is(
+    crossed: tuple[Evaluation, list[Fold]], samples: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
+) -> None:
+    options = cross_validation("random-kfold:2", architecture="mfcc")
+    random = cross_validate([samples], output=tmp_path / "e", options=options, cache=shared_cache, jobs=1)
+    assert {fold["validation"] for fold in crossed[0].metrics["per_fold"]} == {"whole speakers"}
+    assert all(fold["validation"].startswith("random utterances") for fold in random.metrics["per_fold"])
+    assert "drawn at random, as the test part is" in random.metrics["protocol"]["validation"]
+
+
 def test_random_folds_are_stamped_speaker_dependent(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
     from serctl.corpora import load_corpora, make_protocol
     from serctl.pipeline.evaluate import _fold_leakage
