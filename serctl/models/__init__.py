@@ -30,7 +30,7 @@ DEFAULT_ARCHITECTURE = "hybrid"
 FROM_SPECTROGRAM = ("cnn", "resnet", "lstm", "separable", "cnn-large")
 """Architectures that judge the log-mel spectrogram alone, without functionals."""
 
-WITH_VOICE_ENCODER = frozenset({"hybrid"})
+WITH_VOICE_ENCODER = frozenset({"hybrid", "attention"})
 """Architectures that judge the deep features of the voice encoder beside the hand-made functionals."""
 
 WITH_ADAPTERS = frozenset({"shared_private"})

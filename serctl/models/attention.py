@@ -1,8 +1,8 @@
 """Multi-head self-attention over frames (local), joined with utterance-level context (global).
 
-Convolutions make frames of the spectrogram; in two transformer blocks every frame attends to the others. The
-functionals of the whole utterance take part in saying which frames count, and their opinion is multiplied with that of
-the frames.
+Convolutions make frames of the spectrogram; in two transformer blocks every frame attends to the others. The context
+are the functionals of the whole utterance and the deep features of the voice encoder: they take part in saying which
+frames count, and their opinions are multiplied with that of the frames.
 The layer `attention` gives the weights of the frames, which a bundle keeps to explain a prediction.
 Source: Vaswani et al. 2017, arXiv:1706.03762.
 """
@@ -20,6 +20,7 @@ from serctl.models.blocks import (
     downsample_mask,
     functional_view,
     functionals_input,
+    hand_made_and_deep,
     spectrogram_inputs,
     weighted_statistics,
 )
@@ -29,31 +30,42 @@ if TYPE_CHECKING:
     from serctl.models import ModelSpec
 
 UNITS, HEADS, LAYERS = 128, 4, 2
+CONTEXT_UNITS = 256
+CONTEXT_PENALTY = 0.001
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels), mask (frames,), functionals (n_functionals,).
+    """Inputs log_mel (frames, n_mels), mask (frames,), functionals (n_functionals,), the deep ones behind the others.
 
-    Outputs: the probabilities, then those of the local and of the global half, which are only trained.
+    Outputs: the probabilities, then those of the frames and of each part of the context, which are only trained.
+    Raises ConfigError if there are no deep ones.
     """
     log_mel, mask = spectrogram_inputs(spec)
     functionals = functionals_input(spec)
+    hand_made, deep = hand_made_and_deep(functionals, spec)
+    context = [
+        functional_view(each, CONTEXT_UNITS, penalty=CONTEXT_PENALTY)
+        for each in (hand_made, deep, deep)  # a second look at what tells most
+    ]
+    pooled = _attended(log_mel, mask, ops.stop_gradient(layers.Concatenate()(context)))
+    local = layers.Dropout(0.3)(layers.Dense(UNITS, activation="relu")(pooled))
+    opinions = [layers.Dense(spec.n_classes)(each) for each in (local, *context)]
+    names = ("local", "hand_made", "deep_1", "deep_2")
+    outputs = [
+        layers.Softmax(name="probabilities")(ops.stop_gradient(sum(opinions))),
+        *(layers.Softmax(name=name)(each) for name, each in zip(names, opinions, strict=True)),
+    ]
+    return keras.Model([log_mel, mask, functionals], outputs, name="attention")
+
+
+def _attended(log_mel: Any, mask: Any, context: Any) -> Any:
+    """The statistics of the frames that count; (batch, 2 * UNITS)."""
     frame_mask = downsample_mask(mask, TIME_STRIDE)
-    context = functional_view(functionals)
     frames = layers.Dense(UNITS)(convolved_frames(log_mel, mask))
     for _ in range(LAYERS):
         frames = _transformer_block(frames, frame_mask)
-    weights = AttentionWeights(64, name=ATTENTION_LAYER)([frames, frame_mask, ops.stop_gradient(context)])
-    pooled = layers.Dropout(0.3)(weighted_statistics(frames, weights))
-    local_opinion = layers.Dense(spec.n_classes)(layers.Dropout(0.3)(layers.Dense(UNITS, activation="relu")(pooled)))
-    global_opinion = layers.Dense(spec.n_classes)(context)
-    joined = ops.stop_gradient(local_opinion + global_opinion)
-    outputs = [
-        layers.Softmax(name="probabilities")(joined),
-        layers.Softmax(name="local")(local_opinion),
-        layers.Softmax(name="global")(global_opinion),
-    ]
-    return keras.Model([log_mel, mask, functionals], outputs, name="attention")
+    weights = AttentionWeights(64, name=ATTENTION_LAYER)([frames, frame_mask, context])
+    return layers.Dropout(0.3)(weighted_statistics(frames, weights))
 
 
 def _transformer_block(x: Any, frame_mask: Any) -> Any:

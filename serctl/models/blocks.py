@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers, ops
 
+from serctl.errors import ConfigError
+from serctl.features import VOICE_ENCODER_PREFIX
+
 if TYPE_CHECKING:
     from serctl.models import ModelSpec
 
@@ -24,10 +27,21 @@ def functionals_input(spec: ModelSpec) -> Any:
     return keras.Input((len(spec.functionals),), name="functionals")
 
 
-def functional_view(functionals: Any, units: int = 128) -> Any:
+def hand_made_and_deep(functionals: Any, spec: ModelSpec) -> tuple[Any, Any]:
+    """The hand-made functionals and, behind them, the deep features of the voice encoder; each (batch, features).
+
+    Raises ConfigError if either are missing.
+    """
+    n_hand_made = sum(not name.startswith(VOICE_ENCODER_PREFIX) for name in spec.functionals)
+    if n_hand_made in (0, len(spec.functionals)):
+        raise ConfigError("expected hand-made functionals and the deep features of the voice encoder")
+    return functionals[:, :n_hand_made], functionals[:, n_hand_made:]
+
+
+def functional_view(functionals: Any, units: int = 128, *, penalty: float = FUNCTIONAL_PENALTY) -> Any:
     """An embedding of the functionals, (batch, units)."""
-    penalty = keras.regularizers.L2(FUNCTIONAL_PENALTY)
-    return layers.Dropout(0.5)(layers.Dense(units, activation="relu", kernel_regularizer=penalty)(functionals))
+    dense = layers.Dense(units, activation="relu", kernel_regularizer=keras.regularizers.L2(penalty))
+    return layers.Dropout(0.5)(dense(functionals))
 
 
 def head(x: Any, spec: ModelSpec) -> Any:

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers, ops
 
-from serctl.errors import ConfigError
-from serctl.features import VOICE_ENCODER_PREFIX
-from serctl.models.blocks import functional_view, functionals_input
+from serctl.models.blocks import functional_view, functionals_input, hand_made_and_deep
 
 if TYPE_CHECKING:
     from serctl.models import ModelSpec
@@ -31,12 +29,10 @@ def build(spec: ModelSpec) -> keras.Model:
     Outputs: the probabilities, then those of each expert alone, which are only trained. Raises ConfigError if there are
     no deep ones.
     """
-    n_hand_made = sum(not name.startswith(VOICE_ENCODER_PREFIX) for name in spec.functionals)
-    if n_hand_made in (0, len(spec.functionals)):
-        raise ConfigError("hybrid: expected hand-made functionals and the deep features of the voice encoder")
     functionals = functionals_input(spec)
-    hand_made = _experts(functionals[:, :n_hand_made], HAND_MADE_EXPERTS, spec)
-    deep = _experts(functionals[:, n_hand_made:], DEEP_EXPERTS, spec)
+    views = hand_made_and_deep(functionals, spec)
+    hand_made = _experts(views[0], HAND_MADE_EXPERTS, spec)
+    deep = _experts(views[1], DEEP_EXPERTS, spec)
     outputs = [layers.Softmax(name="probabilities")(_fuse(hand_made, deep))]
     for view, experts in (("hand_made", hand_made), ("deep", deep)):
         outputs += [layers.Softmax(name=f"{view}_{number}")(each) for number, (_, each) in enumerate(experts, start=1)]
