@@ -47,7 +47,7 @@ def extract(
         typer.Option(help="Seconds of a window, 0.1 to 60. Default: 3.", show_default=False),
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Add the deep features of the voice encoder, which hybrid judges as well.")
+        bool, typer.Option("--deep", help="Add the deep features of the voice encoder that hybrid and attention judge.")
     ] = False,
     files_from: FilesFromOption = None,
     jobs: JobsOption = -1,
