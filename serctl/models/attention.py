@@ -43,10 +43,8 @@ def build(spec: ModelSpec) -> keras.Model:
     log_mel, mask = spectrogram_inputs(spec)
     functionals = functionals_input(spec)
     hand_made, deep = hand_made_and_deep(functionals, spec)
-    context = [
-        functional_view(each, CONTEXT_UNITS, penalty=CONTEXT_PENALTY)
-        for each in (hand_made, deep, deep)  # a second look at what tells most
-    ]
+    parts = (hand_made, deep, deep)  # two experts on what tells most
+    context = [functional_view(part, CONTEXT_UNITS, penalty=CONTEXT_PENALTY) for part in parts]
     pooled = _attended(log_mel, mask, ops.stop_gradient(layers.Concatenate()(context)))
     local = layers.Dropout(0.3)(layers.Dense(UNITS, activation="relu")(pooled))
     opinions = [layers.Dense(spec.n_classes)(each) for each in (local, *context)]

@@ -30,7 +30,7 @@ def functionals_input(spec: ModelSpec) -> Any:
 def hand_made_and_deep(functionals: Any, spec: ModelSpec) -> tuple[Any, Any]:
     """The hand-made functionals and, behind them, the deep features of the voice encoder; each (batch, features).
 
-    Raises ConfigError if either are missing.
+    Raises ConfigError if either is missing.
     """
     n_hand_made = sum(not name.startswith(VOICE_ENCODER_PREFIX) for name in spec.functionals)
     if n_hand_made in (0, len(spec.functionals)):

@@ -30,9 +30,9 @@ def build(spec: ModelSpec) -> keras.Model:
     no deep ones.
     """
     functionals = functionals_input(spec)
-    views = hand_made_and_deep(functionals, spec)
-    hand_made = _experts(views[0], HAND_MADE_EXPERTS, spec)
-    deep = _experts(views[1], DEEP_EXPERTS, spec)
+    hand_made_part, deep_part = hand_made_and_deep(functionals, spec)
+    hand_made = _experts(hand_made_part, HAND_MADE_EXPERTS, spec)
+    deep = _experts(deep_part, DEEP_EXPERTS, spec)
     outputs = [layers.Softmax(name="probabilities")(_fuse(hand_made, deep))]
     for view, experts in (("hand_made", hand_made), ("deep", deep)):
         outputs += [layers.Softmax(name=f"{view}_{number}")(each) for number, (_, each) in enumerate(experts, start=1)]

@@ -199,8 +199,8 @@ def cross_validate(
             "name": protocol.name,
             "speaker_independent": protocol.speaker_independent,
             "description": protocol.description,
-            "validation": f"{options.validation_share:.0%} of each fold's training part chooses epoch and temperature; "
-            + ("whole speakers" if protocol.speaker_independent else "drawn at random, as the test part is"),
+            "validation": f"{options.validation_share:.0%} of each fold's training part chooses epoch and temperature: "
+            + "; ".join(sorted({fold["validation"] for fold in folds})),
         },
         "transductive": options.normalise_speakers,
         "leakage": _fold_leakage(dataset, protocol, earlier_models(options)),
