@@ -6,6 +6,7 @@ is killed costs one item instead of the batch, Ctrl-C leaves no process behind, 
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
@@ -33,6 +34,7 @@ _POOL_PAYS_AFTER_S = 2.0
 _LARGEST_CHUNK = 32
 _CHUNK_S = 0.5
 _ORPHAN_CHECK_S = 1.0
+_FEEDER_ENDS_WITHIN_S = 1.0
 
 _WORKER_DIED_MESSAGE = "the process working on it was killed each time (out of memory, or a crash in native code)"
 
@@ -191,6 +193,7 @@ class _Pool(Generic[T, R]):
             parallel = joblib.Parallel(
                 n_jobs=self.workers, return_as="generator_unordered", batch_size=1, max_nbytes=None
             )
+        _wait_for_feeders_at_exit()
         with _sigint_ignored():
             return parallel(tasks)
 
@@ -216,6 +219,22 @@ def _exit_when_orphaned(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_ORPHAN_CHECK_S)
     os._exit(1)
+
+
+@functools.cache
+def _wait_for_feeders_at_exit() -> None:
+    atexit.register(_wait_for_feeders)
+
+
+def _wait_for_feeders() -> None:
+    """Let the threads that feed joblib's queues end before the process does.
+
+    joblib tells them to, but does not wait; one that is cut off between removing a semaphore and saying so has joblib's
+    resource tracker warn of a leak.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "QueueFeederThread":
+            thread.join(_FEEDER_ENDS_WITHIN_S)
 
 
 @contextmanager

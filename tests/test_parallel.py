@@ -215,6 +215,30 @@ def test_ctrl_c_leaves_no_process_no_file_and_no_traceback(batch, tmp_path, send
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.parametrize("after", ["break", "pass"], ids=["left-early", "worked-through"])
+def test_no_thread_of_the_pool_is_cut_off_by_the_end_of_the_process(tmp_path, after):
+    code = f"""
+        import atexit, threading, time
+        from joblib.externals.loky.backend.queues import Queue
+        from serctl import parallel
+
+        def feed_and_linger(*arguments):
+            feed(*arguments)
+            time.sleep(0.3)
+
+        if __name__ == "__main__":
+            feed, Queue._feed = Queue._feed, staticmethod(feed_and_linger)
+            atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))
+            parallel._POOL_PAYS_AFTER_S = 0.0
+            for _ in parallel.map_unordered(abs, range(1000), jobs=2):
+                {after}
+    """
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(code))
+    done = subprocess.run([sys.executable, str(script)], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("['MainThread']\n", "")
+
+
 def test_workers_ignore_ctrl_c_from_their_start(batch):
     while not (workers := _workers(psutil.Process(batch.pid))):
         time.sleep(0.001)
