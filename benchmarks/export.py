@@ -1,8 +1,8 @@
-"""Export: the separable network in int8 against float32: size, equal labels, UAR on speakers it never heard, speed.
+"""Export: separable-small in int8 against float32: size, equal labels, UAR on speakers it never heard, speed.
 
-Trains the separable network on RAVDESS without the test speakers of the first fold of emobox-ravdess-6, exports it in
-float32 and in int8 (ranges measured on the training recordings), and scores both on the test speakers. The speed is
-that of the network alone, on one thread, each in a process of its own, the median of five exports. Minutes on 2 cores.
+Trains it on RAVDESS without the test speakers of the first fold of emobox-ravdess-6, exports it in float32 and in int8
+(ranges measured on the training recordings), and scores both on the test speakers. The speed is that of the network
+alone, on one thread, each in a process of its own, the median of five exports. Minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def main() -> None:
         recordings = link_recordings(folder / "recordings", test)
         say("training")
         few = ("--epochs", 2, "--copies", 0) if args.quick else ()
-        run("train", training, "-o", folder / "model", "--arch", "separable", "--seed", 0, *few)
+        run("train", training, "-o", folder / "model", "--arch", "separable-small", "--seed", 0, *few)
         proofs, scores = {}, {}
         for quantize in ("none", "int8"):
             say(f"export: {quantize}")
@@ -102,7 +102,7 @@ def main() -> None:
     floats = proofs["none"][0]["parity"]
     rows = [
         Row(
-            "separable in int8, the network",
+            "separable-small in int8, the network",
             parity["after"]["size_bytes"] / 1e3,
             "KB",
             MOST_KB,

@@ -76,8 +76,8 @@ def export(
         typer.Option(
             "--with-frontend",
             help="Add end_to_end.tflite: samples in, calibrated probabilities out, for devices without Python; of cnn, "
-            "resnet, lstm, separable and cnn-large models. Its network has float32 weights; with dynamic and int8, "
-            "int8 weights. It is compared with Python on the recordings of --verify.",
+            "resnet, lstm, separable, separable-small and cnn-large models. Its network has float32 weights; with "
+            "dynamic and int8, int8 weights. It is compared with Python on the recordings of --verify.",
         ),
     ] = False,
     name: Annotated[

@@ -21,13 +21,14 @@ ARCHITECTURES = {
     "resnet": "serctl.models.resnet",
     "lstm": "serctl.models.lstm",
     "separable": "serctl.models.separable",
+    "separable-small": "serctl.models.separable_small",
     "cnn-large": "serctl.models.cnn_large",
     "shared_private": "serctl.models.shared_private",
 }
 
 DEFAULT_ARCHITECTURE = "hybrid"
 
-FROM_SPECTROGRAM = ("cnn", "resnet", "lstm", "separable", "cnn-large")
+FROM_SPECTROGRAM = ("cnn", "resnet", "lstm", "separable", "separable-small", "cnn-large")
 """Architectures that judge the log-mel spectrogram alone, without functionals."""
 
 WITH_VOICE_ENCODER = frozenset({"hybrid", "attention"})

@@ -87,7 +87,12 @@ def test_the_first_output_are_the_probabilities(name: str) -> None:
 def test_a_network_is_as_small_as_promised(name: str) -> None:
     config = FeatureConfig(voice_encoder=name in WITH_VOICE_ENCODER)
     spec = ModelSpec(300, config.n_mels, functional_names(config), n_classes=8, languages=("am", "de", "en", "pl"))
-    bounds = {"cnn-large": (1e6, 2e6), "separable": (1e5, 3e5), "attention": (1e6, 2e6)}
+    bounds = {
+        "cnn-large": (1e6, 2e6),
+        "separable": (3e5, 8e5),
+        "separable-small": (1e5, 2.5e5),
+        "attention": (1e6, 2e6),
+    }
     smallest, largest = bounds.get(name, (5e4, 1e6))
     encoder = VOICE_ENCODER_PARAMETERS if config.voice_encoder else 0
     assert smallest < build(name, spec).count_params() + encoder < largest
@@ -188,7 +193,8 @@ def test_mfcc_takes_the_functionals_of_the_mfcc_alone() -> None:
         assert not np.allclose(probabilities(model, changed), expected, atol=1e-4)
 
 
-def test_cnn_large_is_separable_with_standard_convolutions() -> None:
+@pytest.mark.parametrize(("name", "filters"), [("separable", 2), ("separable-small", 1)])
+def test_cnn_large_is_separable_with_standard_convolutions(name: str, filters: int) -> None:
     import keras
 
     from serctl.models.separable import BLOCKS, KERNEL
@@ -196,15 +202,15 @@ def test_cnn_large_is_separable_with_standard_convolutions() -> None:
     def layers(name: str, kind: Any) -> list[Any]:
         return [layer for layer in network(name).layers if type(layer) is kind]
 
-    small, large = layers("separable", keras.layers.Conv1D), layers("cnn-large", keras.layers.Conv1D)
+    small, large = layers(name, keras.layers.Conv1D), layers("cnn-large", keras.layers.Conv1D)
     assert [layer.output.shape for layer in small] == [layer.output.shape for layer in large]
     assert [layer.kernel_size for layer in small[1:]] == [(1,)] * BLOCKS
     assert [layer.kernel_size for layer in large[1:]] == [(KERNEL,)] * BLOCKS
-    depthwise = layers("separable", keras.layers.DepthwiseConv1D)
-    assert [layer.kernel_size for layer in depthwise] == [(KERNEL,)] * BLOCKS
+    depthwise = layers(name, keras.layers.DepthwiseConv1D)
+    assert [(layer.kernel_size, layer.depth_multiplier) for layer in depthwise] == [((KERNEL,), filters)] * BLOCKS
     assert not layers("cnn-large", keras.layers.DepthwiseConv1D)
     # Beside each depthwise convolution stands the normalisation of its channels.
-    assert len(network("separable").layers) == len(network("cnn-large").layers) + 2 * BLOCKS
+    assert len(network(name).layers) == len(network("cnn-large").layers) + 2 * BLOCKS
 
 
 def test_attention_tells_how_much_each_frame_counts() -> None:
