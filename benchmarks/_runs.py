@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,7 @@ def link_data(data: Path) -> None:
     link = WORK / DATA
     if link.is_symlink() and link.resolve() != data.resolve():
         link.unlink()
-    if not link.exists():
+    with suppress(FileExistsError):
         link.symlink_to(data.resolve(), target_is_directory=True)
 
 
