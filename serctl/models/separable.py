@@ -1,8 +1,8 @@
 """Depthwise-separable convolutions over time, the bands of the spectrogram their channels, for small devices.
 
 A depthwise-separable block filters each channel alone and then mixes what comes out: for kernels of nine frames and
-two filters a channel, less than a quarter of the weights of a standard convolution. separable-small is the same
-network with one filter a channel, cnn-large with standard convolutions.
+three filters a channel, about a third of the weights of a standard convolution. separable-small is the same network
+with one filter a channel, cnn-large with standard convolutions.
 Sources: Howard et al. 2017, arXiv:1704.04861; over time, with shortcuts: Majumdar and Ginsburg 2020,
 doi:10.21437/Interspeech.2020-1058; no activation within a block: Chollet 2017, doi:10.1109/CVPR.2017.195.
 """
@@ -34,7 +34,7 @@ TIME_STRIDE = 4
 KERNEL = 9
 FILTERS = 224
 BLOCKS = 3
-FILTERS_PER_CHANNEL = 2
+FILTERS_PER_CHANNEL = 3
 
 
 def build(spec: ModelSpec) -> keras.Model:

@@ -1,4 +1,4 @@
-"""separable with one filter a channel, two thirds of its size: for the smallest devices."""
+"""separable with one filter a channel, less than half its size: for the smallest devices."""
 
 from __future__ import annotations
 
