@@ -57,7 +57,7 @@ def build_with(convolution: Convolution, spec: ModelSpec) -> keras.Model:
 def separable_convolution(filters_per_channel: int) -> Convolution:
     """Convolutions of one filter a channel each, side by side, then one of a single frame that mixes their channels.
 
-    One convolution of so many filters a channel would be the same, but LiteRT's is 12 times as slow in int8.
+    One convolution of so many filters a channel would be the same, but LiteRT has no quick one in int8.
     """
 
     def apply(x: Any) -> Any:
