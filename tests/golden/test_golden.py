@@ -1,0 +1,105 @@
+"""The features, both bundled models, each report format and a stream give what was recorded.
+
+A failure means that users get other answers than before. If that is intended, record them anew and say in CHANGELOG.md
+what changed: `python tests/golden/test_golden.py`. It refuses to record other features under the same FEATURE_VERSION,
+because caches would then hold features of both kinds.
+Tolerances allow for other processors and library versions, not for other features or models.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+
+from serctl.features import FEATURE_VERSION
+from serctl.report import read_report
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+FEATURE_SAMPLES = ("emma-angry.wav", "jana-happy.ogg", "marek-sad.mp3", "tom-neutral.wav")
+"""Recordings whose features are recorded: stereo WAV, Ogg Vorbis, MP3, mono WAV."""
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "base.csv": ("predict", "sample_audio"),
+    "base.jsonl": ("predict", "sample_audio", "--per", "window"),
+    "base.parquet": ("predict", "sample_audio"),
+    "live.csv": ("predict", "sample_audio", "--model", "serctl-live"),
+    "features.csv": ("extract", *(f"sample_audio/{name}" for name in FEATURE_SAMPLES), "--deep"),
+}
+"""Recorded reports and the commands that write them, run in the root of the repository."""
+
+STREAM = ("stream", "sample_audio/emma-happy.flac")
+PROBABILITY_TOLERANCE = 2e-3
+FEATURE_TOLERANCE = 1e-3
+
+
+def serctl(*arguments: str) -> str:
+    """Run the command line in the root of the repository and return its standard output."""
+    command = [sys.executable, "-m", "serctl", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300).stdout
+
+
+def write_report(name: str, folder: Path) -> Path:
+    output = folder / name
+    serctl(*COMMANDS[name], "-q", "--overwrite", "-o", str(output))
+    return output
+
+
+def stream_lines() -> list[dict[str, object]]:
+    """The lines of the stream without the latencies, which are measured times."""
+    lines = [json.loads(line) for line in serctl(*STREAM).splitlines()]
+    return [{name: value for name, value in line.items() if name != "latency_ms"} for line in lines]
+
+
+def recorded_feature_version() -> int:
+    return int((HERE / "feature_version.txt").read_text())
+
+
+def assert_same_rows(found: list[dict[str, object]], recorded: list[dict[str, object]], tolerance: float) -> None:
+    assert [list(row) for row in found] == [list(row) for row in recorded]
+    for row, expected in zip(found, recorded, strict=True):
+        numbers = [name for name, value in expected.items() if isinstance(value, float)]
+        texts = [name for name in expected if name not in numbers]
+        assert {name: row[name] for name in texts} == {name: expected[name] for name in texts}
+        np.testing.assert_allclose(
+            [row[name] for name in numbers], [expected[name] for name in numbers], rtol=tolerance, atol=tolerance
+        )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_report_has_the_recorded_rows(name: str, tmp_path: Path) -> None:
+    tolerance = FEATURE_TOLERANCE if name.startswith("features") else PROBABILITY_TOLERANCE
+    assert_same_rows(read_report(write_report(name, tmp_path)), read_report(HERE / name), tolerance)
+
+
+def test_a_stream_has_the_recorded_lines() -> None:
+    recorded = [json.loads(line) for line in (HERE / "stream.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert_same_rows(stream_lines(), recorded, PROBABILITY_TOLERANCE)
+
+
+def test_the_features_were_recorded_under_this_version() -> None:
+    assert recorded_feature_version() == FEATURE_VERSION
+
+
+def record() -> None:
+    """Record everything anew, in this folder."""
+    with TemporaryDirectory() as folder:
+        found = read_report(write_report("features.csv", Path(folder)))
+    if recorded_feature_version() == FEATURE_VERSION:
+        assert_same_rows(found, read_report(HERE / "features.csv"), FEATURE_TOLERANCE)
+    for name in COMMANDS:
+        write_report(name, HERE)
+    lines = "".join(json.dumps(line) + "\n" for line in stream_lines())
+    (HERE / "stream.jsonl").write_text(lines, encoding="utf-8")
+    (HERE / "feature_version.txt").write_text(f"{FEATURE_VERSION}\n")
+
+
+if __name__ == "__main__":
+    record()
