@@ -18,13 +18,14 @@ import numpy as np
 from _common import HERE, Comparison, make_parser, parse, print_table, save_result, say, serctl
 from _runs import THREADS, WORK
 
-from serctl.audio import read_audio
-from serctl.bundle import load_bundle
+from serctl.audio.segments import read_audio
+from serctl.bundle.store import load_bundle
 from serctl.corpora import load_corpora, make_protocol
 from serctl.features import compute_features
+from serctl.live.stream import SpeechStream
 from serctl.metrics import confusion_matrix, uar
-from serctl.pipeline.stream import SpeechStream
-from serctl.runtime import Recogniser, StepRecogniser
+from serctl.runtime.recogniser import Recogniser
+from serctl.runtime.step import StepRecogniser
 
 if TYPE_CHECKING:
     import argparse

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from serctl.corpora import Utterance
     from serctl.features import FeatureConfig
-    from serctl.pipeline.dataset import Augmentation, Dataset, Sample
-    from serctl.transforms import Transform
+    from serctl.learning.dataset import Augmentation, Dataset, Sample
+    from serctl.transforms.apply import Transform
 
 CORPUS = "ased"
 CHANGES = ("speed", "noise", "mask")
@@ -75,8 +75,8 @@ SETTINGS = (
 
 def on_the_fly(setting: Setting, seed: int) -> Augmentation:
     """The copies that every epoch draws from."""
-    from serctl.pipeline.dataset import Augmentation
-    from serctl.transforms import Speed
+    from serctl.learning.dataset import Augmentation
+    from serctl.transforms.speed import Speed
 
     drawn = setting.changes if setting.way == "on the fly" else ()
     speed = Speed(0.9, 1.1) if "speed" in drawn else Speed(1, 1)
@@ -87,7 +87,9 @@ def on_the_fly(setting: Setting, seed: int) -> Augmentation:
 
 def offline(setting: Setting) -> tuple[Transform, ...]:
     """The transforms of the copies that `serctl augment` writes."""
-    from serctl.transforms import Noise, SpectralMask, Speed
+    from serctl.transforms.noise import Noise
+    from serctl.transforms.spectral_mask import SpectralMask
+    from serctl.transforms.speed import Speed
 
     known = {"speed": Speed(0.9, 1.1), "noise": Noise(10, 20), "mask": SpectralMask()}
     return tuple(known[change] for change in setting.changes) if setting.way == "offline" else ()
@@ -109,7 +111,7 @@ def training_samples(
     setting: Setting, samples: Sequence[Sample], seed: int, config: FeatureConfig
 ) -> tuple[list[Sample], list[Sample]]:
     """The samples with their copies on the fly, and those of the copies written offline."""
-    from serctl.pipeline.dataset import featurise
+    from serctl.learning.dataset import featurise
 
     augmentation = on_the_fly(setting, seed)
     utterances = [sample.utterance for sample in samples]
@@ -122,9 +124,9 @@ def training_samples(
 def _written(
     transforms: tuple[Transform, ...], utterances: Sequence[Utterance], seed: int, config: FeatureConfig
 ) -> list[Sample]:
-    from serctl.pipeline.augment import AugmentOptions, augment
-    from serctl.pipeline.dataset import LabelOptions, load_dataset
-    from serctl.pipeline.progress import ignore_progress
+    from serctl.learning.dataset import LabelOptions, load_dataset
+    from serctl.run import ignore_progress
+    from serctl.verbs.augment import AugmentOptions, augment
 
     if not transforms:
         return []
@@ -165,10 +167,12 @@ def train_and_test(
     import keras
 
     from serctl.corpora import hold_out
+    from serctl.learning.calibrate import judge
+    from serctl.learning.learn import learn
+    from serctl.learning.options import FitOptions
+    from serctl.learning.recipe import Recipe
     from serctl.metrics import score
-    from serctl.models.options import FitOptions
-    from serctl.pipeline.learning import Recipe, judge, learn
-    from serctl.pipeline.train import ignore_epoch
+    from serctl.verbs.train import ignore_epoch
 
     originals = [sample for sample in samples[0] if sample.utterance.speaker in speakers]
     split = hold_out([sample.utterance for sample in originals], share=VALIDATION_SHARE, seed=seed)
@@ -215,7 +219,7 @@ def measure(args: argparse.Namespace, path: Path) -> None:
     """Do what the file does not hold yet, and add each result as it comes."""
     os.environ.update(dict.fromkeys(THREADS, str(args.threads)) if args.threads else {})
     from serctl.cli.train import import_tensorflow
-    from serctl.pipeline.learning import Recipe
+    from serctl.learning.recipe import Recipe
 
     results = _load(path, args)
     done = {(each["setting"], each["speakers"], each["seed"]) for each in results["runs"]}
@@ -237,8 +241,8 @@ def measure(args: argparse.Namespace, path: Path) -> None:
 
 def _load_corpus(data: Path, config: FeatureConfig) -> Dataset:
     from serctl.cache import Cache, default_folder
-    from serctl.pipeline.dataset import LabelOptions, load_dataset
-    from serctl.pipeline.progress import ignore_progress
+    from serctl.learning.dataset import LabelOptions, load_dataset
+    from serctl.run import ignore_progress
 
     return load_dataset(
         [data / CORPUS],
@@ -254,7 +258,7 @@ def _load_corpus(data: Path, config: FeatureConfig) -> Dataset:
 def _load(path: Path, args: argparse.Namespace) -> Metrics:
     """What is there to go on from. Ends with a message if it was made with another network or another length."""
     from serctl import __version__
-    from serctl.pipeline.learning import package_versions
+    from serctl.bundle.versions import package_versions
 
     asked = {"architecture": args.arch, "epochs": args.epochs}
     if path.exists():
@@ -279,7 +283,7 @@ def _load(path: Path, args: argparse.Namespace) -> Metrics:
 
 
 def _save(path: Path, results: Metrics) -> None:
-    from serctl.report import atomic_path
+    from serctl.files import atomic_path
 
     results["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,8 @@ import psutil
 import soundfile
 from _common import SAMPLES, Row, finish, make_parser, model_options, parse, read_model, say, serctl
 
-from serctl.audio import find_recordings, read_audio
+from serctl.audio.find import find_recordings
+from serctl.audio.segments import read_audio
 
 LIMIT_MB = 600
 EVERY_S = 0.05

@@ -33,7 +33,7 @@ from _common import (
     use_cores,
 )
 
-from serctl.audio import read_audio
+from serctl.audio.segments import read_audio
 
 if TYPE_CHECKING:
     import argparse

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from serctl.features import voice_encoder
+from serctl.encoders import voice as voice_encoder
 
 MEMBER = "resemblyzer/pretrained.pt"
 ORDER = (0, 1, 3, 2)

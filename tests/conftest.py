@@ -11,16 +11,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from serctl.audio.find import find_recordings
+from serctl.bundle.store import load_bundle, write_bundle
+from serctl.features import FeatureReader, functional_names
+from serctl.models import ModelSpec
+from serctl.runtime.recogniser import network_inputs
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
     from serctl.cache import Cache
-    from serctl.models import ModelSpec
-    from serctl.pipeline.train import TrainOptions, TrainResult
+    from serctl.features import Features
+    from serctl.verbs.train import TrainOptions, TrainResult
 
 SAMPLES = Path(__file__).parent.parent / "sample_audio"
 
@@ -95,9 +101,9 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 @pytest.fixture(scope="session")
 def tiny_options() -> TrainOptions:
     """The smallest training that has all of its parts."""
-    from serctl.models.options import FitOptions
-    from serctl.pipeline.dataset import Augmentation
-    from serctl.pipeline.train import TrainOptions
+    from serctl.learning.dataset import Augmentation
+    from serctl.learning.options import FitOptions
+    from serctl.verbs.train import TrainOptions
 
     return TrainOptions(
         fit=FitOptions(epochs=2, batch_size=4, seed=3),
@@ -117,7 +123,7 @@ def trained(
     tensorflow: None,
 ) -> TrainResult:
     """A model trained on the sample recordings by the real pipeline; never to be changed."""
-    from serctl.pipeline.train import train
+    from serctl.verbs.train import train
 
     output = tmp_path_factory.mktemp("models") / "tiny"
     return train([samples], output=output, options=tiny_options, cache=shared_cache, jobs=1)
@@ -126,7 +132,7 @@ def trained(
 @pytest.fixture(scope="session")
 def tiny_bundle(trained: TrainResult) -> Bundle:
     """The bundle of the small model."""
-    from serctl.bundle import load_bundle
+    from serctl.bundle.store import load_bundle
 
     return load_bundle(trained.folder)
 
@@ -154,10 +160,10 @@ def small_bundle(
     samples: Path, shared_cache: Cache, tmp_path_factory: pytest.TempPathFactory, tensorflow: None
 ) -> Callable[..., Bundle]:
     """Trains a model of an architecture for one epoch, by the real pipeline."""
-    from serctl.bundle import load_bundle
-    from serctl.models.options import FitOptions
-    from serctl.pipeline.dataset import Augmentation, LabelOptions
-    from serctl.pipeline.train import TrainOptions, train
+    from serctl.bundle.store import load_bundle
+    from serctl.learning.dataset import Augmentation, LabelOptions
+    from serctl.learning.options import FitOptions
+    from serctl.verbs.train import TrainOptions, train
 
     def make(architecture: str, *classes: str) -> Bundle:
         options = TrainOptions(
@@ -217,9 +223,8 @@ def live_bundle(
     mfcc_bundle: Bundle, causal_network: Callable[[ModelSpec], Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """A bundle for streams, of the four emotions, with that network's step; never to be changed."""
-    from serctl.bundle import load_bundle, write_bundle
-    from serctl.models import ModelSpec
-    from serctl.pipeline.convert import step_to_litert
+    from serctl.bundle.store import load_bundle, write_bundle
+    from serctl.export.convert import step_to_litert
 
     facts = mfcc_bundle.facts
     spec = ModelSpec(facts.n_frames, facts.features.n_mels, (), len(facts.labels), causal=True)
@@ -241,6 +246,85 @@ def live_bundle(
 @pytest.fixture(scope="session")
 def speech(samples: Path) -> NDArray[np.float32]:
     """Two seconds of a sample recording; float32, mono, 16 kHz."""
-    from serctl.audio import read_audio
+    from serctl.audio.segments import read_audio
 
     return read_audio(samples / "emma-happy.flac", sample_rate=16_000)[: 2 * 16_000]
+
+
+# Models with random weights but for the last layer, which makes them sure of themselves: what an export must keep.
+
+HEAD_GAIN, RIDGE = 5, 0.1
+
+
+@pytest.fixture(scope="session")
+def recordings(samples: Path) -> list[Path]:
+    """The sample recordings."""
+    return [recording.path for recording in find_recordings([samples])]
+
+
+@pytest.fixture(scope="session")
+def windows(recordings: list[Path], tiny_bundle: Bundle, shared_cache: Cache) -> list[Features]:
+    """Those of the sample recordings, one of each."""
+    readers = [FeatureReader(path, tiny_bundle.facts.features, cache=shared_cache) for path in recordings]
+    return [window.features for reader in readers for window in reader]
+
+
+@pytest.fixture(scope="session")
+def opinionated(
+    tiny_bundle: Bundle, recordings: list[Path], windows: list[Features], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Bundle]:
+    """Makes a bundle of an architecture that knows the emotions of the sample recordings by heart.
+
+    Its weights are random but for two things. Batch normalisation is that of the windows: without it the windows would
+    be all the same to the network. The last layer is a ridge regression onto the emotions, so that no answer is a
+    close call, which the rounding of one processor or another would decide.
+    """
+    import keras
+
+    from serctl.export.convert import to_litert
+    from serctl.learning.fit import restore
+    from serctl.models import build
+
+    facts = tiny_bundle.facts
+    emotions = [facts.labels.index(path.stem.split("-")[1]) for path in recordings]
+    wanted = HEAD_GAIN * (np.eye(len(facts.labels))[emotions] - 1 / len(facts.labels))
+
+    def make(architecture: str) -> Bundle:
+        languages = ("de", "pl") if architecture == "shared_private" else ()
+        spec = ModelSpec(
+            facts.n_frames, facts.features.n_mels, functional_names(facts.features), len(facts.labels), languages
+        )
+        keras.utils.set_random_seed(2)
+        model = build(architecture, spec)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.0
+        inputs = network_inputs(tiny_bundle, windows, [None] * len(windows))
+        model({tensor.name: inputs[tensor.name] for tensor in model.inputs}, training=True)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Dense) and layer.units == len(facts.labels):
+                seen = np.asarray(keras.Model(model.inputs, layer.input)([inputs[each.name] for each in model.inputs]))
+                centred = seen - seen.mean(axis=0)
+                gram = centred @ centred.T
+                kernel = centred.T @ np.linalg.solve(gram + RIDGE * gram.diagonal().mean() * np.eye(len(gram)), wanted)
+                layer.set_weights([kernel, -seen.mean(axis=0) @ kernel])
+        folder = tmp_path_factory.mktemp("models") / architecture
+        folder.mkdir()
+        write_bundle(
+            folder,
+            replace(facts, name=architecture, architecture=architecture, languages=languages, temperature=1.0),
+            model=to_litert(restore(architecture, spec, model.get_weights()), n_frames=facts.n_frames),
+            weights=model.get_weights(),
+            normaliser=tiny_bundle.normaliser,
+            training=tiny_bundle.training_list(),
+            card="",
+        )
+        return load_bundle(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def separable(opinionated: Callable[[str], Bundle]) -> Bundle:
+    """The one for small devices; never to be changed."""
+    return opinionated("separable")

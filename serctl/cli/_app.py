@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from serctl.cache import Cache
-    from serctl.pipeline.progress import ProgressCallback
+    from serctl.run import ProgressCallback
 
 EXIT_OK = 0
 EXIT_CRASHED = 1

@@ -14,8 +14,8 @@ from serctl.cli._app import console, exit_code
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from serctl.audio import Recording
-    from serctl.pipeline.batch import BatchSummary, StoppedAtFailureError
+    from serctl.audio.find import Recording
+    from serctl.verbs.batch import BatchSummary, StoppedAtFailureError
 
 FilesFromOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
@@ -42,7 +42,7 @@ RecordingsArgument = Annotated[
 
 def find_inputs(paths: list[Path] | None, files_from: str | None) -> list[Recording]:
     """The recordings that the arguments name. Raises ConfigError if none is given."""
-    from serctl.audio import find_recordings
+    from serctl.audio.find import find_recordings
 
     listed = [*(paths or []), *(_listed(files_from) if files_from else [])]
     if not listed:
@@ -93,7 +93,7 @@ def stop_at_failure(error: StoppedAtFailureError, *, summary_json: Path | None) 
 def _write_json(path: Path, summary: BatchSummary) -> None:
     import json
 
-    from serctl.report import atomic_path
+    from serctl.files import atomic_path
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as draft:

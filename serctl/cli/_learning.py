@@ -12,8 +12,8 @@ from serctl.errors import ConfigError
 from serctl.models import ARCHITECTURES
 
 if TYPE_CHECKING:
-    from serctl.models.fitting import EpochCallback, EpochScores
-    from serctl.pipeline.dataset import Augmentation, LabelOptions
+    from serctl.learning.dataset import Augmentation, LabelOptions
+    from serctl.learning.fit import EpochCallback, EpochScores
 
 ArchitectureOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
@@ -81,7 +81,7 @@ ValidationOption = Annotated[
 
 def label_options(classes: str | None, mapping: list[str] | None) -> LabelOptions:
     """Which emotions take part. Raises ConfigError for an unknown emotion or a mapping that is not FROM=TO."""
-    from serctl.pipeline.dataset import LabelOptions
+    from serctl.learning.dataset import LabelOptions
 
     pairs = [tuple(pair.split("=")) for pair in mapping or []]
     for pair in pairs:
@@ -94,8 +94,8 @@ def label_options(classes: str | None, mapping: list[str] | None) -> LabelOption
 def augmentation_options(copies: int, noisy_copies: int, speed: str, seed: int) -> Augmentation:
     """The augmented copies of each utterance. Raises ConfigError for a range that is not LOW:HIGH."""
     from serctl.cli.augment import parse_range
-    from serctl.pipeline.dataset import Augmentation
-    from serctl.transforms import Speed
+    from serctl.learning.dataset import Augmentation
+    from serctl.transforms.speed import Speed
 
     return Augmentation(copies, noisy_copies, speed=Speed(*parse_range(speed, "--speed")), seed=seed)
 

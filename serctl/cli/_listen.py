@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
-    from serctl.pipeline.listen import ListenOptions
-    from serctl.runtime import StepRecogniser
+    from serctl.live.server import ListenOptions
+    from serctl.runtime.step import StepRecogniser
 
 ListenOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
@@ -48,7 +48,7 @@ def run_server(recogniser: StepRecogniser, options: ListenOptions) -> None:
 async def _serve(recogniser: StepRecogniser, options: ListenOptions) -> None:
     import asyncio
 
-    from serctl.pipeline.listen import serve
+    from serctl.live.server import serve
 
     serving = asyncio.ensure_future(serve(recogniser, options, started=_say_where, log=_say))
     with contextlib.suppress(NotImplementedError):  # on Windows, where Ctrl-C comes without it
@@ -58,7 +58,7 @@ async def _serve(recogniser: StepRecogniser, options: ListenOptions) -> None:
 
 
 def _say_where(addresses: list[tuple[str, int]]) -> None:
-    from serctl.pipeline.listen import format_address
+    from serctl.live.server import format_address
 
     for address in addresses:
         _say(f"listening on {format_address(address)}")

@@ -11,12 +11,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from serctl.pipeline.predict import NO_SPEECH
+from serctl.reports.schema import NO_SPEECH
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from serctl.pipeline.stream import Judgement
+    from serctl.live.stream import Judgement
 
 COLOURS = {
     "angry": "red",

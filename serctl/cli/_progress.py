@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-from serctl.pipeline.progress import Progress, ProgressCallback, ignore_progress
+from serctl.run import Progress, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -22,8 +22,8 @@ from serctl.cli._batch import SummaryJsonOption, finish
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from serctl.pipeline.augment import AugmentSummary
-    from serctl.transforms import Transform
+    from serctl.transforms.apply import Transform
+    from serctl.verbs.augment import AugmentSummary
 
 
 @app.command()
@@ -78,24 +78,24 @@ def augment(
 
     Example: serctl augment ./corpus -o ./augmented --copies 2 --speed 0.9:1.1 --noise-snr 10:20 --seed 7
     """
-    from serctl.pipeline import augment as pipeline
+    from serctl.verbs import augment as verb
 
     chosen = (
         *_speed(speed),
         *_noise(noise_snr, noise_dir),
         *_masks(count=masks, width=mask_width, time_width=mask_time),
     )
-    defaults = pipeline.AugmentOptions()
-    options = pipeline.AugmentOptions(
+    defaults = verb.AugmentOptions()
+    options = verb.AugmentOptions(
         copies=copies, transforms=chosen or defaults.transforms, seed=seed, include_originals=include_originals
     )
     with progress_bar("Augmenting", quiet=quiet, unit="utterances") as progress:
-        summary = pipeline.augment(
+        summary = verb.augment(
             corpora, output=output, options=options, jobs=jobs, resume=resume, overwrite=overwrite, progress=progress
         )
     if not quiet:
         _print_counts(summary)
-    finish(summary, verb="Augmented", output=output / pipeline.MANIFEST, summary_json=summary_json, quiet=quiet)
+    finish(summary, verb="Augmented", output=output / verb.MANIFEST, summary_json=summary_json, quiet=quiet)
 
 
 def parse_range(text: str, option: str) -> tuple[float, float]:
@@ -110,14 +110,14 @@ def parse_range(text: str, option: str) -> tuple[float, float]:
 
 
 def _speed(text: str | None) -> list[Transform]:
-    from serctl.transforms import Speed
+    from serctl.transforms.speed import Speed
 
     return [] if text is None else [Speed(*parse_range(text, "--speed"))]
 
 
 def _noise(text: str | None, folder: Path | None) -> list[Transform]:
-    from serctl.pipeline.augment import find_noise
-    from serctl.transforms import Noise
+    from serctl.transforms.noise import Noise
+    from serctl.verbs.augment import find_noise
 
     if text is None and folder is None:
         return []
@@ -126,7 +126,7 @@ def _noise(text: str | None, folder: Path | None) -> list[Transform]:
 
 
 def _masks(*, count: int | None, width: float | None, time_width: float | None) -> list[Transform]:
-    from serctl.transforms import SpectralMask
+    from serctl.transforms.spectral_mask import SpectralMask
 
     given = {"masks": count, "width": width, "time_width": time_width}
     chosen = {name: value for name, value in given.items() if value is not None}

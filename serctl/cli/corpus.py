@@ -13,7 +13,7 @@ from serctl.cli._app import CorpusArgument, OverwriteOption, console, progress_b
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from serctl.pipeline.scan import CorpusReport
+    from serctl.verbs.scan import CorpusReport
 
 _SHOWN_PROBLEMS = 10
 
@@ -47,7 +47,7 @@ def scan(
     """
     from rich.console import Console
 
-    from serctl.pipeline.scan import scan as scan_corpora
+    from serctl.verbs.scan import scan as scan_corpora
 
     with progress_bar("Reading headers", quiet=False) as progress:
         result = scan_corpora(paths, output=output, overwrite=overwrite, progress=progress)

@@ -50,7 +50,7 @@ from serctl.models import ARCHITECTURES
 
 if TYPE_CHECKING:
     from serctl.corpora import Fold
-    from serctl.pipeline.evaluate import Evaluation, FoldCallback
+    from serctl.verbs.evaluate import Evaluation, FoldCallback
 
 
 @app.command()
@@ -123,15 +123,15 @@ def evaluate(
         raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
     if arch:
         import_tensorflow()
-    from serctl.pipeline import evaluate as pipeline
+    from serctl.verbs import evaluate as verb
 
     cache = open_cache(cache_dir, no_cache=no_cache)
     labels = label_options(classes, mapping)
     with progress_bar("Extracting", quiet=quiet) as progress:
         if arch is None:
-            from serctl.bundle import DEFAULT_MODEL, load_bundle
+            from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 
-            evaluation = pipeline.evaluate_model(
+            evaluation = verb.evaluate_model(
                 corpora,
                 model=load_bundle(model or DEFAULT_MODEL),
                 output=output,
@@ -143,7 +143,7 @@ def evaluate(
                 progress=progress,
             )
         else:
-            options = pipeline.CrossValidation(
+            options = verb.CrossValidation(
                 architecture=arch,
                 protocol=protocol or "",
                 labels=labels,
@@ -156,7 +156,7 @@ def evaluate(
                 causal=causal,
             )
             try:
-                evaluation = pipeline.cross_validate(
+                evaluation = verb.cross_validate(
                     corpora,
                     output=output,
                     options=options,
@@ -198,7 +198,7 @@ def _fold_printer(*, quiet: bool) -> FoldCallback:
 
 
 def _print_result(evaluation: Evaluation) -> None:
-    from serctl.pipeline.evaluate import stamp
+    from serctl.reports.markdown import stamp
 
     out = console()
     scores = evaluation.scores

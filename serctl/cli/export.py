@@ -24,8 +24,8 @@ from serctl.cli._learning import print_problems
 from serctl.cli.train import command_line, import_tensorflow
 
 if TYPE_CHECKING:
-    from serctl.pipeline.export import ExportResult
-    from serctl.pipeline.parity import Parity
+    from serctl.export.parity import Parity
+    from serctl.verbs.export import ExportResult
 
 
 @app.command()
@@ -97,14 +97,15 @@ def export(
 
     Example: serctl export ./my-model -o ./my-model-int8 --quantize int8 --verify ./recordings
     """
-    from serctl.bundle import load_bundle
+    from serctl.bundle.store import load_bundle
 
     bundle = load_bundle(model)
     import_tensorflow()
-    from serctl.pipeline import export as pipeline
-    from serctl.pipeline.parity import DisagreementError
+    from serctl.export.options import ExportOptions
+    from serctl.export.parity import DisagreementError
+    from serctl.verbs import export as verb
 
-    options = pipeline.ExportOptions(
+    options = ExportOptions(
         format=output_format,
         quantize=quantize or ("none" if output_format == "onnx" else "float16"),
         calibrate=calibrate,
@@ -116,7 +117,7 @@ def export(
     )
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
-            result = pipeline.export(
+            result = verb.export(
                 bundle,
                 output=output,
                 options=options,
@@ -146,7 +147,7 @@ def _print_result(result: ExportResult) -> None:
 def _print_parity(parity: Parity, *, end_to_end: bool = False) -> None:
     from rich.table import Table
 
-    from serctl.bundle import END_TO_END
+    from serctl.bundle.facts import END_TO_END
 
     grid = Table(box=None, pad_edge=False, header_style="bold")
     titles = ("Python + network", END_TO_END) if end_to_end else ("before", "after")

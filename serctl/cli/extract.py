@@ -66,21 +66,22 @@ def extract(
 
     Example: serctl extract ./recordings -o features.parquet
     """
-    from serctl.pipeline import extract as pipeline
-    from serctl.pipeline.batch import RunOptions, StoppedAtFailureError
+    from serctl.run import RunOptions
+    from serctl.verbs import extract as verb
+    from serctl.verbs.batch import StoppedAtFailureError
 
-    options = pipeline.ExtractOptions(level=level, per=per, window_s=window, deep=deep)
+    options = verb.ExtractOptions(level=level, per=per, window_s=window, deep=deep)
     run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)
     found = find_inputs(recordings, files_from)
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
-            summary = pipeline.extract(
+            summary = verb.extract(
                 found,
                 options=options,
                 run=run,
                 cache=open_cache(cache_dir, no_cache=no_cache),
                 progress=progress,
-                on_table=csv_printer(pipeline.columns(options)),
+                on_table=csv_printer(verb.columns(options)),
             )
     except StoppedAtFailureError as error:
         stop_at_failure(error, summary_json=summary_json)

@@ -9,7 +9,7 @@ import typer
 from serctl.cli._app import app
 
 if TYPE_CHECKING:
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
 
 models_app = typer.Typer(name="models", help="Look at models: labels, scores, licence.", no_args_is_help=True)
 app.add_typer(models_app)
@@ -23,7 +23,7 @@ def list_models() -> None:
     """
     from rich.console import Console
 
-    from serctl.bundle import DEFAULT_MODEL, LIVE_MODEL, bundled_models, load_bundle
+    from serctl.bundle.store import DEFAULT_MODEL, LIVE_MODEL, bundled_models, load_bundle
     from serctl.models import ARCHITECTURES
 
     out = Console(highlight=False, soft_wrap=True)
@@ -49,7 +49,8 @@ def info(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from serctl.bundle import CARD, DEFAULT_MODEL, load_bundle
+    from serctl.bundle.facts import CARD
+    from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 
     bundle = load_bundle(model or DEFAULT_MODEL)
     out = Console(highlight=False, soft_wrap=True)

@@ -35,7 +35,7 @@ from serctl.cli._batch import (
 )
 
 if TYPE_CHECKING:
-    from serctl.report import Columns
+    from serctl.reports.schema import Columns
 
 Table = dict[str, Any]
 
@@ -80,11 +80,12 @@ def predict(
 
     Example: serctl predict ./recordings -o emotions.csv
     """
-    from serctl.bundle import DEFAULT_MODEL, load_bundle
-    from serctl.pipeline import predict as pipeline
-    from serctl.pipeline.batch import RunOptions, StoppedAtFailureError
+    from serctl.bundle.store import DEFAULT_MODEL, load_bundle
+    from serctl.run import RunOptions
+    from serctl.verbs import predict as verb
+    from serctl.verbs.batch import StoppedAtFailureError
 
-    options = pipeline.PredictOptions(per=per, window_s=window, min_confidence=min_confidence, language=language)
+    options = verb.PredictOptions(per=per, window_s=window, min_confidence=min_confidence, language=language)
     run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)
     bundle = load_bundle(model or DEFAULT_MODEL)
     if language and language not in bundle.facts.languages and not quiet:
@@ -97,10 +98,10 @@ def predict(
     found = find_inputs(recordings, files_from)
     try:
         with (
-            _printer(pipeline.columns(bundle), output) as on_table,
+            _printer(verb.columns(bundle), output) as on_table,
             progress_bar("Predicting", quiet=quiet) as progress,
         ):
-            summary = pipeline.predict(
+            summary = verb.predict(
                 found,
                 model=bundle,
                 options=options,
@@ -127,7 +128,7 @@ def _printer(columns: Columns, output: Path | None) -> Iterator[Callable[[Table]
 
 def csv_printer(columns: Columns) -> Callable[[Table], None]:
     """Prints tables as CSV on stdout, under one header."""
-    from serctl.report import write_rows
+    from serctl.reports.text import write_rows
 
     header_due = True
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from serctl.pipeline.stream import Judgement
+    from serctl.live.stream import Judgement
 
     Pieces = Iterable[NDArray[np.float32]]
 
@@ -79,9 +79,9 @@ def stream(
 
     Example: serctl stream ./talk.wav
     """
-    from serctl.bundle import LIVE_MODEL, load_bundle
-    from serctl.pipeline import stream as pipeline
-    from serctl.runtime import StepRecogniser
+    from serctl.bundle.store import LIVE_MODEL, load_bundle
+    from serctl.live import stream as verb
+    from serctl.runtime.step import StepRecogniser
 
     _check_sources(source, listen, mic=mic, device=device, realtime=realtime)
     is_raw = source == "-" or listen is not None
@@ -89,11 +89,11 @@ def stream(
         raise ConfigError("--format and --rate describe raw samples: expected - or --listen with them")
     raw_format: str = sample_format or RAW_FORMAT
     raw_rate = RAW_RATE if rate is None else rate
-    options = pipeline.StreamOptions(window, hop, hysteresis)
+    options = verb.StreamOptions(window, hop, hysteresis)
     recogniser = StepRecogniser(load_bundle(model or LIVE_MODEL))
     facts = recogniser.bundle.facts
     if listen is not None:
-        from serctl.pipeline.listen import ListenOptions, parse_address
+        from serctl.live.server import ListenOptions, parse_address
 
         host, port = parse_address(listen)
         listening = ListenOptions(
@@ -109,7 +109,7 @@ def stream(
         )
         run_server(recogniser, listening)
         return
-    speech = pipeline.SpeechStream(recogniser, options)
+    speech = verb.SpeechStream(recogniser, options)
     if mic:
         pieces = _heard(device, facts.features.sample_rate)
     elif source == "-":
@@ -135,13 +135,13 @@ def _check_sources(source: str | None, listen: str | None, *, mic: bool, device:
 
 
 def _heard(device: str | None, to_rate: int) -> Pieces:
-    from serctl.pipeline.microphone import samples_of_microphone
+    from serctl.live.microphone import samples_of_microphone
 
     return samples_of_microphone(device, rate=to_rate)
 
 
 def _piped(sample_format: str, rate: int, to_rate: int) -> Pieces:
-    from serctl.pipeline.stream import PcmDecoder, samples_of_pipe
+    from serctl.audio.pcm import PcmDecoder, samples_of_pipe
 
     if sys.stdin is None:
         raise ConfigError("expected raw samples on stdin, which is closed")
@@ -149,7 +149,7 @@ def _piped(sample_format: str, rate: int, to_rate: int) -> Pieces:
 
 
 def _recorded(path: Path, to_rate: int, piece_s: float, *, realtime: bool) -> Pieces:
-    from serctl.pipeline.stream import samples_of_file
+    from serctl.live.stream import samples_of_file
 
     pieces = samples_of_file(path, rate=to_rate, piece_s=piece_s)
     return _paced(pieces, to_rate) if realtime else pieces

@@ -51,9 +51,9 @@ from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS
 from serctl.quiet import quiet_stderr
 
 if TYPE_CHECKING:
+    from serctl.learning.options import FitOptions
     from serctl.metrics import Scores
-    from serctl.models.options import FitOptions
-    from serctl.pipeline.train import TrainResult
+    from serctl.verbs.train import TrainResult
 
 
 @app.command()
@@ -106,12 +106,12 @@ def train(
     Example: serctl train ./corpus -o ./my-model --arch hybrid
     """
     import_tensorflow()
-    from serctl.pipeline import train as pipeline
+    from serctl.verbs import train as verb
 
     augmentation = augmentation_options(copies, noisy_copies, speed, seed)
     architecture = arch or architecture_of(base)
     fit = fit_options(architecture, epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed)
-    options = pipeline.TrainOptions(
+    options = verb.TrainOptions(
         architecture=architecture,
         base=model_folder(base) if base else None,
         adapter_only=bool(base and language) and architecture in WITH_ADAPTERS,
@@ -123,13 +123,13 @@ def train(
         fit=fit,
         validation_share=validation_share,
         name=name,
-        licence=licence or pipeline.UNSTATED_LICENCE,
+        licence=licence or verb.UNSTATED_LICENCE,
         command=command_line(),
         evaluation=evaluation,
     )
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
-            result = pipeline.train(
+            result = verb.train(
                 corpora,
                 output=output,
                 options=options,
@@ -151,14 +151,14 @@ def train(
 
 def model_folder(reference: str) -> Path:
     """The folder of a model given by its name or folder. Raises BundleError if there is none."""
-    from serctl.bundle import load_bundle
+    from serctl.bundle.store import load_bundle
 
     return load_bundle(reference).folder
 
 
 def architecture_of(base: str | None) -> str:
     """The architecture of the model that training goes on from, or the default."""
-    from serctl.bundle import load_bundle
+    from serctl.bundle.store import load_bundle
 
     return load_bundle(base).facts.architecture if base else DEFAULT_ARCHITECTURE
 
@@ -175,7 +175,7 @@ def fit_options(
     seed: int,
 ) -> FitOptions:
     """The options of a fit, from the flags; those not given suit the architecture."""
-    from serctl.models.options import FitOptions
+    from serctl.learning.options import FitOptions
 
     given = {name: value for name, value in (("epochs", epochs), ("patience", patience)) if value is not None}
     options = replace(FitOptions.defaults(architecture), **given, batch_size=batch_size, lr=lr, mixup=mixup, seed=seed)

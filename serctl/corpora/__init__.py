@@ -1,17 +1,9 @@
 """Emotional speech corpora: what serctl recognises, one emotion vocabulary, and named evaluation protocols."""
 
 from serctl.corpora.base import EMOTIONS, Corpus, Utterance, digest_of_part, normalise_emotion
-from serctl.corpora.generic import citation_of, licence_of
-from serctl.corpora.loading import load_corpora, load_corpus
-from serctl.corpora.protocols import (
-    Fold,
-    Protocol,
-    Split,
-    check_protocol,
-    hold_out,
-    make_protocol,
-    protocol_names,
-)
+from serctl.corpora.protocols import Fold, Protocol, Split, check_protocol, hold_out, make_protocol, protocol_names
+from serctl.corpora.registry import load_corpora, load_corpus
+from serctl.corpora.terms import citation_of, licence_of
 
 __all__ = [
     "EMOTIONS",

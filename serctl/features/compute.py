@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serctl.encoders.voice import encode_voices
 from serctl.features import prosody, spectral
+from serctl.features.deep import voice_bands
 from serctl.features.functionals import compute_functionals
-from serctl.features.voice_encoder import encode_voices, encoder_bands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +93,7 @@ def _describe(samples: FloatArray, config: FeatureConfig) -> tuple[Features, Flo
         functionals=compute_functionals(lld, log_mel, config),
         first_frame=active.start,
     )
-    bands = encoder_bands(spectrum, power[active], config) if config.voice_encoder else np.empty((0, 0), np.float32)
+    bands = voice_bands(spectrum, power[active], config) if config.voice_encoder else np.empty((0, 0), np.float32)
     return features, bands
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serctl.features.deep import deep_names
 from serctl.features.spectral import FloatArray, delta
-from serctl.features.voice_encoder import encoder_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def functional_names(config: FeatureConfig) -> tuple[str, ...]:
         *(f"{name}_delta_{statistic}" for statistic in DELTA_STATISTICS for name in full),
         *(f"{name}_{statistic}" for statistic in STATISTICS for name in VOICE),
         *TEMPORAL,
-        *(encoder_names() if config.voice_encoder else ()),
+        *(deep_names() if config.voice_encoder else ()),
     )
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serctl.audio import AudioInfo, Quality, Segment, SegmentReader, content_digest, read_audio
+from serctl.audio.decode import AudioInfo, content_digest
+from serctl.audio.quality import Quality
+from serctl.audio.segments import Segment, SegmentReader, read_audio
 from serctl.cache import Cache, make_key
+from serctl.encoders.voice import TOGETHER
 from serctl.features.compute import Features, compute_windows
 from serctl.features.functionals import functional_names
-from serctl.features.voice_encoder import TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

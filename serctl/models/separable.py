@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers
 
-from serctl.models.blocks import (
-    attention_pooling,
-    batch_normalisation,
-    downsample_mask,
-    head,
-    spectrogram_inputs,
-)
+from serctl.models.blocks import attention_pooling, batch_normalisation, downsample_mask, head, spectrogram_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

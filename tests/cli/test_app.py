@@ -12,7 +12,7 @@ from serctl.cli._app import exit_code
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
 
 
 def test_the_version(serctl: Any) -> None:

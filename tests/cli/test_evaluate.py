@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
     from serctl.cache import Cache
 
 

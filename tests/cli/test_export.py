@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from serctl.pipeline import export as module
-from serctl.pipeline.parity import Cost, DisagreementError, Parity
+from serctl.export.parity import Cost, DisagreementError, Parity
+from serctl.verbs import export as module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 

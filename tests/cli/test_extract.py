@@ -4,8 +4,8 @@ import csv
 from typing import TYPE_CHECKING, Any
 
 from serctl.features import FeatureConfig, functional_names
-from serctl.features.voice_encoder import encoder_names
-from serctl.report import read_report
+from serctl.features.deep import deep_names
+from serctl.reports.tables import read_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ def test_deep_features_follow_the_hand_made_ones(serctl: Any, samples: Path, tmp
     for name, flags in (("plain", ()), ("deep", ("--deep",))):
         assert serctl("extract", samples / "tom-sad.flac", "-o", tmp_path / f"{name}.parquet", *flags).code == 0
     (plain,), (deep,) = (read_report(tmp_path / f"{name}.parquet") for name in ("plain", "deep"))
-    assert [name for name in deep if name not in plain] == list(encoder_names())
+    assert [name for name in deep if name not in plain] == list(deep_names())
     assert {name: deep[name] for name in plain} == plain
     refused = serctl("extract", samples, "--deep", "--level", "frames", "-o", tmp_path / "o.parquet")
     assert (refused.code, "expected the level functionals" in refused.stderr) == (2, True)

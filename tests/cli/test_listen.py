@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from serctl.audio import read_audio
-from serctl.pipeline.listen import ListenOptions
-from serctl.pipeline.stream import StreamOptions
+from serctl.audio.segments import read_audio
+from serctl.live.server import ListenOptions
+from serctl.live.stream import StreamOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
 
 ENOUGH_S = 120
 """For any of these tests, however busy the machine; what hangs fails."""

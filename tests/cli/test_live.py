@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 
 from serctl.cli._live import STRIP_S, LiveView
-from serctl.pipeline.stream import Judgement
+from serctl.live.stream import Judgement
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
 
 LABELS = ("happy", "sad", "surprised")
 SILENCE = (np.nan,) * len(LABELS)

@@ -3,14 +3,14 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from serctl import bundle as module
+from serctl.bundle import store as module
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
 
 
 def test_the_list_names_models_and_architectures(

@@ -22,13 +22,13 @@ import psutil
 import pytest
 import soundfile
 
-from serctl.bundle import write_bundle
-from serctl.report import read_report
+from serctl.bundle.store import write_bundle
+from serctl.reports.tables import read_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
 
 LABELS = ("angry", "happy", "neutral", "sad")
 HEADER = (
@@ -265,7 +265,7 @@ def test_wrong_usage_is_exit_code_2(
 def test_windows_are_merged_by_how_much_speech_they_hold(
     predict: Callable[..., Any], samples: Path, tmp_path: Path
 ) -> None:
-    from serctl.audio import read_audio
+    from serctl.audio.segments import read_audio
 
     parts = [read_audio(samples / name, sample_rate=16_000)[:24_000] for name in ("tom-sad.flac", "emma-angry.wav")]
     soundfile.write(tmp_path / "two.wav", np.concatenate([parts[0], np.zeros(24_000), parts[1]]), 16_000)

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
 
 FOR_TRAINING = {"tensorflow", "keras", "numba", "librosa", "pandas", "sklearn", "matplotlib"}
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from serctl.audio import read_audio
-from serctl.bundle import load_bundle
-from serctl.pipeline.stream import SpeechStream, StreamOptions
+from serctl.audio.segments import read_audio
+from serctl.bundle.store import load_bundle
+from serctl.live.stream import SpeechStream, StreamOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
 
 RATE = 16_000
 
@@ -91,7 +91,7 @@ def test_the_options_of_the_steps_arrive(
             came.append(options)
             super().__init__(recogniser, options)
 
-    monkeypatch.setattr("serctl.pipeline.stream.SpeechStream", Listening)
+    monkeypatch.setattr("serctl.live.stream.SpeechStream", Listening)
     arguments = ("stream", samples / "tom-sad.flac", "-m", live_bundle.folder)
     found = lines_of(serctl(*arguments, "--hop", 0.25, "--window", 1, "--hysteresis", 0.2).stdout)
     assert came == [StreamOptions(window_s=1.0, hop_s=0.25, hysteresis=0.2)]

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from serctl.audio import Recording
-from serctl.bundle import load_bundle
+from serctl.audio.find import Recording
+from serctl.bundle.store import load_bundle
 from serctl.cli.train import fit_options, only_answer
+from serctl.learning.options import FitOptions
 from serctl.metrics import score
-from serctl.models.options import FitOptions
-from serctl.pipeline.predict import predict
+from serctl.verbs.predict import predict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from serctl.bundle import Bundle
+    from serctl.bundle.store import Bundle
     from serctl.cache import Cache
 
 SMALL = ("--epochs", "1", "--batch-size", "4", "--copies", "0", "--classes", "happy,sad", "--jobs", "1", "--seed", "2")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from serctl.audio import content_digest, read_audio
+from serctl.audio.decode import content_digest
+from serctl.audio.segments import read_audio
 from serctl.cache import Cache
 from serctl.errors import AudioError
 from serctl.features import (

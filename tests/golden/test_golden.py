@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from serctl.features import FEATURE_VERSION
-from serctl.report import read_report
+from serctl.reports.tables import read_report
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

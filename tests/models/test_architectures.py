@@ -152,8 +152,8 @@ def test_how_much_padding_there_is_changes_nothing(name: str) -> None:
 def test_litert_gives_what_keras_gives(name: str) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    from serctl.models.fitting import _for_prediction
-    from serctl.pipeline.convert import to_litert
+    from serctl.export.convert import to_litert
+    from serctl.learning.fit import _for_prediction
 
     model = _for_prediction(network(name))
     converted = to_litert(model, n_frames=SPEC.n_frames)
@@ -217,8 +217,8 @@ def test_cnn_large_is_separable_with_standard_convolutions(name: str, filters: i
 
 
 def test_attention_tells_how_much_each_frame_counts() -> None:
+    from serctl.learning.fit import _for_prediction
     from serctl.models.attention import TIME_STRIDE
-    from serctl.models.fitting import _for_prediction
 
     model = _for_prediction(network("attention"))
     weights = np.asarray(model(inputs_of(model, spoken=40))["attention"])

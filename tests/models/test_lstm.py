@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from serctl.errors import ConfigError
+from serctl.learning.recipe import Recipe
 from serctl.models import ARCHITECTURES, WITH_CAUSAL, ModelSpec
-from serctl.pipeline.learning import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,7 +84,7 @@ def test_the_step_run_by_hand_gives_the_answers_of_the_network(answers: Any, ste
 def test_litert_runs_the_same_step(network: Any, answers: Any) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    from serctl.pipeline.convert import step_to_litert
+    from serctl.export.convert import step_to_litert
 
     content = step_to_litert(network, SPEC)
     assert len(content) < 1_000_000

@@ -9,8 +9,8 @@ import pytest
 
 from serctl.errors import ConfigError
 from serctl.features import Features, Normaliser
+from serctl.learning.options import FitOptions
 from serctl.models import ADAPTER_LAYERS, LANGUAGE_OUTPUT, ModelSpec, build, shared_private
-from serctl.models.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from serctl.models.batches import Example
-    from serctl.models.fitting import Fitted, Start
+    from serctl.learning.batches import Example
+    from serctl.learning.fit import Fitted, Start
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -49,8 +49,8 @@ def normaliser() -> Normaliser:
 
 
 def fit(folder: Path, spec: ModelSpec, languages: Sequence[str | None], *, start: Start | None = None) -> Fitted:
-    from serctl.models.batches import Example
-    from serctl.models.fitting import fit as fit_network
+    from serctl.learning.batches import Example
+    from serctl.learning.fit import fit as fit_network
 
     folder.mkdir()
     examples: list[Example] = [
@@ -77,7 +77,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, tensorflow: None) -> Fitted
 
 
 def probabilities(model: Any, language: str | None, spec: ModelSpec = SPEC) -> NDArray[np.float32]:
-    from serctl.models.fitting import predict_windows
+    from serctl.learning.fit import predict_windows
 
     tested = windows(6, seed=4)
     return predict_windows(model, tested, normaliser=normaliser(), spec=spec, languages=[language] * len(tested))
@@ -144,7 +144,7 @@ def _factor(turned: NDArray[np.float32], plain: NDArray[np.float32]) -> float:
 
 
 def test_a_new_language_changes_its_own_adapter_and_nothing_else(fitted: Fitted, tmp_path: Path) -> None:
-    from serctl.models.fitting import Start
+    from serctl.learning.fit import Start
 
     spec = spec_of("de", "pl", "xx")
     grown = fit(tmp_path / "grown", spec, ["xx"], start=Start(fitted.weights, adapter_only=True))

@@ -1,0 +1,101 @@
+"""Find the recordings among files and folders."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from serctl.errors import AudioError
+from serctl.files import show_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"})
+# Device and inode of the folder, name in it: one file, whatever the path to its folder.
+_FileId = tuple[int, int, str]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file to read; `path` is as given, or as reached by walking a given folder."""
+
+    path: Path
+
+
+def find_recordings(paths: Sequence[Path]) -> list[Recording]:
+    """The recordings among `paths`: files as given, folders searched recursively in natural order, each file once.
+
+    Files given by name are taken whatever their suffix. In folders, hidden entries are skipped, links are followed, and
+    each real folder is read once, so that a loop of links ends. What carries a recording's suffix but cannot be read,
+    and a folder that cannot be listed, are returned too: reading them says why it failed.
+
+    Raises AudioError if a path does not exist, or if there is no recording in all of them.
+    """
+    found: dict[_FileId, Path] = {}
+    seen: set[tuple[int, int]] = set()
+    for path in map(Path, paths):
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where the parent folder is closed to us
+            for file_id, file in _walk(path, seen):
+                found.setdefault(file_id, file)
+        elif os.path.lexists(path):
+            found.setdefault((*_folder_id(path.parent), path.name), path)
+        else:
+            raise AudioError(f"{show_path(path)} does not exist: expected a recording or a folder of recordings")
+    if not found:
+        places = ", ".join(map(show_path, paths)) or "an empty list of paths"
+        raise AudioError(f"no recording in {places}: looked for {' '.join(sorted(SUFFIXES))}")
+    return [Recording(path) for path in found.values()]
+
+
+def _walk(root: Path, seen: set[tuple[int, int]]) -> list[tuple[_FileId, Path]]:
+    """The recordings below root in natural order, without the folders that were `seen` before; adds its own to them."""
+    found: list[tuple[_FileId, str]] = []
+    folders, links = [os.fspath(root)], list[str]()
+    while folders or links:
+        # Links come last: a folder that can be reached without one is reported by its own path.
+        folder = folders.pop() if folders else links.pop(0)
+        folder_id = _folder_id(Path(folder))
+        if folder_id in seen:
+            continue
+        seen.add(folder_id)
+        try:
+            entries = _visible_entries(folder)
+        except OSError:
+            found.append(((*folder_id, ""), folder))
+            continue
+        for entry in entries:
+            if _is_folder(entry):
+                (links if entry.is_symlink() else folders).append(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - Path is too slow for 100,000 files
+                found.append(((*folder_id, entry.name), entry.path))
+    found.sort(key=lambda item: _natural_key(item[1]))
+    return [(file_id, Path(path)) for file_id, path in found]
+
+
+def _visible_entries(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where we may not look
+        return False
+
+
+def _folder_id(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _natural_key(path: str) -> tuple[list[str | int], str]:
+    """Orders take2 before take10; the path itself settles ties of case and leading zeros."""
+    parts: list[str | int] = list(re.split(r"([0-9]+)", path.casefold()))
+    parts[1::2] = map(int, parts[1::2])
+    return parts, path

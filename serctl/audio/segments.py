@@ -1,0 +1,139 @@
+"""Read a recording as mono segments at the sample rate that was asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soxr
+
+from serctl.audio.decode import AudioInfo, AudioSource
+from serctl.audio.quality import Quality, QualityMeter, downmix
+from serctl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a recording, its times counted from the start of the file.
+
+    samples: mono float32, shape (n,), at the rate that was asked for.
+    """
+
+    start_s: float
+    end_s: float
+    samples: NDArray[np.float32]
+
+
+def _resampled(blocks: Iterable[NDArray[np.float32]], from_rate: int, to_rate: int) -> Iterator[NDArray[np.float32]]:
+    """The mono blocks at another rate, at least one sample in all."""
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32")
+    made, first = 0, np.empty(0, np.float32)
+    for block in blocks:
+        resampled = stream.resample_chunk(block)
+        made += len(resampled)
+        first = first if len(first) else block[:1]
+        yield resampled
+    rest = stream.resample_chunk(np.empty(0, np.float32), last=True)
+    yield rest if made + len(rest) else first
+
+
+def _windows(blocks: Iterable[NDArray[np.float32]], window: int) -> Iterator[NDArray[np.float32]]:
+    """Regroup blocks into windows; what remains, up to half a window, joins the last one."""
+    pieces: list[NDArray[np.float32]] = []
+    length = 0
+    for block in blocks:
+        pieces.append(block)
+        length += len(block)
+        if length < 1.5 * window:
+            continue
+        pending = np.concatenate(pieces)
+        while len(pending) >= 1.5 * window:
+            yield pending[:window]
+            pending = pending[window:]
+        pieces, length = [pending], len(pending)
+    yield np.concatenate(pieces)
+
+
+class SegmentReader:
+    """Reads a recording once, in bounded memory, as consecutive segments of mono samples.
+
+    Segments last `window_s`; a remainder shorter than half a window joins the last one, so each lasts between 0.5 and
+    1.5 windows, or the whole recording where that is shorter. Channels are averaged. `start_s` and `end_s` bound the
+    part that is read, in seconds from the start of the file; `end_s` may lie beyond its end.
+
+    info, quality: facts about the part that was read, set when the iteration ends.
+
+    Raises ConfigError for a window or rate that is not positive, or a part of no length. Iterating raises AudioError
+    for everything that is wrong with the file.
+    """
+
+    info: AudioInfo
+    quality: Quality
+
+    def __init__(
+        self, path: Path, *, sample_rate: int, window_s: float, start_s: float = 0.0, end_s: float | None = None
+    ) -> None:
+        if not (window_s > 0 and math.isfinite(window_s)):
+            raise ConfigError(f"expected a window longer than 0 s. Received: {window_s}")
+        _check_request(sample_rate, start_s, end_s)
+        self._path = path
+        self._sample_rate = sample_rate
+        self._window = max(round(window_s * sample_rate), 1)
+        self._start_s = start_s
+        self._end_s = end_s
+
+    def __iter__(self) -> Iterator[Segment]:
+        with AudioSource(self._path) as source:
+            meter = QualityMeter(source.sample_rate, source.subtype)
+            mono = map(meter.downmix, source.blocks(self._start_s, self._end_s))
+            start = 0
+            for samples in _windows(_resampled(mono, source.sample_rate, self._sample_rate), self._window):
+                yield self._segment(start, samples)
+                start += len(samples)
+            self.info = source.info()
+            self.quality = meter.result()
+
+    def _segment(self, start: int, samples: NDArray[np.float32]) -> Segment:
+        start_s = self._start_s + start / self._sample_rate
+        return Segment(start_s, start_s + len(samples) / self._sample_rate, samples)
+
+
+def read_audio(
+    path: Path, *, sample_rate: int, start_s: float = 0.0, end_s: float | None = None
+) -> NDArray[np.float32]:
+    """The whole recording, or the part of it between two times, as mono float32, shape (n,), at `sample_rate`.
+
+    Raises ConfigError for a rate that is not positive or a part of no length, AudioError for what is wrong with the
+    file.
+    """
+    _check_request(sample_rate, start_s, end_s)
+    with AudioSource(path) as source:
+        mono = map(downmix, source.blocks(start_s, end_s))
+        return np.concatenate(list(_resampled(mono, source.sample_rate, sample_rate)))
+
+
+def read_header(path: Path) -> AudioInfo:
+    """The facts of a recording without decoding it: the duration of an MP3 may be an estimate.
+
+    Raises AudioError as reading it would, but does not see damage behind the header; and if the header gives no length.
+    """
+    with AudioSource(path) as source:
+        return source.header_info()
+
+
+def _check_request(sample_rate: int, start_s: float, end_s: float | None) -> None:
+    if sample_rate <= 0:
+        raise ConfigError(f"expected a positive sample rate in Hz. Received: {sample_rate}")
+    if not 0 <= start_s < (math.inf if end_s is None else end_s):
+        raise ConfigError(f"expected 0 <= start < end in seconds. Received: start {start_s}, end {end_s}")

@@ -1,0 +1,1 @@
+"""Map a function over items: results as they finish, failures as values."""

@@ -1,0 +1,147 @@
+"""The model card of a bundle: what it was trained on, how it scored and where its limits are, in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from serctl.features import VOICE_ENCODER_PARAMETERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from serctl.bundle.facts import BundleFacts
+
+_LIMITS = """\
+- It judges how speech sounds, not what a person feels. Do not decide about people with it.
+- The training data is acted, recorded indoors and spoken in the languages above: expect less on spontaneous or
+  telephone speech, and check on labelled recordings of your own with `serctl evaluate`.
+- Windows below one second hold little evidence; the confidence tells, and `--min-confidence` acts on it."""
+
+
+def model_card(facts: BundleFacts) -> str:
+    """Markdown text; everything in it comes from the facts of the bundle."""
+    sections = [
+        f"# {facts.name}",
+        _summary(facts),
+        "## Training data",
+        _corpora(facts.training.get("corpora", [])),
+        "## Scores",
+        *(_scores(facts.metrics[name]) for name in ("cross_validation", "validation") if name in facts.metrics),
+        "## Limits",
+        _LIMITS,
+        "## Licence of the weights",
+        f"{facts.licence}. The code of serctl is Apache-2.0; these terms are those of the training data.",
+        *(f"- {citation}" for citation in facts.attribution),
+    ]
+    if facts.training.get("command"):
+        sections += ["## How to rebuild it", f"```\n{facts.training['command']}\n```"]
+    if facts.export:
+        sections += ["## Export", _export(facts.export)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _summary(facts: BundleFacts) -> str:
+    shared = VOICE_ENCODER_PARAMETERS if facts.features.voice_encoder else 0
+    encoder = f" ({shared:,} of them in the voice encoder, which was not trained on emotions)" if shared else ""
+    return (
+        f"Speech emotion recognition: {', '.join(facts.labels)}. Architecture `{facts.architecture}`, "
+        f"{facts.parameters:,} parameters{encoder}, windows of {facts.features.window_s:g} s, "
+        f"{facts.features.sample_rate} Hz. "
+        f"Trained {facts.created[:10]} with serctl {facts.packages.get('serctl')}, seed {facts.training.get('seed')}."
+    )
+
+
+def _export(made: Mapping[str, Any]) -> str:
+    parity = made["parity"]
+    costs = (parity["before"], parity["after"])
+    lines = [
+        f"Made of `{made['source']}` {made['created'][:10]}, format {made['format']}, quantization "
+        f"{made['quantize']}. The scores above are those of the original. On {parity['windows']} windows "
+        f"{_percent(parity['equal_labels'])} of the labels are equal; probabilities differ by at most "
+        f"{parity['largest_difference']:.3f}, {parity['mean_difference']:.4f} on average.",
+        _table(
+            ["", "before", "after"],
+            [
+                ["network, KB", *(f"{cost['size_bytes'] / 1e3:.0f}" for cost in costs)],
+                [
+                    "ms for a second of audio",
+                    *(f"{cost['ms_per_audio_s']:.3f}" for cost in costs),
+                ],
+            ],
+        ),
+    ]
+    if made.get("end_to_end"):
+        lines.append(_end_to_end(made["end_to_end"]))
+    if made["command"]:
+        lines.append(f"```\n{made['command']}\n```")
+    return "\n\n".join(lines)
+
+
+def _end_to_end(made: Mapping[str, Any]) -> str:
+    parity = made["parity"]
+    lines = [
+        f"`{made['file']}` takes samples and gives probabilities: front end, network ({made['weights']} weights) and "
+        f"calibration in one, with built-in operators of LiteRT only. On {parity['windows']} windows probabilities "
+        f"differ from those of Python by at most {parity['largest_difference']:.5f}; a second of audio takes "
+        f"{parity['after']['ms_per_audio_s']:.3f} ms on one thread, in Python {parity['before']['ms_per_audio_s']:.3f} "
+        "ms.",
+        _table(
+            ["", "name", "shape", "type", "meaning"],
+            [
+                [kind, f"`{name}`", str(tensor["shape"]), tensor["dtype"], tensor["meaning"]]
+                for kind in ("inputs", "outputs")
+                for name, tensor in made[kind].items()
+            ],
+        ),
+    ]
+    return "\n\n".join(lines)
+
+
+def _corpora(corpora: list[Mapping[str, Any]]) -> str:
+    columns = ("name", "languages", "utterances", "speakers", "licence")
+    cells = [[", ".join(each[key]) if key == "languages" else str(each[key]) for key in columns] for each in corpora]
+    return _table(["corpus", *columns[1:]], cells)
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    protocol = metrics["protocol"]
+    interval = metrics["intervals"]["uar"]
+    kind = "speakers not trained on" if protocol["speaker_independent"] else "speakers that may have been trained on"
+    lines = [
+        f"Protocol `{protocol['name']}`, {metrics['n']} utterances of {kind}: {protocol['description']}.",
+        f"UAR {_percent(metrics['uar'])} (95 % interval {_percent(interval['low'])} to {_percent(interval['high'])}, "
+        f"over {interval['unit']}s), WA {_percent(metrics['wa'])}, macro-F1 {_percent(metrics['macro_f1'])}, "
+        f"ECE {metrics['ece']:.3f}.",
+    ]
+    for title, key in (("corpus", "per_corpus"), ("language", "per_language"), ("gender", "per_gender")):
+        if metrics.get(key):
+            lines.append(_group_table(title, metrics[key]))
+    if "per_class" in metrics:
+        lines.append(_class_table(metrics["per_class"]))
+    return "\n\n".join(lines)
+
+
+def _class_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    cells = [
+        [name, str(each["n"]), *("" if each[key] is None else _percent(each[key]) for key in ("recall", "precision"))]
+        for name, each in scores.items()
+    ]
+    return _table(["emotion", "utterances", "recall", "precision"], cells)
+
+
+def _group_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> str:
+    shown = ("uar", "wa", "macro_f1")
+    # Models of earlier days tell no macro-F1 of groups.
+    cells = [
+        [name, str(each["n"]), *(_percent(each[key]) if key in each else "" for key in shown)]
+        for name, each in scores.items()
+    ]
+    return _table([title, "utterances", "UAR", "WA", "macro-F1"], cells)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,66 @@
+"""Corpora with one folder for each emotion."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from serctl.corpora import filename
+from serctl.corpora.base import Corpus, Utterance, normalise_emotion, unknown_labels
+from serctl.corpora.manifest import MANIFEST_NAMES
+from serctl.errors import CorpusError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def load_class_folders(root: Path, recordings: Sequence[Path]) -> Corpus:
+    """Recordings in folders named after their emotion; of nested folders, the innermost named after one counts.
+
+    Digits in front of a name do not matter ('01_Neutral'). Recordings beside the emotion folders become problems.
+    Raises CorpusError if no folder, or not every recording's folder, is named after an emotion.
+    """
+    labels = {path: _folder_label(path.relative_to(root)) for path in recordings}
+    found = Counter(label for label in labels.values() if label)
+    known = {label: normalise_emotion(label) for label in found}
+    followed = sum(filename.matches(recordings).values())
+    if not any(known.values()) or followed >= filename.MAJORITY * len(recordings):
+        # Many known names, but no majority of one corpus: root holds several, and none by itself is wrong.
+        raise _unrecognised(root, recordings)
+    if None in known.values():
+        raise unknown_labels(f"{root}, labels from its folders", found)
+    name = root.resolve().name
+    return Corpus(
+        name=name,
+        utterances=tuple(
+            Utterance(path=path, emotion=emotion, corpus=name)
+            for path, label in labels.items()
+            if (emotion := known.get(label))
+        ),
+        problems=tuple(
+            f"{path}: lies in no folder named after an emotion" for path, label in labels.items() if not label
+        ),
+        root=root,
+    )
+
+
+def _folder_label(recording: Path) -> str:
+    """The innermost folder name that is an emotion; the whole folder path if none is, empty if there is no folder."""
+    folders = recording.parent.parts
+    names = (re.sub(r"^[\d\W_]+", "", folder) for folder in reversed(folders))
+    return next((name for name in names if normalise_emotion(name)), "/".join(folders))
+
+
+def _unrecognised(root: Path, recordings: Sequence[Path]) -> CorpusError:
+    followed = ", ".join(f"{count} follow {title}" for title, count in filename.matches(recordings).items())
+    folders = sorted({path.relative_to(root).parts[0] for path in recordings if path.parent != root})
+    known = ", ".join(naming.title for naming in filename.NAMINGS)
+    return CorpusError(
+        f"{root}: not recognised as a corpus. Looked for IEMOCAP (dialog/EmoEvaluation), "
+        f"{' or '.join(MANIFEST_NAMES)}, "
+        f"file names of one of {known}, and folders named after emotions. Found {len(recordings)} recordings"
+        f"{f', of which {followed}' if followed else ''}; folders: {', '.join(folders[:20]) or 'none'}. "
+        "Give the folder of one corpus at a time, or a manifest with the columns path and emotion"
+    )

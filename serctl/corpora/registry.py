@@ -1,0 +1,88 @@
+"""From folders and manifests to corpora: what is recognised, in which order."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from serctl.audio.find import find_recordings
+from serctl.corpora import filename, folders, iemocap, manifest
+from serctl.errors import AudioError, CorpusError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from serctl.corpora.base import Corpus, Utterance
+
+
+def load_corpus(path: Path) -> Corpus:
+    """The labelled utterances of a corpus folder or a manifest file; no audio is opened.
+
+    A folder is recognised as, in this order: IEMOCAP; a folder with manifest.csv or manifest.parquet; a corpus known
+    by its file names; one folder per emotion.
+    Raises CorpusError, naming what was looked for and what was found, if it is none of them.
+    """
+    if path.is_dir():
+        corpus = _load_folder(path)
+    elif path.is_file():
+        corpus = manifest.load_manifest(path)
+    else:
+        raise CorpusError(f"{path}: no such folder or manifest")
+    if not corpus.utterances:
+        raise CorpusError(f"{path}: recognised as {corpus.name}, but nothing in it can be used: {corpus.problems[0]}")
+    return replace(
+        corpus,
+        utterances=tuple(sorted(corpus.utterances, key=lambda utterance: (utterance.path, utterance.start_s))),
+        problems=(*corpus.problems, *_contradictions(corpus.utterances)),
+    )
+
+
+def load_corpora(paths: Sequence[Path]) -> list[Corpus]:
+    """Each of the paths as load_corpus reads it, in the given order.
+
+    Raises CorpusError if two of them hold the same recording, which would put it on both sides of a split.
+    """
+    corpora = [load_corpus(path) for path in paths]
+    owners: dict[tuple[Path, float, float | None], int] = {}
+    for number, corpus in enumerate(corpora):
+        for utterance in corpus.utterances:
+            key = (utterance.path.resolve(), utterance.start_s, utterance.end_s)
+            owner = owners.setdefault(key, number)
+            if owner != number:
+                raise CorpusError(f"{utterance.path} is in both {paths[owner]} and {paths[number]}: give it once")
+    return corpora
+
+
+def _load_folder(root: Path) -> Corpus:
+    if iemocap.evaluation_files(root):
+        return iemocap.load(root)
+    listed = manifest.find_manifest(root)
+    if listed:
+        return manifest.load_manifest(listed)
+    recordings, problems = _recordings(root)
+    naming = filename.recognise(recordings)
+    corpus = filename.load(root, recordings, naming) if naming else folders.load_class_folders(root, recordings)
+    return replace(corpus, problems=(*corpus.problems, *problems))
+
+
+def _recordings(root: Path) -> tuple[list[Path], list[str]]:
+    try:
+        found = [recording.path for recording in find_recordings([root])]
+    except AudioError as error:
+        raise CorpusError(f"{root}: no corpus: {error}") from error
+    files = [path for path in found if path.is_file()]
+    return files, [f"{path}: cannot be read" for path in found if not path.is_file()]
+
+
+def _contradictions(utterances: Iterable[Utterance]) -> list[str]:
+    genders: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for utterance in utterances:
+        if utterance.speaker_id and utterance.gender:
+            genders[utterance.speaker_id][utterance.gender] += 1
+    return [
+        f"speaker {speaker} is coded {' and '.join(f'{gender} {n} times' for gender, n in counts.most_common())}"
+        for speaker, counts in sorted(genders.items())
+        if len(counts) > 1
+    ]

@@ -1,0 +1,1 @@
+"""Frozen pretrained encoders of speech, each with the licence and source of its weights."""

@@ -1,0 +1,1 @@
+"""Convert a trained network for devices, and prove that the copy agrees with it."""

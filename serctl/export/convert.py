@@ -1,0 +1,173 @@
+"""Convert a Keras model to LiteRT or ONNX."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from serctl.bundle.facts import ONNX_MODEL
+from serctl.errors import BundleError, ConfigError
+from serctl.quiet import quiet_stderr
+from serctl.runtime.recogniser import load_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from serctl.models import ModelSpec
+
+Quantize = Literal["none", "float16", "dynamic", "int8"]
+
+# What int8 spoils and hardly makes faster. Attention adds a large negative number to the scores of padded frames,
+# beside which all other scores would be one and the same step of int8; a variance squares what its range was.
+_LEFT_IN_FLOAT = [
+    *("ADD", "SUB", "MUL", "SUM", "MEAN", "SQUARED_DIFFERENCE", "MAXIMUM", "SQRT", "RSQRT"),
+    *("SOFTMAX", "TANH", "LOGISTIC", "GELU"),
+]
+
+
+def to_litert(
+    model: keras.Model,
+    *,
+    n_frames: int,
+    quantize: Quantize = "float16",
+    representative: Mapping[str, NDArray[np.float32]] | None = None,
+) -> bytes:
+    """The model in LiteRT's format, for one window of n_frames at a time; its inputs and outputs are float32.
+
+    quantize: none keeps weights in float32; float16 halves them and moves probabilities by about 1e-4; dynamic stores
+    them in int8; int8 computes convolutions and matrix products in int8 as well, the rest in float32.
+    representative: for int8, inputs by name, one window per row, from which the range of every tensor is measured.
+    """
+    import tensorflow as tf
+
+    with saved_for_one_window(model, n_frames=n_frames) as folder, quiet_conversion():
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+        if quantize != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantize == "int8":
+            return _quantized(converter, [tensor.name for tensor in model.inputs], representative or {})
+        converted: bytes = converter.convert()
+    return converted
+
+
+@contextmanager
+def saved_for_one_window(model: keras.Model, *, n_frames: int) -> Iterator[Path]:
+    """A folder with the model as TensorFlow saves it, for one window of n_frames at a time, recurrence unrolled."""
+    single = _for_one_window(model, n_frames, _unrolled)
+    with tempfile.TemporaryDirectory() as folder:
+        with quiet_conversion():
+            single.export(folder, format="tf_saved_model", verbose=False, input_signature=_signature(single))
+        yield Path(folder)
+
+
+def to_onnx(model: keras.Model, *, n_frames: int) -> bytes:
+    """The model in ONNX, for one window of n_frames at a time, in float32.
+
+    Raises ConfigError if the converter is not installed, or does not know a part of this model.
+    """
+    single = _for_one_window(model, n_frames, _with_known_gelu)
+    with tempfile.TemporaryDirectory() as folder, quiet_conversion():
+        path = Path(folder) / ONNX_MODEL
+        try:
+            single.export(path, format="onnx", verbose=False, input_signature=_signature(single))
+        except ImportError as error:
+            raise ConfigError(f"ONNX needs more packages ({error}): pip install 'serctl[onnx]'") from error
+        _check_onnx(path)
+        return path.read_bytes()
+
+
+def _quantized(converter: Any, names: Sequence[str], representative: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Weights and activations in int8, all but what is left in float; names: of the inputs."""
+    import tensorflow as tf
+
+    def windows() -> Iterator[dict[str, NDArray[np.float32]]]:
+        for row in range(len(representative[names[0]])):
+            yield {name: representative[name][row : row + 1] for name in names}
+
+    converter.representative_dataset = windows
+    # The converter itself takes all operators or none; its debugger is the one that leaves some out.
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=_LEFT_IN_FLOAT)
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=windows, debug_options=options
+    )
+    converted: bytes = debugger.get_nondebug_quantized_model()
+    return converted
+
+
+def _check_onnx(path: Path) -> None:
+    """Raise ConfigError if ONNX Runtime does not take what the converter wrote: it writes what it does not know too."""
+    try:
+        load_network(path)
+    except BundleError as error:
+        raise ConfigError(
+            "the converter to ONNX does not know a part of this architecture, such as the recurrence of a "
+            "bidirectional lstm: --format litert does"
+        ) from error
+
+
+def _for_one_window(model: keras.Model, n_frames: int, clone: Callable[[Any], Any]) -> keras.Model:
+    """A copy of the model with a batch of one and every shape fixed, its layers made by clone."""
+    import keras
+
+    fixed = [
+        keras.Input(batch_shape=(1, *(size or n_frames for size in tensor.shape[1:])), name=tensor.name)
+        for tensor in model.inputs
+    ]
+    single = keras.models.clone_model(model, input_tensors=fixed, clone_function=clone)
+    single.set_weights(model.get_weights())
+    return single
+
+
+def _signature(single: keras.Model) -> list[list[Any]]:
+    """The fixed shapes: by itself, keras exports a batch of any size, and the device works shapes out each time."""
+    import keras
+
+    return [[keras.InputSpec(shape=tensor.shape, dtype="float32", name=tensor.name) for tensor in single.inputs]]
+
+
+def step_to_litert(model: keras.Model, spec: ModelSpec) -> bytes:
+    """One step of a causal network, its state explicit, in LiteRT's format."""
+    from serctl.models.lstm import build_step
+
+    return to_litert(build_step(model, spec), n_frames=spec.n_frames)
+
+
+def _unrolled(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A copy of the layer; a recurrence is laid out step by step, since the converter knows no loop of this kind."""
+    import keras
+
+    copy = type(layer).from_config(layer.get_config())
+    if isinstance(copy, keras.layers.Bidirectional):
+        copy.forward_layer.unroll = copy.backward_layer.unroll = True
+    elif isinstance(copy, keras.layers.RNN):
+        copy.unroll = True
+    return copy
+
+
+def _with_known_gelu(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A copy of the layer; the converter to ONNX knows erf, but not the erfc that keras makes its GELU of."""
+    import keras
+
+    copy = type(layer).from_config(layer.get_config())
+    if getattr(copy, "activation", None) is keras.activations.gelu:
+        copy.activation = lambda x: x * (keras.ops.erf(x / math.sqrt(2)) + 1) / 2
+    return copy
+
+
+@contextmanager
+def quiet_conversion() -> Iterator[None]:
+    """Without what the converters say about their own insides: nothing that a user could do anything about."""
+    with quiet_stderr(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
+        warnings.filterwarnings("ignore", message=r"In the future `np.object`", category=FutureWarning)
+        yield

@@ -1,0 +1,116 @@
+"""The model that takes samples and gives probabilities, for devices without Python, with proof that it is right."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serctl.audio.segments import SegmentReader
+from serctl.bundle.facts import END_TO_END, MODEL
+from serctl.errors import AudioError
+from serctl.export.convert import to_litert
+from serctl.export.frontend import end_to_end_to_litert, longest_samples, tensors
+from serctl.export.measure import measure_end_to_end, measure_python
+from serctl.export.parity import Cost, DisagreementError, Parity, check_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import keras
+    from numpy.typing import NDArray
+
+    from serctl.bundle.store import Bundle
+    from serctl.export.convert import Quantize
+    from serctl.features import FeatureConfig
+
+    Windows = Sequence[NDArray[np.float32]]
+
+MOST_WINDOWS = 200
+"""Most windows of samples that the model is compared with Python on."""
+
+LARGEST_DIFFERENCE = 1e-3
+"""Of probabilities, above which a model in float32 is no twin of the front end and network in Python."""
+
+_INT8_WEIGHTS = frozenset({"dynamic", "int8"})
+"""Quantizations that give the network int8 weights; in the others it is in float32.
+
+float16 would halve the constants of the front end too, and int8 arithmetic needs ranges measured on features.
+"""
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """A LiteRT model, how it compares with Python, and all that it takes to call it from another language."""
+
+    content: bytes
+    parity: Parity
+    facts: dict[str, Any]
+
+
+def make_end_to_end(
+    original: keras.Model,
+    model: Bundle,
+    *,
+    quantize: Quantize,
+    recordings: Sequence[Path],
+    source: str,
+    least_agreement: float,
+) -> EndToEnd:
+    """Front end, network and calibration of a bundle in one, once it is known to say what Python says.
+
+    original: the network as training made it. recordings: what both judge, at least one of which can be read; source:
+    where they come from. Before, in the parity, is the front end in Python with the network in float32.
+    Raises DisagreementError if probabilities differ too much or, with int8 weights, too few labels are equal.
+    """
+    int8_weights = quantize in _INT8_WEIGHTS
+    content = end_to_end_to_litert(original, model, int8_weights=int8_weights)
+    network = to_litert(original, n_frames=model.facts.n_frames, quantize="none")
+    parity = _compare(model, network, content, _read(recordings, model.facts.features), source)
+    if int8_weights:
+        check_labels(parity, least_agreement, of=f"Python, by {END_TO_END}", end_to_end=True)
+    elif not parity.largest_difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
+        raise DisagreementError(
+            f"probabilities of {END_TO_END} differ from those of Python by up to {parity.largest_difference:.4f}, "
+            f"expected at most {LARGEST_DIFFERENCE:g}: nothing was written",
+            parity,
+            end_to_end=True,
+        )
+    weights = "int8" if int8_weights else "float32"
+    facts = {"file": END_TO_END, "weights": weights, **tensors(model.facts), "parity": asdict(parity)}
+    return EndToEnd(content, parity, facts)
+
+
+def _compare(model: Bundle, network: bytes, content: bytes, windows: Windows, source: str) -> Parity:
+    """The model beside the front end in Python and the network in float32, each in a process of its own."""
+    config = model.facts.features
+    longest = longest_samples(config)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / MODEL).write_bytes(network)
+        (Path(folder) / END_TO_END).write_bytes(content)
+        before = measure_python(Path(folder) / MODEL, model.folder, windows, longest=longest)
+        after = measure_end_to_end(Path(folder) / END_TO_END, windows, longest=longest)
+    window_s = float(np.median([len(window) for window in windows])) / config.sample_rate
+    return Parity.of(
+        before.probabilities,
+        after.probabilities,
+        source=source,
+        before=Cost.of(before, size_bytes=len(network), window_s=window_s),
+        after=Cost.of(after, size_bytes=len(content), window_s=window_s),
+    )
+
+
+def _read(recordings: Sequence[Path], config: FeatureConfig) -> Windows:
+    """Windows of samples, each float32, shape (n,), as predict cuts them; what cannot be read is left out."""
+    windows: list[NDArray[np.float32]] = []
+    for path in recordings:
+        reader = SegmentReader(path, sample_rate=config.sample_rate, window_s=config.window_s)
+        # Whoever asked for features of the same recordings has heard why they cannot be read.
+        with suppress(AudioError):
+            windows += [segment.samples for segment in itertools.islice(reader, MOST_WINDOWS - len(windows))]
+    return windows

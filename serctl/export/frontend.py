@@ -1,0 +1,232 @@
+"""The front end in TensorFlow, so that it travels with a network: samples in, calibrated probabilities out.
+
+Every step is the twin of one in serctl.features, in operators that any LiteRT interpreter has.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serctl.errors import ConfigError
+from serctl.export.convert import quiet_conversion, saved_for_one_window
+from serctl.features import spectral
+from serctl.features.reader import SILENCE_DB
+from serctl.models import FROM_SPECTROGRAM
+from serctl.runtime.recogniser import SMALLEST_PROBABILITY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import keras
+
+    from serctl.bundle.facts import BundleFacts
+    from serctl.bundle.store import Bundle
+    from serctl.features import FeatureConfig, Normaliser
+
+_CENTRINGS = 2
+"""How often the mean is taken out: beside a large one, rounding leaves a part of it the first time."""
+
+_LONGEST_WINDOW = 1.5
+"""Windows that a recording is not yet cut in two at, as SegmentReader does it."""
+
+_LOUD_SHARE = 0.95
+
+
+def check_architecture(architecture: str) -> None:
+    """Raise ConfigError if networks of this architecture need more than the log-mel spectrogram."""
+    if architecture not in FROM_SPECTROGRAM:
+        raise ConfigError(
+            f"{architecture} judges functionals (pitch, formants and others) that only Python computes: expected one "
+            f"of {', '.join(FROM_SPECTROGRAM)}, which travel with their front end"
+        )
+
+
+def end_to_end_to_litert(model: keras.Model, bundle: Bundle, *, int8_weights: bool) -> bytes:
+    """The front end, the network and the calibration of a bundle as one LiteRT model, its tensors as in `tensors`.
+
+    model: the network as training made it. int8_weights: whether the network's weights are stored so; the front end
+    computes in float32 in any case.
+    """
+    import tensorflow as tf
+
+    facts = bundle.facts
+    longest = longest_samples(facts.features)
+    with (
+        saved_for_one_window(model, n_frames=facts.n_frames) as saved,
+        tempfile.TemporaryDirectory() as folder,
+        quiet_conversion(),
+    ):
+        # Loaded again and called as a function, it is the same on every backend of keras.
+        whole = tf.Module()
+        whole.network = tf.saved_model.load(str(saved))
+        signature = [tf.TensorSpec((1, longest), tf.float32, "samples"), tf.TensorSpec((1,), tf.int32, "n_samples")]
+        function = tf.function(
+            _whole(whole.network.signatures["serving_default"], facts, bundle.normaliser),
+            input_signature=signature,
+            autograph=False,
+        )
+        tf.saved_model.save(whole, folder, signatures=function)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if int8_weights:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converted: bytes = converter.convert()
+    return converted
+
+
+def longest_samples(config: FeatureConfig) -> int:
+    """Samples of the longest window that a recording is cut into."""
+    return math.ceil(_LONGEST_WINDOW * round(config.window_s * config.sample_rate))
+
+
+def tensors(facts: BundleFacts) -> dict[str, Any]:
+    """The inputs and outputs of the end-to-end model, for whoever calls it from another language."""
+    longest = longest_samples(facts.features)
+    return {
+        "sample_rate": facts.features.sample_rate,
+        "inputs": {
+            "samples": {
+                "shape": [1, longest],
+                "dtype": "float32",
+                "meaning": f"mono at {facts.features.sample_rate} Hz, full scale 1.0, zeros after the last sample",
+            },
+            "n_samples": {
+                "shape": [1],
+                "dtype": "int32",
+                "meaning": f"how many of them are the recording, 1 to {longest}",
+            },
+        },
+        "outputs": {
+            "probabilities": {
+                "shape": [1, len(facts.labels)],
+                "dtype": "float32",
+                "meaning": "calibrated; in this order: " + ", ".join(facts.labels),
+            },
+            "speech_frames": {
+                "shape": [1],
+                "dtype": "int32",
+                "meaning": f"frames of {1000 * facts.features.hop_s:g} ms from the first loud one to the last, the "
+                "window's weight in a mean over windows; 0: silence, the probabilities mean nothing",
+            },
+        },
+    }
+
+
+def _whole(network: Any, facts: BundleFacts, normaliser: Normaliser) -> Callable[..., Mapping[str, Any]]:
+    """From samples to probabilities, with a network that takes log_mel and mask."""
+    import tensorflow as tf
+
+    config, n_frames = facts.features, facts.n_frames
+
+    def run(samples: Any, n_samples: Any) -> dict[str, Any]:
+        count = tf.clip_by_value(n_samples[0], 1, samples.shape[1])
+        frames = _frames(_centred(samples[0], count, config), config)
+        power = tf.reduce_mean(tf.square(frames), axis=1)
+        first, active = _active_frames(power, 1 + count // config.hop_length, config)
+        kept = tf.minimum(active, n_frames)
+        row = tf.range(n_frames)
+        chosen = tf.minimum(first + (active - kept) // 2 + row, frames.shape[0] - 1)
+        log_mel = _log_mel(tf.gather(frames, chosen), config)
+        mask = tf.cast(row < kept, tf.float32)
+        scaled = (log_mel - normaliser.mel_mean) / normaliser.mel_sd * mask[:, None]
+        raw = network(log_mel=scaled[None], mask=mask[None])["probabilities"]
+        logarithms = tf.math.log(tf.maximum(raw, SMALLEST_PROBABILITY))
+        return {
+            "probabilities": tf.nn.softmax(logarithms / facts.temperature),
+            "speech_frames": tf.where(_is_silent(power, first, active), 0, active)[None],
+        }
+
+    return run
+
+
+def _centred(samples: Any, count: Any, config: FeatureConfig) -> Any:
+    """The first count samples without their mean, zeros after them; a whole number of hops, shape (n,)."""
+    import tensorflow as tf
+
+    hop = config.hop_length
+    blocks = math.ceil(samples.shape[0] / hop)
+    # In blocks, sums are those of few terms, and rounding stays small.
+    x = tf.reshape(tf.pad(samples, [[0, blocks * hop - samples.shape[0]]]), (blocks, hop))
+    inside = tf.cast(tf.range(hop) < count - hop * tf.range(blocks)[:, None], tf.float32)
+    x = x * inside
+    for _ in range(_CENTRINGS):
+        mean = tf.reduce_sum(tf.reduce_sum(x, axis=1)) / tf.cast(count, tf.float32)
+        x = (x - mean) * inside
+    return tf.reshape(x, [-1])
+
+
+def _frames(samples: Any, config: FeatureConfig) -> Any:
+    """As spectral.frame_signal, of every window that may come; shape (frames, frame_length)."""
+    import tensorflow as tf
+
+    length, hop = config.frame_length, config.hop_length
+    half = length // 2
+    frames = tf.signal.frame(tf.pad(samples, [[half, length - half]]), length, hop)
+    return frames[: 1 + longest_samples(config) // hop]
+
+
+def _active_frames(power: Any, count: Any, config: FeatureConfig) -> tuple[Any, Any]:
+    """The first of the frames that spectral.active_frames chooses among the first count, and how many they are."""
+    import tensorflow as tf
+
+    frame = tf.range(power.shape[0])
+    there = tf.where(frame < count, power, 0.0)
+    threshold = tf.reduce_max(there) * 10 ** (-config.trim_db / 10)
+    loud = there >= tf.maximum(threshold, spectral.FLOOR)
+    first = tf.reduce_min(tf.where(loud, frame, power.shape[0]))
+    end = tf.reduce_max(tf.where(loud, frame + 1, 0))
+    return tf.where(end > 0, first, 0), tf.where(end > 0, end - first, count)
+
+
+def _is_silent(power: Any, first: Any, active: Any) -> Any:
+    """As features.is_silent, from the power of all frames of which `active` count from the first on."""
+    import tensorflow as tf
+
+    frame = tf.range(power.shape[0])
+    chosen = tf.where((frame >= first) & (frame < first + active), power, -1.0)
+    descending = tf.math.top_k(chosen, k=power.shape[0]).values
+    place = (1 - _LOUD_SHARE) * tf.cast(active - 1, tf.float32)
+    above = tf.cast(place, tf.int32)
+    below = tf.minimum(above + 1, active - 1)
+    share = place - tf.cast(above, tf.float32)
+    level = _to_db(tf.gather(descending, above)) * (1 - share) + _to_db(tf.gather(descending, below)) * share
+    return level < SILENCE_DB
+
+
+def _log_mel(frames: Any, config: FeatureConfig) -> Any:
+    """As spectral.log_mel of spectral.power_spectrum, rounded to float16 as Features.log_mel is; (frames, n_mels)."""
+    import tensorflow as tf
+
+    spectrum = tf.signal.rfft(frames * spectral.hann(config.frame_length), [config.n_fft])
+    power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+    return tf.cast(tf.cast(_to_db(_mel_power(power, config)), tf.float16), tf.float32)
+
+
+def _mel_power(power: Any, config: FeatureConfig) -> Any:
+    """The power in each band, by sums over the two bands that a bin lies in; (frames, bins) to (frames, n_mels).
+
+    Not a product with the filterbank: the converter would take it for a layer, and store it in int8.
+    """
+    import tensorflow as tf
+
+    filters = spectral.mel_filterbank(config)
+    bins = np.arange(len(filters))
+    lower = np.maximum.accumulate(np.argmax(filters > 0, axis=1))
+    padded = np.pad(filters, ((0, 0), (0, 1)))
+    falling, rising = padded[bins, lower], padded[bins, lower + 1]
+    by_bin = tf.transpose(power)
+    missing = config.n_mels - 1 - int(lower[-1])
+    in_lower = tf.math.segment_sum(by_bin * falling[:, None], lower)
+    in_upper = tf.math.segment_sum(by_bin * rising[:, None], lower)
+    bands = tf.pad(in_lower, [[0, missing + 1], [0, 0]]) + tf.pad(in_upper, [[1, missing], [0, 0]])
+    return tf.transpose(bands[: config.n_mels])
+
+
+def _to_db(power: Any) -> Any:
+    """As spectral.to_db; no operator of LiteRT takes the logarithm to base 10."""
+    import tensorflow as tf
+
+    return 10 / math.log(10) * tf.math.log(tf.maximum(power, spectral.FLOOR))

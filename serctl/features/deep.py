@@ -1,0 +1,38 @@
+"""Deep features of a window: the names of an encoder's statistics, and what the encoder hears of the window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from serctl.encoders.voice import LEVEL, MEL_HIGH_HZ, N_MELS, PREFIX, STATISTICS, UNITS
+from serctl.features import spectral
+
+if TYPE_CHECKING:
+    from serctl.features.config import FeatureConfig
+    from serctl.features.spectral import FloatArray
+
+
+@lru_cache(maxsize=1)
+def deep_names() -> tuple[str, ...]:
+    """Names of the deep features, in the order of encode_voices' columns."""
+    return tuple(f"{PREFIX}{unit:03d}_{statistic}" for statistic in STATISTICS for unit in range(UNITS))
+
+
+def voice_bands(spectrum: FloatArray, power: FloatArray, config: FeatureConfig) -> FloatArray:
+    """What the encoder hears of a window, whatever its level; float32, shape (frames, N_MELS).
+
+    spectrum: float32, shape (frames, bins); power: the frames' mean squares, float32, shape (frames,).
+    """
+    level = max(float(power.mean()), spectral.FLOOR)
+    return spectrum @ spectral.mel_filterbank(_bands(config)) * np.float32(LEVEL / level)
+
+
+@lru_cache(maxsize=8)
+def _bands(config: FeatureConfig) -> FeatureConfig:
+    """What tells mel_filterbank of the encoder's bands; of their cepstrum nothing is wanted."""
+    n_mfcc = min(config.n_mfcc, N_MELS - 1)
+    return replace(config, n_mels=N_MELS, n_mfcc=n_mfcc, mel_low_hz=0.0, mel_high_hz=MEL_HIGH_HZ)

@@ -1,0 +1,1 @@
+"""Train networks: recipe, dataset, batches, fit, calibration, checkpoints, leakage."""

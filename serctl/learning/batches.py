@@ -1,0 +1,166 @@
+"""Training batches, augmented as they are made: random variants and stretches, SpecAugment, noise, mixup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from serctl.features import language_input
+from serctl.models import LANGUAGE_OUTPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from serctl.features import Features, Normaliser
+    from serctl.learning.options import FitOptions
+    from serctl.models import ModelSpec
+
+    Inputs = dict[str, NDArray[np.float32]]
+    Targets = tuple[NDArray[np.float32], ...]
+
+MASKS = 2
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled window: its features in the recording as it is, then in each of its augmented copies.
+
+    language: a code such as 'de', None where it is not known. taught: the probabilities that teachers give each
+    variant, float32, shape (variants, n_classes), or None without teachers.
+    """
+
+    variants: tuple[Features, ...]
+    label: int
+    language: str | None = None
+    taught: NDArray[np.float32] | None = None
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of (inputs, targets, weights); the same for a seed, whatever was drawn before and however it is resumed.
+
+    Made in two threads while the network learns from those before.
+
+    Inputs are those that the model takes. Targets, one for each of its outputs, are one-hot, mixed and float32, shape
+    (batch, n_classes), or (batch, n_languages) for the output that is trained on the languages; weights balance the
+    classes, shape (batch,).
+    epoch: index of the epoch to draw, counted on by keras.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        *,
+        model: keras.Model,
+        spec: ModelSpec,
+        normaliser: Normaliser,
+        options: FitOptions,
+        epoch: int = 0,
+    ) -> None:
+        # With one worker keras leaves prefetching to tf.data, which spends a third of a training's time waiting.
+        super().__init__(workers=2)
+        self.epoch = epoch
+        self._examples = examples
+        self._spec = spec
+        self._input_names = [tensor.name for tensor in model.inputs]
+        self._output_names = list(model.output_names)
+        self._one_hot = np.eye(spec.n_classes, dtype=np.float32)
+        self._normaliser = normaliser
+        self._options = options
+        self._class_weights = _balance([example.label for example in examples], spec.n_classes)
+        self._shuffle()
+
+    def __len__(self) -> int:
+        return max(len(self._examples) // self._options.batch_size, 1)
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch's order and augmentation."""
+        self.epoch += 1
+        self._shuffle()
+
+    def __getitem__(self, index: int) -> tuple[Inputs, Targets, Targets]:
+        rng = np.random.default_rng([self._options.seed, self.epoch, index])
+        size = self._options.batch_size
+        chosen = [self._examples[row] for row in self._order[index * size : (index + 1) * size]]
+        variants = [int(rng.integers(len(example.variants))) for example in chosen]
+        n_frames = min(self._options.crop, self._spec.n_frames)
+        windows = [
+            _crop(example.variants[variant], n_frames, rng) for example, variant in zip(chosen, variants, strict=True)
+        ]
+        inputs = self._normaliser.model_inputs(windows, n_frames=n_frames)
+        inputs["language"] = language_input([example.language for example in chosen], self._spec.languages)
+        labels = self._labels(chosen, variants)
+        _mask_spectrogram(inputs["log_mel"], inputs["mask"], self._options, rng)
+        _disturb_functionals(inputs["functionals"], self._options, rng)
+        inputs, labels = _mix(inputs, labels, self._options.mixup, rng)
+        targets = tuple(inputs["language"] if name == LANGUAGE_OUTPUT else labels for name in self._output_names)
+        taken = {name: inputs[name] for name in self._input_names}
+        return taken, targets, (labels @ self._class_weights,) * len(targets)
+
+    def _labels(self, chosen: Sequence[Example], variants: Sequence[int]) -> NDArray[np.float32]:
+        labels = self._one_hot[[example.label for example in chosen]]
+        share = np.float32(self._options.teacher_share)
+        for row, (example, variant) in enumerate(zip(chosen, variants, strict=True)):
+            if example.taught is not None:
+                labels[row] = (1 - share) * labels[row] + share * example.taught[variant]
+        return labels
+
+    def _shuffle(self) -> None:
+        self._order = np.random.default_rng([self._options.seed, self.epoch]).permutation(len(self._examples))
+
+
+def _crop(window: Features, n_frames: int, rng: np.random.Generator) -> Features:
+    """A random stretch of so many frames; the functionals stay those of the whole window."""
+    first = rng.integers(max(len(window.log_mel) - n_frames, 0) + 1)
+    return replace(window, log_mel=window.log_mel[first : first + n_frames])
+
+
+def _balance(labels: Sequence[int], n_classes: int) -> NDArray[np.float32]:
+    """Weights that give every class that occurs the same say; their mean over the examples is 1."""
+    counts = np.bincount(labels, minlength=n_classes)
+    present = max(int((counts > 0).sum()), 1)
+    return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _mask_spectrogram(
+    log_mel: NDArray[np.float32], mask: NDArray[np.float32], options: FitOptions, rng: np.random.Generator
+) -> None:
+    """SpecAugment without time warping, in place; a masked value is 0, the mean of the normalised training data."""
+    bands = log_mel.shape[2]
+    for spectrogram, frames in zip(log_mel, mask.sum(axis=1).astype(int), strict=True):
+        for _ in range(MASKS):
+            width = rng.integers(int(options.band_mask * bands) + 1)
+            first = rng.integers(bands - width + 1)
+            spectrogram[:, first : first + width] = 0
+            width = rng.integers(int(options.time_mask * frames) + 1)
+            first = rng.integers(frames - width + 1)
+            spectrogram[first : first + width] = 0
+
+
+def _disturb_functionals(functionals: NDArray[np.float32], options: FitOptions, rng: np.random.Generator) -> None:
+    """Gaussian noise of functional_noise standard deviations, in place."""
+    noise = rng.standard_normal(functionals.shape, dtype=np.float32)
+    functionals += np.float32(options.functional_noise) * noise
+
+
+def _mix(
+    inputs: Inputs, labels: NDArray[np.float32], alpha: float, rng: np.random.Generator
+) -> tuple[Inputs, NDArray[np.float32]]:
+    """Blend each example with another one of the batch and the labels with them; the first keeps at least half."""
+    if alpha == 0:
+        return inputs, labels
+    drawn = rng.beta(alpha, alpha, size=len(labels))
+    share = np.maximum(drawn, 1 - drawn).astype(np.float32)
+    partner = rng.permutation(len(labels))
+
+    def blend(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        column = share.reshape(-1, *[1] * (values.ndim - 1))
+        return column * values + (1 - column) * values[partner]
+
+    mixed = {name: blend(values) for name, values in inputs.items()}
+    mixed["mask"] = np.maximum(inputs["mask"], inputs["mask"][partner])
+    return mixed, blend(labels)

@@ -1,0 +1,99 @@
+"""Calibrated probabilities of a fitted network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serctl.features import VOICE_ENCODER_PARAMETERS, FeatureConfig, Features, Normaliser
+from serctl.metrics import fit_temperature, temperature_scale
+from serctl.runtime.recogniser import merge_probabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from serctl.learning.batches import Example
+    from serctl.learning.dataset import Sample
+    from serctl.learning.fit import Fitted
+    from serctl.models import ModelSpec
+
+
+_SMALLEST_PROBABILITY = 1e-7
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A fitted and calibrated network."""
+
+    fitted: Fitted
+    normaliser: Normaliser
+    config: FeatureConfig
+    spec: ModelSpec
+    temperature: float
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the network, and of the voice encoder where it rests on it."""
+        encoder = VOICE_ENCODER_PARAMETERS if self.config.voice_encoder else 0
+        return int(self.fitted.model.count_params()) + encoder
+
+
+def judge(learned: Learned, samples: Sequence[Sample]) -> NDArray[np.float64]:
+    """Calibrated probabilities of each sample, its windows merged; float64, shape (samples, classes)."""
+    return judge_with(lambda windows, languages: _calibrated(learned, windows, languages), samples)
+
+
+def judge_with(
+    probabilities_of: Callable[[Sequence[Features], Sequence[str | None]], NDArray[np.float64]],
+    samples: Sequence[Sample],
+) -> NDArray[np.float64]:
+    """The windows' probabilities merged by sample; a silent sample gets the plain mean of its windows.
+
+    probabilities_of: those of windows, given the language of each.
+    """
+    windows = [window for sample in samples for window in sample.windows]
+    languages = [sample.utterance.language for sample in samples for _ in sample.windows]
+    probabilities = probabilities_of(windows, languages)
+    bounds = np.cumsum([0, *(len(sample.windows) for sample in samples)])
+    merged = []
+    for sample, first, last in zip(samples, bounds[:-1], bounds[1:], strict=True):
+        weights = [
+            float(speech) * len(window.log_mel) for window, speech in zip(sample.windows, sample.speech, strict=True)
+        ]
+        merged.append(merge_probabilities(probabilities[first:last], np.maximum(weights, 1e-6)))
+    return np.stack(merged)
+
+
+def restrict(probabilities: NDArray[np.float64], labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
+    """Probabilities given that it is one of the classes."""
+    chosen = probabilities[:, [labels.index(emotion) for emotion in classes]]
+    return chosen / chosen.sum(axis=1, keepdims=True)
+
+
+def calibrate(learned: Learned, validation: Sequence[Example]) -> Learned:
+    """Return the network with the temperature that fits its validation windows best."""
+    if not validation:
+        return learned
+    windows, languages = [each.variants[0] for each in validation], [each.language for each in validation]
+    temperature = fit_temperature(_log(_raw(learned, windows, languages)), [example.label for example in validation])
+    return replace(learned, temperature=temperature)
+
+
+def _calibrated(learned: Learned, windows: Sequence[Features], languages: Sequence[str | None]) -> NDArray[np.float64]:
+    return temperature_scale(_log(_raw(learned, windows, languages)), learned.temperature)
+
+
+def _raw(learned: Learned, windows: Sequence[Features], languages: Sequence[str | None]) -> NDArray[np.float32]:
+    from serctl.learning.fit import predict_windows
+
+    return predict_windows(
+        learned.fitted.model, windows, normaliser=learned.normaliser, spec=learned.spec, languages=languages
+    )
+
+
+def _log(probabilities: NDArray[Any]) -> NDArray[Any]:
+    return np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))

@@ -1,0 +1,258 @@
+"""From labelled utterances to the windows that networks learn from, through the cache and on all cores."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from serctl.backends.loky import map_unordered
+from serctl.backends.serial import Failure
+from serctl.corpora import EMOTIONS, Utterance, digest_of_part, load_corpora, normalise_emotion
+from serctl.errors import ConfigError, CorpusError
+from serctl.features import FeatureConfig, FeatureReader, Features, Normaliser, changed_windows, is_silent
+from serctl.run import Progress, ProgressCallback
+from serctl.transforms.apply import Transform, apply_transforms, file_generator
+from serctl.transforms.noise import Noise
+from serctl.transforms.speed import Speed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.cache import Cache
+    from serctl.corpora import Corpus
+
+FEWEST_OF_A_CLASS = 2
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Changed copies of each training utterance, made once and drawn at random in every epoch.
+
+    copies: how many with another speed; noisy_copies: how many with another speed and noise.
+    """
+
+    copies: int = 3
+    noisy_copies: int = 0
+    speed: Speed = field(default_factory=lambda: Speed(0.85, 1.17))
+    noise: Noise = field(default_factory=Noise)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.copies < 0 or self.noisy_copies < 0:
+            raise ConfigError(f"expected 0 or more copies, came {self.copies} and {self.noisy_copies} noisy ones")
+
+    def recipes(self) -> list[tuple[Transform, ...]]:
+        """The transforms of each copy."""
+        return [(self.speed,)] * self.copies + [(self.speed, self.noise)] * self.noisy_copies
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An utterance with its features.
+
+    digest: of the recording's bytes, with the part where it is one. windows: of the utterance as it is. speech: whether
+    each of them holds any. copies: for each augmented copy, its windows.
+    """
+
+    utterance: Utterance
+    digest: str
+    windows: tuple[Features, ...]
+    speech: tuple[bool, ...]
+    copies: tuple[tuple[Features, ...], ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """The digest of the recording, or of that which it is an augmented copy of: what was really said."""
+        return self.utterance.source or self.digest
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples, the classes their labels index, what was left out, and the corpora they come from.
+
+    failed: recordings that could not be read. other_classes: utterances whose emotion does not take part.
+    """
+
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]
+    problems: tuple[str, ...]
+    corpora: tuple[Corpus, ...]
+    failed: int = 0
+    other_classes: int = 0
+
+    @property
+    def utterances(self) -> tuple[Utterance, ...]:
+        """The utterances, in the order of the samples."""
+        return tuple(sample.utterance for sample in self.samples)
+
+    @property
+    def labels(self) -> NDArray[np.intp]:
+        """Index of each sample's emotion among the classes, shape (samples,)."""
+        index = {emotion: position for position, emotion in enumerate(self.classes)}
+        return np.array([index[sample.utterance.emotion] for sample in self.samples], dtype=np.intp)
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Which emotions take part: classes (all that occur when empty), after renaming by mapping (calm to neutral, say).
+
+    Raises ConfigError if a name is not in the emotion vocabulary.
+    """
+
+    classes: tuple[str, ...] = ()
+    mapping: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (*self.classes, *(name for pair in self.mapping for name in pair)):
+            if normalise_emotion(name) != name:
+                raise ConfigError(f"expected an emotion among {', '.join(EMOTIONS)}, came {name}")
+        if len(set(self.classes)) < len(self.classes):
+            raise ConfigError(f"expected each class once, came {', '.join(self.classes)}")
+
+    def apply(self, utterance: Utterance) -> Utterance | None:
+        """The utterance with its label renamed, or None if its class does not take part."""
+        emotion = dict(self.mapping).get(utterance.emotion, utterance.emotion)
+        return replace(utterance, emotion=emotion) if not self.classes or emotion in self.classes else None
+
+
+def load_dataset(
+    paths: Sequence[Path],
+    *,
+    labels: LabelOptions,
+    config: FeatureConfig,
+    augmentation: Augmentation | None,
+    cache: Cache | None,
+    jobs: int,
+    progress: ProgressCallback,
+    skip_test: bool = False,
+) -> Dataset:
+    """Recognise the corpora, keep the utterances that take part, and compute their features.
+
+    A recording that fails is a problem of the dataset, not the end of the run. skip_test leaves out what a manifest
+    marks as test. Raises CorpusError if fewer than two classes are left, naming what was found.
+    """
+    corpora = tuple(load_corpora(paths))
+    problems = [problem for corpus in corpora for problem in corpus.problems]
+    found = [utterance for corpus in corpora for utterance in corpus.utterances]
+    taking_part = [kept for each in found if (kept := labels.apply(each))]
+    utterances = [each for each in taking_part if not (skip_test and each.split == "test")]
+    samples = _featurise(utterances, config, augmentation, cache, jobs, progress, problems)
+    return Dataset(
+        tuple(samples),
+        _classes(samples, labels, found),
+        tuple(problems),
+        corpora,
+        failed=len(utterances) - len(samples),
+        other_classes=len(found) - len(taking_part),
+    )
+
+
+def featurise(
+    utterance: Utterance, *, config: FeatureConfig, augmentation: Augmentation | None, cache: Cache | None
+) -> Sample:
+    """The sample of one utterance; runs in a worker process. Raises AudioError if the recording cannot be read."""
+    reader = FeatureReader(utterance.path, config, cache=cache, start_s=utterance.start_s, end_s=utterance.end_s)
+    windows = tuple(window.features for window in reader)
+    copies = []
+    if augmentation:
+        for number, recipe in enumerate(augmentation.recipes()):
+            copies.append(tuple(_copy(utterance, number, recipe, config, augmentation, cache)))
+    speech = tuple(not is_silent(window.functionals, config) for window in windows)
+    digest = digest_of_part(reader.digest, utterance.start_s, utterance.end_s)
+    return Sample(utterance, digest, windows, speech, tuple(copies))
+
+
+def normalise_speakers(samples: Sequence[Sample]) -> list[Sample]:
+    """Every window in standard deviations from the mean of its speaker's own recordings, copies included.
+
+    It needs no labels, but it needs other recordings of the same speaker: scores found with it are transductive. Where
+    the speaker is not known, the corpus stands in.
+    """
+    by_speaker: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_speaker[sample.utterance.speaker_id or sample.utterance.corpus].append(sample)
+    normalisers = {
+        speaker: Normaliser.fit([window for sample in group for window in sample.windows])
+        for speaker, group in by_speaker.items()
+    }
+    return [_normalised(each, normalisers[each.utterance.speaker_id or each.utterance.corpus]) for each in samples]
+
+
+def _normalised(sample: Sample, normaliser: Normaliser) -> Sample:
+    return replace(
+        sample,
+        windows=tuple(map(normaliser.standardise, sample.windows)),
+        copies=tuple(tuple(map(normaliser.standardise, copy)) for copy in sample.copies),
+    )
+
+
+def _copy(
+    utterance: Utterance,
+    number: int,
+    recipe: tuple[Transform, ...],
+    config: FeatureConfig,
+    augmentation: Augmentation,
+    cache: Cache | None,
+) -> list[Features]:
+    def change(samples: NDArray[np.float32], digest: str) -> NDArray[np.float32]:
+        rng = file_generator(augmentation.seed, digest, number, start_s=utterance.start_s)
+        return apply_transforms(samples, config.sample_rate, transforms=recipe, rng=rng)[0]
+
+    windows = changed_windows(
+        utterance.path,
+        config,
+        cache=cache,
+        start_s=utterance.start_s,
+        end_s=utterance.end_s,
+        change=change,
+        change_key=json.dumps([augmentation.seed, number, [transform.to_dict() for transform in recipe]]),
+    )
+    return [window.features for window in windows]
+
+
+def _featurise(
+    utterances: Sequence[Utterance],
+    config: FeatureConfig,
+    augmentation: Augmentation | None,
+    cache: Cache | None,
+    jobs: int,
+    progress: ProgressCallback,
+    problems: list[str],
+) -> list[Sample]:
+    function = partial(featurise, config=config, augmentation=augmentation, cache=cache)
+    found: dict[int, Sample] = {}
+    failed = 0
+    for done, (index, result) in enumerate(map_unordered(function, utterances, jobs=jobs), start=1):
+        if isinstance(result, Failure):
+            failed += 1
+            problems.append(result.message)
+        else:
+            found[index] = result
+        progress(Progress(done, len(utterances), failed))
+    return [found[index] for index in sorted(found)]
+
+
+def _classes(samples: Sequence[Sample], labels: LabelOptions, found: Sequence[Utterance]) -> tuple[str, ...]:
+    counts = Counter(sample.utterance.emotion for sample in samples)
+    classes = tuple(emotion for emotion in labels.classes or sorted(counts) if counts[emotion])
+    missing = [emotion for emotion in labels.classes if not counts[emotion]]
+    listed = ", ".join(f"{emotion} {count}" for emotion, count in Counter(each.emotion for each in found).most_common())
+    if missing:
+        raise CorpusError(f"no utterance of {', '.join(missing)}: found {listed or 'none'}")
+    if len(classes) < 2:
+        raise CorpusError(f"expected utterances of at least two emotions, found {listed or 'none'}")
+    scarce = [f"{emotion} ({counts[emotion]})" for emotion in classes if counts[emotion] < FEWEST_OF_A_CLASS]
+    if scarce:
+        raise CorpusError(
+            f"expected at least {FEWEST_OF_A_CLASS} utterances of each emotion, too few of {', '.join(scarce)}: "
+            "leave it out with --classes, or merge it with --map"
+        )
+    return classes

@@ -1,0 +1,323 @@
+"""Fit a network: class weights, cosine schedule, weight averaging, early stopping on validation UAR, resumable.
+
+keras and numpy only, so that it runs on every Keras backend.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from serctl.errors import ConfigError
+from serctl.features import language_input
+from serctl.learning.batches import Batches, Example
+from serctl.metrics import confusion_matrix, uar
+from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build, import_architecture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.features import Features, Normaliser
+    from serctl.learning.options import FitOptions
+
+CHECKPOINT = "checkpoint.keras"
+BEST_WEIGHTS = "best.weights.h5"
+STATE = "state.json"
+
+BATCH = 64
+"""Windows judged at once."""
+
+WARM_UP_SHARE = 0.05
+AVERAGED_SHARE = 0.1
+_SMALLEST_PROBABILITY = 1e-7
+
+
+@dataclass(frozen=True)
+class EpochScores:
+    """What an epoch ended with; epochs count from 1, validation scores are NaN without a validation part."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    val_loss: float
+    val_uar: float
+    best_epoch: int
+
+
+EpochCallback = Callable[[EpochScores], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights of an earlier network of the same architecture, to go on from.
+
+    adapter_only: learn what is particular to the languages and leave everything else as it is.
+    """
+
+    weights: Sequence[NDArray[np.floating]]
+    adapter_only: bool = False
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The network with the averaged weights of its best epoch, and the scores of every epoch.
+
+    model: gives a dictionary: probabilities, and attention where the architecture has it. weights: of the whole network
+    with its heads for training, as Start takes them.
+    """
+
+    model: keras.Model
+    weights: list[NDArray[np.floating]]
+    history: dict[str, list[float]]
+    best_epoch: int
+
+
+@dataclass
+class _State:
+    history: dict[str, list[float]] = field(default_factory=lambda: {"loss": [], "val_loss": [], "val_uar": []})
+    best_epoch: int = 0
+    finished: bool = False
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.history["loss"])
+
+    @classmethod
+    def load(cls, folder: Path) -> _State:
+        path = folder / STATE
+        return cls(**json.loads(path.read_text())) if path.exists() else cls()
+
+    def save(self, folder: Path) -> None:
+        draft = folder / f"{STATE}.tmp"
+        draft.write_text(json.dumps(asdict(self)))
+        draft.replace(folder / STATE)
+
+
+def fit(
+    architecture: str,
+    spec: ModelSpec,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    normaliser: Normaliser,
+    options: FitOptions,
+    folder: Path,
+    on_epoch: EpochCallback,
+    start: Start | None = None,
+) -> Fitted:
+    """Fit a new network, or go on with the one that an interrupted call left in folder.
+
+    Validation chooses the epoch among those of the second half; without one the last epoch stands.
+    folder: existing; holds the checkpoint, the best weights and the state, and belongs to this one run.
+    """
+    keras.utils.set_random_seed(options.seed)
+    state = _State.load(folder)
+    resumed = state.epochs_done > 0
+    model = _resume(architecture, folder) if resumed else _begin(architecture, spec, start)
+    batches = Batches(
+        training,
+        model=model,
+        spec=spec,
+        normaliser=normaliser,
+        options=options,
+        epoch=state.epochs_done,
+    )
+    if not model.compiled:
+        losses = [_loss(options) for _ in model.outputs]
+        # Decay would wear away the adapters of the other languages, which get no gradient.
+        decay = 0.0 if start and start.adapter_only else options.weight_decay
+        model.compile(optimizer=_optimizer(len(batches), options, decay), loss=losses)
+    judge = _Judge(validation, spec, normaliser, options, folder, state, on_epoch)
+    if not state.finished:
+        model.fit(batches, initial_epoch=state.epochs_done, epochs=options.epochs, verbose=0, callbacks=[judge])
+    model.load_weights(folder / BEST_WEIGHTS)
+    return Fitted(_for_prediction(model), model.get_weights(), state.history, state.best_epoch)
+
+
+def restore(architecture: str, spec: ModelSpec, weights: Sequence[NDArray[np.floating]]) -> keras.Model:
+    """The network of an earlier fit, as Fitted.model holds it, from Fitted.weights.
+
+    Raises ValueError if the weights are not those of such a network.
+    """
+    model = build(architecture, spec)
+    model.set_weights(weights)
+    return _for_prediction(model)
+
+
+def predict_windows(
+    model: keras.Model,
+    windows: Sequence[Features],
+    *,
+    normaliser: Normaliser,
+    spec: ModelSpec,
+    languages: Sequence[str | None],
+) -> NDArray[np.float32]:
+    """Uncalibrated probabilities, float32, shape (windows, classes); languages: the code of each window's, or None."""
+    inputs = normaliser.model_inputs(windows, n_frames=spec.n_frames)
+    inputs["language"] = language_input(languages, spec.languages)
+    # Called, not model.predict: within a fit that would take the weights away from it on the JAX backend.
+    judged = [
+        _probabilities(model({tensor.name: inputs[tensor.name][first : first + BATCH] for tensor in model.inputs}))
+        for first in range(0, len(windows), BATCH)
+    ]
+    return np.concatenate(judged)
+
+
+def _probabilities(outputs: Any) -> NDArray[np.float32]:
+    """Of a network for prediction, whose outputs are a dictionary, or of one with its heads for training."""
+    first = outputs["probabilities"] if isinstance(outputs, dict) else keras.tree.flatten(outputs)[0]
+    array: NDArray[np.float32] = keras.ops.convert_to_numpy(first)
+    return array
+
+
+def _resume(architecture: str, folder: Path) -> keras.Model:
+    """The network and its optimizer as an interrupted call left them."""
+    import_architecture(architecture)
+    model: keras.Model = keras.models.load_model(folder / CHECKPOINT)
+    return model
+
+
+def _begin(architecture: str, spec: ModelSpec, start: Start | None) -> keras.Model:
+    """A new network, with what fits of the weights to start from; a head for other classes starts anew."""
+    model = build(architecture, spec)
+    if start is None:
+        return model
+    if len(start.weights) != len(model.weights):
+        raise ConfigError(
+            f"the model to go on from is not of this version's {architecture}: expected {len(model.weights)} arrays of "
+            f"weights, came {len(start.weights)}"
+        )
+    for variable, value in zip(model.weights, start.weights, strict=True):
+        if variable.shape == value.shape:
+            variable.assign(value)
+        elif any(name in variable.path for name in ADAPTER_LAYERS):
+            variable.assign(_with_more_languages(keras.ops.convert_to_numpy(variable), value))
+    if start.adapter_only:
+        for layer in model.layers:
+            layer.trainable = layer.name in ADAPTER_LAYERS
+    return model
+
+
+def _with_more_languages(new: NDArray[np.floating], old: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The old languages' weights before those of the languages that were added."""
+    grown = new.copy()
+    grown[tuple(slice(size) for size in old.shape)] = old
+    return grown
+
+
+def _for_prediction(model: keras.Model) -> keras.Model:
+    outputs = {"probabilities": model.outputs[0]}
+    if ATTENTION_LAYER in [layer.name for layer in model.layers]:
+        outputs["attention"] = model.get_layer(ATTENTION_LAYER).output
+    return keras.Model(model.inputs, outputs)
+
+
+def _optimizer(steps_per_epoch: int, options: FitOptions, weight_decay: float) -> keras.optimizers.Optimizer:
+    steps = steps_per_epoch * options.epochs
+    warm_up = max(round(WARM_UP_SHARE * steps), 1)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        options.lr / 20, max(steps - warm_up, 1), warmup_target=options.lr, warmup_steps=warm_up
+    )
+    averaged = options.weight_average > 0
+    # The average begins at the random weights: one that spans more than a tenth of the steps would keep some of them.
+    momentum = min(options.weight_average, max(1 - 1 / (AVERAGED_SHARE * steps), 0))
+    return keras.optimizers.AdamW(
+        schedule,
+        weight_decay=weight_decay,
+        use_ema=averaged,
+        ema_momentum=momentum,
+    )
+
+
+def _loss(options: FitOptions) -> keras.losses.Loss:
+    return keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing)
+
+
+class _Judge(keras.callbacks.Callback):
+    """After each epoch: scores the averaged weights, keeps the best, writes the checkpoint, stops when it is time."""
+
+    def __init__(
+        self,
+        validation: Sequence[Example],
+        spec: ModelSpec,
+        normaliser: Normaliser,
+        options: FitOptions,
+        folder: Path,
+        state: _State,
+        on_epoch: EpochCallback,
+    ) -> None:
+        super().__init__()
+        self._windows = [example.variants[0] for example in validation]
+        self._languages = [example.language for example in validation]
+        self._labels = np.array([example.label for example in validation], dtype=np.intp)
+        self._spec = spec
+        self._normaliser = normaliser
+        self._options = options
+        self._folder = folder
+        self._state = state
+        self._on_epoch = on_epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Called by keras; epoch counts from 0."""
+        raw = [keras.ops.convert_to_numpy(variable.value) for variable in self.model.trainable_variables]
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        val_loss, val_uar = self._scores()
+        self._record(self._loss_of_prediction(logs or {}), val_loss, val_uar)
+        if self._state.best_epoch == epoch + 1:
+            self.model.save_weights(self._folder / BEST_WEIGHTS)
+        for variable, value in zip(self.model.trainable_variables, raw, strict=True):
+            variable.assign(value)
+        self._save()
+        self._report()
+        if self._state.finished:
+            self.model.stop_training = True
+
+    def _loss_of_prediction(self, logs: dict[str, Any]) -> float:
+        """The loss of the first output; keras names it so where there are others."""
+        return float(logs.get(f"{self.model.output_names[0]}_loss", logs["loss"]))
+
+    def _scores(self) -> tuple[float, float]:
+        if not self._windows:
+            return float("nan"), float("nan")
+        probabilities = predict_windows(
+            self.model, self._windows, normaliser=self._normaliser, spec=self._spec, languages=self._languages
+        )
+        of_truth = probabilities[np.arange(len(self._labels)), self._labels]
+        matrix = confusion_matrix(self._labels, probabilities.argmax(axis=1), n_classes=self._spec.n_classes)
+        return float(-np.log(np.maximum(of_truth, _SMALLEST_PROBABILITY)).mean()), uar(matrix)
+
+    def _record(self, loss: float, val_loss: float, val_uar: float) -> None:
+        state = self._state
+        for name, value in (("loss", loss), ("val_loss", val_loss), ("val_uar", val_uar)):
+            state.history[name].append(value)
+        # In the first half the learning rate is too high, and the validation part too small, to tell a lucky epoch.
+        first = self._options.epochs // 2
+        candidates = state.history["val_uar"][first:]
+        if not self._windows or val_uar >= max(candidates, default=0.0):
+            state.best_epoch = state.epochs_done
+        exhausted = state.epochs_done - max(state.best_epoch, first) >= self._options.patience
+        state.finished = exhausted or state.epochs_done >= self._options.epochs
+
+    def _save(self) -> None:
+        draft = self._folder / f"draft-{CHECKPOINT}"
+        self.model.save(draft)
+        draft.replace(self._folder / CHECKPOINT)
+        self._state.save(self._folder)
+
+    def _report(self) -> None:
+        history = {name: values[-1] for name, values in self._state.history.items()}
+        self._on_epoch(
+            EpochScores(
+                epoch=self._state.epochs_done,
+                epochs=self._options.epochs,
+                best_epoch=self._state.best_epoch,
+                **history,
+            )
+        )

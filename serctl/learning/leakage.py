@@ -1,0 +1,63 @@
+"""What training and test data share: speakers, recordings, augmented copies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from serctl.corpora import Protocol, licence_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from serctl.bundle.store import Bundle
+    from serctl.learning.dataset import Dataset, Sample
+
+
+def speaker_anywhere(corpus: str, speaker: str | None) -> str | None:
+    """A speaker's name across corpora. That of an unknown corpus is its folder's, so the speaker's code must do."""
+    if not speaker:
+        return None
+    return f"{corpus}/{speaker}" if licence_of(corpus) else f"*/{speaker}"
+
+
+def leakage_facts(
+    origins: set[str],
+    speakers: Sequence[str | None],
+    tested: Sequence[Sample],
+    tested_speakers: Sequence[str | None],
+) -> dict[str, Any]:
+    """What training and test share: speakers by name, recordings by their digest or that of what they are copies of.
+
+    origins and speakers: of every training utterance, tested_speakers: of every tested one, None where unknown.
+    """
+    known = {speaker for speaker in speakers if speaker}
+    shared = sorted(known & {speaker or "" for speaker in tested_speakers})
+    audio = sum(sample.origin in origins for sample in tested)
+    return {
+        "speakers_shared": len(shared),
+        "speakers": shared[:20],
+        "training_without_speaker": speakers.count(None),
+        "identical_audio": audio,
+        "test_utterances": len(tested),
+    }
+
+
+def fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle]) -> dict[str, Any]:
+    """The worst of the folds; what earlier models have seen counts as trained on."""
+    seen = [entry for model in earlier for entry in model.training_list()]
+    origins = {entry.origin for entry in seen}
+    seen_speakers = [speaker_anywhere(entry.corpus, entry.speaker) for entry in seen]
+    found = []
+    for fold in protocol.folds:
+        training = [dataset.samples[index] for index in fold.train]
+        speakers = [speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in training]
+        tested = [dataset.samples[index] for index in fold.test]
+        tested_speakers = [speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in tested]
+        heard = origins | {sample.origin for sample in training}
+        found.append(leakage_facts(heard, [*speakers, *seen_speakers], tested, tested_speakers))
+    return {
+        "speakers_shared": max(each["speakers_shared"] for each in found),
+        "training_without_speaker": max(each["training_without_speaker"] for each in found),
+        "identical_audio": sum(each["identical_audio"] for each in found),
+        "test_utterances": sum(each["test_utterances"] for each in found),
+    }

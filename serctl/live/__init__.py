@@ -1,0 +1,1 @@
+"""Emotions while speech goes on: streams, their server, the microphone."""

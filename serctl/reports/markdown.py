@@ -1,0 +1,80 @@
+"""The Markdown page of an evaluation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from serctl.metrics import Scores
+
+
+def evaluation_page(metrics: Mapping[str, Any], scores: Scores) -> str:
+    """Return the Markdown page of an evaluation: metrics as in metrics.json."""
+    protocol, leakage = metrics["protocol"], metrics["leakage"]
+    lines = [
+        f"# {metrics['architecture']} on {', '.join(metrics['corpus'])}",
+        f"Protocol `{protocol['name']}`: {protocol['description']}.",
+        f"**{stamp(metrics)}**",
+        "| score | value | 95 % interval |\n|---|---|---|\n" + "\n".join(_score_rows(scores)),
+        f"ECE {scores.ece:.3f}. {scores.n} utterances, {metrics['parameters']:,} parameters, seed {metrics['seed']}, "
+        f"serctl {metrics['package_version']}, commit {metrics['commit'] or 'unknown'}.",
+        f"In training as in test, the same or as an augmented copy: {leakage['identical_audio']} of "
+        f"{leakage['test_utterances']} test utterances. Speakers in both: {leakage['speakers_shared']}.",
+        f"Left out: {metrics['left_out']['failed']} recordings that failed, {metrics['left_out']['other_classes']} "
+        "utterances of other classes.",
+        "| emotion | n | recall | precision | F1 |\n|---|---|---|---|---|\n" + "\n".join(_class_rows(metrics)),
+        *(_group_table(name, metrics[name]) for name in ("per_corpus", "per_language", "per_gender") if metrics[name]),
+        "![Confusion matrix](confusion.png)\n\n![Reliability](reliability.png)",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def stamp(metrics: Mapping[str, Any]) -> str:
+    """In one sentence, whether the scores can be trusted: what training and test share."""
+    transductive = "; transductive: each speaker's features were normalised over all of their recordings"
+    return _shared_with_training(metrics) + (transductive if metrics.get("transductive") else "")
+
+
+def _shared_with_training(metrics: Mapping[str, Any]) -> str:
+    leakage = metrics["leakage"]
+    if leakage["identical_audio"]:
+        return (
+            f"Leaky: {leakage['identical_audio']} test recordings were also trained on, as they are or as augmented "
+            "copies; the scores are worthless"
+        )
+    if leakage["speakers_shared"]:
+        return f"Speaker-dependent: {leakage['speakers_shared']} speakers were also trained on; expect less on new ones"
+    unknown = leakage["training_without_speaker"] or "unknown" in metrics["per_speaker"]
+    if unknown or not metrics["per_speaker"]:
+        return "Speakers are not known, so nobody can tell whether training and test share some"
+    return "Speaker-independent: training and test share no speaker and no recording"
+
+
+def _score_rows(scores: Scores) -> list[str]:
+    values = {"UAR": ("uar", scores.uar), "WA": ("wa", scores.wa), "macro-F1": ("macro_f1", scores.macro_f1)}
+    rows = []
+    for title, (name, value) in values.items():
+        interval = scores.intervals[name]
+        span = f"{100 * interval.low:.1f} to {100 * interval.high:.1f} (over {interval.unit}s)"
+        rows.append(f"| {title} | {100 * value:.1f} % | {span} |")
+    return rows
+
+
+def _class_rows(metrics: Mapping[str, Any]) -> list[str]:
+    def percent(value: float | None) -> str:
+        return "" if value is None else f"{100 * value:.1f} %"
+
+    return [
+        f"| {name} | {each['n']} | {percent(each['recall'])} | {percent(each['precision'])} | {percent(each['f1'])} |"
+        for name, each in metrics["per_class"].items()
+    ]
+
+
+def _group_table(name: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [f"| {name.removeprefix('per_')} | n | UAR | WA | macro-F1 |", "|---|---|---|---|---|"]
+    for key, each in groups.items():
+        scores = " | ".join(f"{100 * each[score]:.1f} %" for score in ("uar", "wa", "macro_f1"))
+        lines.append(f"| {key} | {each['n']} | {scores} |")
+    return "\n".join(lines)

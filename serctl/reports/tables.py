@@ -1,0 +1,77 @@
+"""Reports: tables with one schema, written as CSV, Parquet or JSON Lines, whole or not at all.
+
+A run has two steps. While it works, each finished recording goes into a Journal beside the output, in any order; a run
+that was killed is continued from there. At the end write_report reads the journal in the order of the inputs.
+
+A Table maps column names to values: one scalar for all of its rows, or a sequence with one value per row. So a plain
+dict of scalars is a table of one row. Missing columns, None and NaN are empty in CSV, null in Parquet and JSON Lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from serctl.errors import ConfigError
+from serctl.files import atomic_path
+from serctl.reports.journal import journal_path
+from serctl.reports.parquet import read_parquet, write_parquet
+from serctl.reports.schema import Columns, Table, report_format
+from serctl.reports.text import read_csv, write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    pass
+
+
+def check_output(path: Path, *, overwrite: bool, resume: bool) -> None:
+    """Make sure, before the work starts, that the output can be written; its folder is created.
+
+    Raises ConfigError when the path is a folder or cannot be written, or when a report or the journal of an interrupted
+    run is there and neither overwrite nor resume is given.
+    """
+    if path.is_dir():
+        raise ConfigError(f"expected a file to write to, but {path} is a folder")
+    interrupted = journal_path(path).exists()
+    if path.exists() and not (overwrite or (resume and interrupted)):
+        finished = "; no interrupted run is there to resume" if resume else ""
+        raise ConfigError(f"{path} exists{finished}: --overwrite replaces it, or choose another -o")
+    if interrupted and not (overwrite or resume):
+        raise ConfigError(
+            f"an interrupted run left {journal_path(path)}: --resume continues it, --overwrite starts again"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder of {path}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"cannot write into the folder {path.parent}: permission denied")
+
+
+def write_report(path: Path, *, columns: Columns, tables: Iterable[Table]) -> None:
+    """Write the tables one after the other, in the format of the path's suffix, atomically and in bounded memory.
+
+    Raises ConfigError for an unknown suffix, OSError when the disk is full: the previous report is then intact.
+    """
+    form = report_format(path)
+    with atomic_path(path) as temporary:
+        if form == "parquet":
+            write_parquet(temporary, columns, tables)
+        else:
+            with temporary.open("w", encoding="utf-8", newline="") as stream:
+                write_rows(stream, tables, columns, form)
+
+
+def read_report(path: Path) -> list[dict[str, Any]]:
+    """The rows of a report of any format, None where a value is missing.
+
+    CSV does not carry types: a column is taken for numbers where each of its values is one.
+    """
+    form = report_format(path)
+    if form == "parquet":
+        return read_parquet(path)
+    with path.open(encoding="utf-8", newline="") as stream:
+        return read_csv(stream) if form == "csv" else [json.loads(line) for line in stream]

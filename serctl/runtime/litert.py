@@ -1,0 +1,42 @@
+"""Run a network with LiteRT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from serctl.errors import BundleError
+from serctl.quiet import quiet_stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class LiteRTNetwork:
+    """A network of LiteRT; raises BundleError if it cannot be loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self._run = load_litert(path)
+        self.inputs = frozenset(self._run.get_input_details())
+        self.outputs = frozenset(self._run.get_output_details())
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        """See Network.run."""
+        probabilities: NDArray[np.float32] = self._run(**inputs)["probabilities"]
+        return probabilities
+
+
+def load_litert(path: Path) -> Any:
+    """The signature of a LiteRT model, on one thread. Raises BundleError if LiteRT cannot load it."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with quiet_stderr():
+            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
+            return interpreter.get_signature_runner()
+    except (ValueError, RuntimeError) as error:
+        raise BundleError(f"{path}: LiteRT cannot load it: {error}") from error

@@ -1,0 +1,1 @@
+"""Transforms of recordings for augmentation, one a file."""

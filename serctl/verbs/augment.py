@@ -1,0 +1,466 @@
+"""Augment: a labelled corpus in, a folder of changed copies out, with a manifest that says how each was made."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import time
+import unicodedata
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import soundfile
+
+from serctl import __version__
+from serctl.audio.decode import AudioInfo, content_digest
+from serctl.audio.find import find_recordings
+from serctl.audio.segments import read_audio, read_header
+from serctl.backends.loky import map_unordered
+from serctl.backends.serial import Failure
+from serctl.corpora import Corpus, Utterance, load_corpora
+from serctl.errors import AudioError, ConfigError, CorpusError
+from serctl.files import atomic_path
+from serctl.reports.journal import Journal, journal_path
+from serctl.run import Progress, ignore_progress
+from serctl.transforms.apply import Transform, apply_transforms, file_generator
+from serctl.transforms.noise import Noise
+from serctl.transforms.spectral_mask import SpectralMask
+from serctl.transforms.speed import Speed
+from serctl.verbs.batch import STATUS_ERROR, STATUS_OK, BatchSummary, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from serctl.run import ProgressCallback
+    from serctl.transforms.parameters import Parameters
+
+COLUMNS = (
+    "path",
+    "emotion",
+    "speaker",
+    "gender",
+    "language",
+    "text",
+    "start",
+    "end",
+    "split",
+    "corpus",
+    "duration",
+    "source",
+    "source_start",
+    "source_end",
+    "source_digest",
+    "copy",
+    "transforms",
+    "parameters",
+    "seed",
+)
+"""The columns of the manifest; times and durations in seconds. copy is 0 for an original, which has no transforms."""
+
+MANIFEST = "manifest.csv"
+
+LONGEST_S = 600.0
+"""An utterance is transformed as a whole, in memory; beyond ten minutes that is refused."""
+
+_RECORD = ".augment"
+_COPY_NAME = re.compile(r"\.aug[0-9]+\.wav")
+_LONGEST_NAME = 180  # bytes; file systems allow 255
+_BEYOND_16_BITS = frozenset({"PCM_24", "PCM_32", "FLOAT", "DOUBLE"})
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """What to make of each utterance: so many copies, each through all transforms, in their order.
+
+    include_originals lists the originals in the manifest too, where they lie, so that training sees both.
+    Raises ConfigError if a value is out of range, or a transform is missing or given twice.
+    """
+
+    copies: int = 1
+    transforms: tuple[Transform, ...] = (Speed(), Noise(), SpectralMask())
+    seed: int = 0
+    include_originals: bool = False
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise ConfigError(f"expected at least 1 copy. Received: {self.copies}")
+        if self.seed < 0:
+            raise ConfigError(f"expected a seed from 0 up. Received: {self.seed}")
+        if not self.transforms or len({type(transform) for transform in self.transforms}) < len(self.transforms):
+            raise ConfigError("expected at least one transform, and each at most once")
+
+    def fingerprint(self) -> str:
+        """Determines the copies together with the recordings; guards what may be resumed."""
+        transforms = [transform.to_dict() for transform in self.transforms]
+        return json.dumps(["augment", __version__, self.copies, self.seed, transforms])
+
+
+@dataclass
+class AugmentSummary(BatchSummary):
+    """What a run did; recordings counts utterances, emotions and audio_s their copies.
+
+    test_utterances were left alone because a manifest or the corpus marks them as test; problems counts what was wrong
+    with the corpora themselves, such as a listed file that is not there.
+    """
+
+    copies: int = 0
+    test_utterances: int = 0
+    problems: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able facts."""
+        own = {"copies": self.copies, "test_utterances": self.test_utterances, "problems": self.problems}
+        return super().to_dict() | own
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An utterance to augment, its copies' common path below the output without .augN.wav, and its source's state."""
+
+    utterance: Utterance
+    target: str
+    source_state: str
+
+    @property
+    def source(self) -> dict[str, str | float | None]:
+        """Identifies the source: what was made from another one, or from another state of it, is out of date."""
+        utterance = self.utterance
+        span = {"start": utterance.start_s, "end": utterance.end_s}
+        return {"path": str(utterance.path.absolute()), "state": self.source_state, **span}
+
+
+def augment(
+    paths: Sequence[Path],
+    *,
+    output: Path,
+    options: AugmentOptions | None = None,
+    jobs: int = -1,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: ProgressCallback = ignore_progress,
+) -> AugmentSummary:
+    """Write changed copies of the utterances of corpora, and OUTPUT/manifest.csv, which is a corpus itself.
+
+    Copies are mono WAV at the rate of their source, in 16 bits, or in 24 where the source has more: as
+    OUTPUT/CORPUS/FOLDERS/NAME.augN.wav. Those of a name that another utterance has taken (a second suffix or another
+    part of the same recording) are NAME-2.augN.wav and so on. A copy depends on the seed, its number and the content of
+    its source alone.
+
+    What is marked test is left alone, and not listed either. An utterance that cannot be read is a failure in the
+    summary and has no row; the others are not affected. The manifest is written at the end; what is finished before is
+    kept for resume, which makes only copies that are missing, failed or older than their source. A hidden file beside
+    the manifest keeps the account.
+
+    Raises ConfigError if the output is in use and neither resume nor overwrite is given, holds anything else than an
+    earlier run's copies, lies in a corpus or a corpus in it, or if resume meets other options; CorpusError if a path
+    is no corpus or all is marked test; AudioError if a noise file cannot be read. KeyboardInterrupt says what is kept.
+    """
+    start = time.monotonic()
+    options = options or AugmentOptions()
+    corpora = load_corpora(paths)
+    _check_places(paths, corpora, output)
+    _check_noise(options)
+    todo, test_utterances = _plan(corpora)
+    summary = AugmentSummary(test_utterances=test_utterances, problems=sum(len(corpus.problems) for corpus in corpora))
+    _prepare(output, resume=resume, overwrite=overwrite)
+    with Journal(output / _RECORD, fingerprint=options.fingerprint(), resume=resume) as journal:
+        _make_copies(todo, journal, summary, output=output, options=options, jobs=jobs, progress=progress)
+        _write_manifest(output / MANIFEST, _rows(todo, journal, options))
+    summary.wall_s = time.monotonic() - start
+    return summary
+
+
+def find_noise(folder: Path) -> tuple[Path, ...]:
+    """The recordings of noise in a folder, searched recursively. Raises AudioError if there is none."""
+    return tuple(recording.path for recording in find_recordings([folder]))
+
+
+# Before the work starts
+
+
+def _check_places(paths: Sequence[Path], corpora: Sequence[Corpus], output: Path) -> None:
+    place = output.resolve()
+    for path in paths:
+        # A manifest says what belongs to the corpus; a folder is searched, and the copies would be found.
+        if path.is_dir() and place.is_relative_to(path.resolve()):
+            raise ConfigError(f"{output} lies in the corpus {path} and would become a part of it: choose another -o")
+        if path.resolve().is_relative_to(place):
+            raise ConfigError(f"the corpus {path} lies in the output folder {output}: choose another -o")
+    for folder in {utterance.path.parent for corpus in corpora for utterance in corpus.utterances}:
+        if folder.resolve().is_relative_to(place):
+            raise ConfigError(f"recordings in {folder} lie in the output folder {output}: choose another -o")
+
+
+def _check_noise(options: AugmentOptions) -> None:
+    """Read the headers now: a bad noise file would fail whichever copies happen to draw it."""
+    for transform in options.transforms:
+        for path in transform.noise_files if isinstance(transform, Noise) else ():
+            read_header(path)
+
+
+def _prepare(output: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make the output folder ready, and remove what an earlier run left half written, or all of it to overwrite."""
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"expected a folder to write to, but {output} is a file")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        used = any(output.iterdir())
+    except OSError as error:
+        raise ConfigError(f"cannot use the folder {output}: {error.strerror}") from error
+    if not used:
+        return
+    if not journal_path(output / _RECORD).is_file():
+        raise ConfigError(f"{output} is not empty, and not written by serctl augment: choose another -o")
+    if not (resume or overwrite):
+        raise ConfigError(f"{output} exists: --resume continues it, --overwrite replaces it, or choose another -o")
+    _remove_drafts(output)
+    if not resume:
+        _remove_copies(output)
+
+
+def _remove_drafts(output: Path) -> None:
+    """Remove the temporary files of workers that were killed while they wrote."""
+    for draft in output.rglob(".*.tmp"):
+        draft.unlink(missing_ok=True)
+
+
+def _remove_copies(output: Path) -> None:
+    # The manifest first: should this be interrupted, it must not list what is gone.
+    (output / MANIFEST).unlink(missing_ok=True)
+    for path in output.rglob("*.wav"):
+        if _COPY_NAME.search(path.name):
+            path.unlink()
+
+
+# What to make, and where
+
+
+def _plan(corpora: Iterable[Corpus]) -> tuple[list[_Job], int]:
+    """A job for each utterance that is not marked test, and how many are."""
+    jobs: list[_Job] = []
+    taken: set[str] = set()
+    marked = 0
+    for corpus in corpora:
+        names = _relative_names(corpus)
+        for utterance, name in zip(corpus.utterances, names, strict=True):
+            if utterance.split == "test":
+                marked += 1
+            else:
+                target = _free(f"{_folder_name(utterance.corpus)}/{name}", taken)
+                jobs.append(_Job(utterance, target, _state(utterance.path)))
+    if not jobs:
+        raise CorpusError(f"nothing to augment: all {marked} utterances are marked test")
+    return jobs, marked
+
+
+def _relative_names(corpus: Corpus) -> list[str]:
+    """The path of each utterance without its suffix, relative to the corpus, or to the folder of all outside it."""
+    paths = [Path(os.path.abspath(utterance.path)) for utterance in corpus.utterances]  # noqa: PTH100 - takes .. out
+    root = Path(os.path.abspath(corpus.root or "/"))  # noqa: PTH100
+    outside = [path.parent for path in paths if not path.is_relative_to(root)]
+    base = Path(os.path.commonpath(outside)) if outside else root
+    names = [path.relative_to(root if path.is_relative_to(root) else base).with_suffix("") for path in paths]
+    return [name.with_name(_portable(name.name)).as_posix() for name in names]
+
+
+def _portable(name: str) -> str:
+    """The file name in valid UTF-8, and short enough to carry the suffix of a copy, or of its draft."""
+    return os.fsencode(name)[:_LONGEST_NAME].decode("utf-8", "replace")
+
+
+def _folder_name(corpus: str) -> str:
+    return re.sub(r"[/\\\0]", "_", corpus).lstrip(".") or "corpus"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, numbered if it is taken; case and the way an accent is composed do not count on every file system."""
+    number, free = 1, name
+    while (key := unicodedata.normalize("NFC", free).casefold()) in taken:
+        number += 1
+        free = f"{name}-{number}"
+    taken.add(key)
+    return free
+
+
+def _state(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "unreadable"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+# The work
+
+
+def _make_copies(
+    todo: Sequence[_Job],
+    journal: Journal,
+    summary: AugmentSummary,
+    *,
+    output: Path,
+    options: AugmentOptions,
+    jobs: int,
+    progress: ProgressCallback,
+) -> None:
+    """Make what the journal does not have yet, and account for all of it in the journal and the summary."""
+    missing = []
+    for job in todo:
+        if _is_done(job, journal, output):
+            _count(summary, job, journal.read(job.target))
+            summary.resumed += 1
+        else:
+            missing.append(job)
+    make = partial(augment_utterance, output=output, options=options)
+    try:
+        with closing(map_unordered(make, missing, jobs=jobs)) as results:
+            for index, result in results:
+                job = missing[index]
+                table = _error_table(result) if isinstance(result, Failure) else result
+                journal.add(job.target, table | {"source": job.source})
+                _count(summary, job, table)
+                progress(Progress(summary.recordings, len(todo), summary.failed))
+    except KeyboardInterrupt:
+        _remove_drafts(output)
+        done = f"{summary.recordings} of {len(todo)} utterances are finished in {output}"
+        raise KeyboardInterrupt(f"{done}: --resume goes on from there") from None
+
+
+def _is_done(job: _Job, journal: Journal, output: Path) -> bool:
+    if job.target not in journal:
+        return False
+    table = journal.read(job.target)
+    if table["source"] != job.source or table["status"] != STATUS_OK:
+        return False
+    return all((output / copy["path"]).is_file() for copy in table["copies"])
+
+
+def _error_table(failure: Failure) -> Table:
+    return {"status": STATUS_ERROR, "error": failure.message, "copies": []}
+
+
+def _count(summary: AugmentSummary, job: _Job, table: Table) -> None:
+    copies = table["copies"]
+    duration_s = sum(copy["duration"] for copy in copies)
+    emotions = [job.utterance.emotion] * len(copies)
+    summary.copies += len(copies)
+    summary.count(table | {"path": str(job.utterance.path), "duration": duration_s, "emotion": emotions})
+
+
+def augment_utterance(job: _Job, *, output: Path, options: AugmentOptions) -> Table:
+    """Write the copies of one utterance and describe them; runs in a worker process.
+
+    Raises AudioError if the recording cannot be read or the utterance is too long, ConfigError if a copy cannot be
+    written.
+    """
+    utterance = job.utterance
+    header = read_header(utterance.path)
+    _check_length(utterance, header)
+    rate = header.sample_rate
+    samples = read_audio(utterance.path, sample_rate=rate, start_s=utterance.start_s, end_s=utterance.end_s)
+    digest = content_digest(utterance.path)
+    copies = []
+    for number in range(1, options.copies + 1):
+        rng = file_generator(options.seed, digest, number, start_s=utterance.start_s)
+        changed, parameters = apply_transforms(samples, rate, transforms=options.transforms, rng=rng)
+        path = f"{job.target}.aug{number}.wav"
+        _write_wav(output / path, changed, header)
+        copies.append(_copy_facts(path, len(changed) / rate, parameters))
+    return {"status": STATUS_OK, "duration": len(samples) / rate, "source_digest": digest, "copies": copies}
+
+
+def _copy_facts(path: str, duration_s: float, parameters: Parameters) -> Table:
+    return {"path": path, "duration": duration_s, "parameters": parameters}
+
+
+def _check_length(utterance: Utterance, header: AudioInfo) -> None:
+    end_s = header.duration_s if utterance.end_s is None else min(utterance.end_s, header.duration_s)
+    if end_s - utterance.start_s > LONGEST_S:
+        raise AudioError(
+            f"{utterance.path}: an utterance of {end_s - utterance.start_s:.0f} s, expected at most {LONGEST_S:.0f} s: "
+            "give its parts in a manifest, with start and end"
+        )
+
+
+def _write_wav(path: Path, samples: NDArray[np.float32], header: AudioInfo) -> None:
+    # Never in float: libsndfile stamps float WAVs with the time, and samples within full scale lose nothing in 24 bits.
+    subtype = "PCM_24" if header.subtype in _BEYOND_16_BITS else "PCM_16"
+    # Encoded in memory, since soundfile answers a full disk with a failed assertion.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, header.sample_rate, subtype=subtype, format="WAV")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as draft:
+            draft.write_bytes(encoded.getbuffer())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+# The manifest
+
+
+def _rows(jobs: Iterable[_Job], journal: Journal, options: AugmentOptions) -> Iterator[Mapping[str, Any]]:
+    transforms = "+".join(str(transform.to_dict()["transform"]) for transform in options.transforms)
+    for job in jobs:
+        table = journal.read(job.target)
+        if table["status"] != STATUS_OK:
+            continue
+        labels = _labels(job.utterance, table["source_digest"])
+        if options.include_originals:
+            yield labels | _original(job.utterance, table["duration"])
+        for number, copy in enumerate(table["copies"], start=1):
+            yield labels | {
+                "path": copy["path"],
+                "duration": round(copy["duration"], 3),
+                "copy": number,
+                "transforms": transforms,
+                "parameters": json.dumps(copy["parameters"], ensure_ascii=False),
+                "seed": options.seed,
+            }
+
+
+def _labels(utterance: Utterance, digest: str) -> dict[str, Any]:
+    return {
+        "emotion": utterance.emotion,
+        "speaker": utterance.speaker,
+        "gender": utterance.gender,
+        "language": utterance.language,
+        "text": utterance.text,
+        "split": utterance.split,
+        "corpus": utterance.corpus,
+        "source": utterance.path.absolute(),
+        "source_start": utterance.start_s or None,
+        "source_end": utterance.end_s,
+        "source_digest": digest,
+    }
+
+
+def _original(utterance: Utterance, duration_s: float) -> dict[str, Any]:
+    return {
+        "path": utterance.path.absolute(),
+        "start": utterance.start_s or None,
+        "end": utterance.end_s,
+        "duration": round(duration_s, 3),
+        "copy": 0,
+    }
+
+
+def _write_manifest(manifest: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    # surrogateescape: file names need not be valid UTF-8, and corpora reads them the same way. Quotes everywhere:
+    # before Python 3.13 the csv module leaves a lone carriage return without them.
+    with (
+        atomic_path(manifest) as draft,
+        draft.open("w", encoding="utf-8", errors="surrogateescape", newline="") as lines,
+    ):
+        writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,192 @@
+"""Run a function over recordings and turn the results into one report: nothing lost, in the order of the inputs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from serctl.backends.loky import map_unordered
+from serctl.backends.serial import Failure
+from serctl.reports.journal import Journal, journal_path
+from serctl.reports.tables import check_output, write_report
+from serctl.run import Progress, RunOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from serctl.audio.find import Recording
+    from serctl.reports.schema import Columns
+    from serctl.run import ProgressCallback
+
+
+Table = dict[str, Any]
+
+
+def ignore_table(table: Table) -> None:
+    """Do nothing with a finished recording's table."""
+
+
+STATUS_OK = "ok"
+STATUS_ERROR = "error"
+
+
+class StoppedAtFailureError(Exception):
+    """A run with fail_fast met a recording that failed; what was finished before is kept, summary says how much."""
+
+    def __init__(self, message: str, summary: BatchSummary) -> None:
+        super().__init__(message)
+        self.summary = summary
+
+
+@dataclass
+class BatchSummary:
+    """What a batch did: recordings, failures by message, seconds of audio, wall seconds, and what it found."""
+
+    recordings: int = 0
+    failed: int = 0
+    resumed: int = 0
+    audio_s: float = 0.0
+    wall_s: float = 0.0
+    emotions: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def count(self, table: Table) -> None:
+        """Take in the table of one recording."""
+        self.recordings += 1
+        if _status(table) == STATUS_ERROR:
+            self.failed += 1
+            self.failures.append((table["path"], table["error"]))
+            return
+        self.audio_s += float(table.get("duration") or 0)
+        emotions = table.get("emotion") or []
+        self.emotions.update([emotions] if isinstance(emotions, str) else emotions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able facts."""
+        return {
+            "recordings": self.recordings,
+            "succeeded": self.recordings - self.failed,
+            "failed": self.failed,
+            "resumed": self.resumed,
+            "audio_s": round(self.audio_s, 3),
+            "wall_s": round(self.wall_s, 3),
+            "emotions": dict(self.emotions.most_common()),
+            "failures": [{"path": path, "error": error} for path, error in self.failures],
+        }
+
+
+def run_batch(
+    recordings: Sequence[Recording],
+    function: Callable[[Path], Table],
+    *,
+    columns: Columns,
+    fingerprint: str,
+    options: RunOptions,
+    progress: ProgressCallback,
+    on_table: Callable[[Table], None],
+) -> BatchSummary:
+    """Apply the function to every recording and write the report, or hand the tables out one by one without an output.
+
+    function: importable by name in another process (a partial of one is); from a path to a table whose scalars and
+    columns are named as in columns, with path, status and error. Whatever it raises becomes a row with that error.
+    fingerprint: determines the results together with the inputs; guards what may be resumed.
+    on_table: gets every table in the order of the inputs when there is no output.
+    Raises StoppedAtFailureError with options.fail_fast; KeyboardInterrupt says where the finished part is kept.
+    """
+    start = time.monotonic()
+    if options.output is None:
+        summary = _stream(recordings, function, options, progress, on_table)
+    else:
+        check_output(options.output, overwrite=options.overwrite, resume=options.resume)
+        summary = _write(recordings, function, options.output, columns, fingerprint, options, progress)
+    summary.wall_s = time.monotonic() - start
+    return summary
+
+
+def _stream(
+    recordings: Sequence[Recording],
+    function: Callable[[Path], Table],
+    options: RunOptions,
+    progress: ProgressCallback,
+    on_table: Callable[[Table], None],
+) -> BatchSummary:
+    summary = BatchSummary()
+    early: dict[int, Table] = {}
+    following = 0
+    for index, table in _tables(recordings, function, options.jobs):
+        summary.count(table)
+        progress(Progress(summary.recordings, len(recordings), summary.failed))
+        early[index] = table
+        while following in early:
+            on_table(early.pop(following))
+            following += 1
+        _stop_at_failure(table, options, summary, "what came before it is above")
+    return summary
+
+
+def _write(
+    recordings: Sequence[Recording],
+    function: Callable[[Path], Table],
+    output: Path,
+    columns: Columns,
+    fingerprint: str,
+    options: RunOptions,
+    progress: ProgressCallback,
+) -> BatchSummary:
+    summary = BatchSummary()
+    keys = [_key(recording.path) for recording in recordings]
+    with Journal(output, fingerprint=fingerprint, resume=options.resume) as journal:
+        todo = []
+        for recording, key in zip(recordings, keys, strict=True):
+            if key in journal and _status(table := journal.read(key)) != STATUS_ERROR:
+                summary.count(table)
+                summary.resumed += 1
+            else:
+                todo.append((recording, key))
+        kept = f"{journal_path(output)} keeps what is finished, and --resume goes on from there"
+        try:
+            for index, table in _tables([recording for recording, _ in todo], function, options.jobs):
+                journal.add(todo[index][1], table)
+                summary.count(table)
+                progress(Progress(summary.recordings, len(recordings), summary.failed))
+                _stop_at_failure(table, options, summary, kept)
+        except KeyboardInterrupt:
+            done = f"{summary.recordings} of {len(recordings)} recordings are finished: {kept}"
+            raise KeyboardInterrupt(done) from None
+        write_report(output, columns=columns, tables=(journal.read(key) for key in keys))
+        journal.discard()
+    return summary
+
+
+def _tables(
+    recordings: Sequence[Recording], function: Callable[[Path], Table], jobs: int
+) -> Iterator[tuple[int, Table]]:
+    for index, result in map_unordered(function, [recording.path for recording in recordings], jobs=jobs):
+        yield index, _error_table(recordings[index].path, result) if isinstance(result, Failure) else result
+
+
+def _error_table(path: Path, failure: Failure) -> Table:
+    return {"path": str(path), "status": STATUS_ERROR, "error": failure.message}
+
+
+def _status(table: Table) -> str:
+    status: str = table["status"]
+    return status
+
+
+def _stop_at_failure(table: Table, options: RunOptions, summary: BatchSummary, kept: str) -> None:
+    if options.fail_fast and _status(table) == STATUS_ERROR:
+        raise StoppedAtFailureError(f"stopped at the first failure: {table['error']}; {kept}", summary)
+
+
+def _key(path: Path) -> str:
+    """Names a recording and its state: one that changed since an interrupted run is done again."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a hundred thousand of them
+    except OSError:
+        return f"{path}\0unreadable"
+    return f"{path}\0{status.st_size}\0{status.st_mtime_ns}"

@@ -1,0 +1,396 @@
+"""Evaluate: a model on a labelled corpus, or an architecture by cross-validation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serctl import __version__
+from serctl.bundle.versions import package_versions
+from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol
+from serctl.errors import ConfigError, CorpusError
+from serctl.files import atomic_folder, atomic_path
+from serctl.learning.calibrate import judge, judge_with, restrict
+from serctl.learning.checkpoints import open_checkpoints
+from serctl.learning.dataset import Dataset, LabelOptions, load_dataset, normalise_speakers
+from serctl.learning.leakage import fold_leakage, leakage_facts, speaker_anywhere
+from serctl.learning.learn import learn
+from serctl.learning.recipe import Recipe, check_recipe, earlier_models, with_known_classes
+from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
+from serctl.reports.markdown import evaluation_page
+from serctl.reports.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
+from serctl.run import ignore_progress
+from serctl.runtime.recogniser import Recogniser
+from serctl.verbs.train import ignore_epoch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serctl.bundle.store import Bundle
+    from serctl.cache import Cache
+    from serctl.learning.fit import EpochCallback
+    from serctl.run import ProgressCallback
+
+
+METRICS = "metrics.json"
+
+FoldCallback = Callable[[Fold, int, int], None]
+
+
+@dataclass(frozen=True)
+class CrossValidation(Recipe):
+    """A protocol, and the recipe of the networks of its folds, whose test part never chooses anything.
+
+    normalise_speakers: features relative to those of the speaker's other recordings, in test as in training. It needs
+    no labels, but all of a speaker's recordings at once (transductive), so results carry a stamp.
+    """
+
+    protocol: str = "loso"
+    normalise_speakers: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found, as written to the folder; metrics is the content of metrics.json."""
+
+    folder: Path
+    scores: Scores
+    metrics: dict[str, Any]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Utterances with their truth (index of the class), probabilities (n, classes) and the fold that tested them."""
+
+    utterances: tuple[Utterance, ...]
+    truth: NDArray[np.intp]
+    probabilities: NDArray[np.float64]
+    folds: tuple[str, ...]
+
+
+def ignore_fold(fold: Fold, number: int, total: int) -> None:
+    """Watch nothing."""
+
+
+def evaluate_model(
+    paths: Sequence[Path],
+    *,
+    model: Bundle,
+    output: Path,
+    labels: LabelOptions,
+    cache: Cache | None = None,
+    jobs: int = -1,
+    overwrite: bool = False,
+    seed: int = 0,
+    progress: ProgressCallback = ignore_progress,
+) -> Evaluation:
+    """Score a model on the corpora, on the classes that both know, and stamp what it has seen of them in training.
+
+    Where a manifest marks utterances as test, these alone are scored.
+
+    Raises ConfigError if the output exists or a class is asked for that the model does not know, CorpusError if the
+    corpora and the model share fewer than two classes.
+    """
+    _check_folder(output, overwrite=overwrite)
+    commit = _commit()
+    foreign = sorted(set(labels.classes) - set(model.facts.labels))
+    if foreign:
+        raise ConfigError(f"{model.identity} knows no {', '.join(foreign)}: expected {', '.join(model.facts.labels)}")
+    dataset = load_dataset(
+        paths,
+        labels=labels if labels.classes else LabelOptions(_shared_classes(paths, model, labels), labels.mapping),
+        config=model.facts.features,
+        augmentation=None,
+        cache=cache,
+        jobs=jobs,
+        progress=progress,
+    )
+    marked = tuple(sample for sample in dataset.samples if sample.utterance.split == "test")
+    dataset = replace(dataset, samples=marked or dataset.samples)
+    recogniser = Recogniser(model)
+    everything = judge_with(recogniser.probabilities, dataset.samples)
+    judged = _Judged(
+        dataset.utterances,
+        dataset.labels,
+        restrict(everything, model.facts.labels, dataset.classes),
+        ("test",) * len(dataset.samples),
+    )
+    part = "the test part" if marked else "all"
+    protocol = {
+        "name": "model",
+        "speaker_independent": None,
+        "description": f"a trained model on {part} of the corpus, on the classes that both know",
+    }
+    seen = model.training_list()
+    leakage = leakage_facts(
+        {entry.origin for entry in seen},
+        [speaker_anywhere(entry.corpus, entry.speaker) for entry in seen],
+        dataset.samples,
+        [speaker_anywhere(utterance.corpus, utterance.speaker) for utterance in dataset.utterances],
+    )
+    about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
+    facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed, "commit": commit}
+    return _write(output, judged, dataset, facts, seed=seed)
+
+
+def cross_validate(
+    paths: Sequence[Path],
+    *,
+    output: Path,
+    options: CrossValidation,
+    cache: Cache | None = None,
+    jobs: int = -1,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str = "",
+    progress: ProgressCallback = ignore_progress,
+    on_fold: FoldCallback = ignore_fold,
+    on_epoch: EpochCallback = ignore_epoch,
+) -> Evaluation:
+    """Train and test the architecture on every fold of the protocol, and write the scores of all tests together.
+
+    Each fold is saved to OUTPUT.partial as it ends; resume goes on from there.
+    Raises ConfigError if the output exists or another run's folds are there, CorpusError if the corpora do not suffice.
+    """
+    _check_folder(output, overwrite=overwrite)
+    check_protocol(options.protocol)
+    commit = _commit()
+    dataset = load_dataset(
+        paths,
+        labels=options.labels,
+        config=options.extracted_features,
+        augmentation=options.augmentation,
+        cache=cache,
+        jobs=jobs,
+        progress=progress,
+    )
+    if options.normalise_speakers:
+        dataset = replace(dataset, samples=tuple(normalise_speakers(dataset.samples)))
+    dataset = with_known_classes(dataset, options)
+    check_recipe(options, dataset)
+    protocol = make_protocol(options.protocol, dataset.utterances, seed=options.fit.seed)
+    work = open_checkpoints(
+        output.with_name(f"{output.name}.partial"), _fingerprint(options, dataset), resume=resume, overwrite=overwrite
+    )
+    folds = []
+    for number, fold in enumerate(protocol.folds, start=1):
+        on_fold(fold, number, len(protocol.folds))
+        folder = work / f"fold-{number:02d}"
+        folds.append(_run_fold(fold, dataset, options, folder, on_epoch, by_speaker=protocol.speaker_independent))
+    judged = _collect(dataset, protocol, folds)
+    facts = {
+        "architecture": options.architecture,
+        "parameters": folds[0]["parameters"],
+        "protocol": {
+            "name": protocol.name,
+            "speaker_independent": protocol.speaker_independent,
+            "description": protocol.description,
+            "validation": f"{options.validation_share:.0%} of each fold's training part chooses epoch and temperature: "
+            + "; ".join(sorted({fold["validation"] for fold in folds})),
+        },
+        "transductive": options.normalise_speakers,
+        "leakage": fold_leakage(dataset, protocol, earlier_models(options)),
+        "seed": options.fit.seed,
+        "uar_fold_mean": float(np.mean([fold["uar"] for fold in folds])),
+        "per_fold": [{key: value for key, value in fold.items() if key != "probabilities"} for fold in folds],
+        "base": str(options.base) if options.base else None,
+        "teachers": list(map(str, options.teachers)),
+        "fit": options.fit.to_dict(),
+        "augmentation": asdict(options.augmentation),
+        "features": {**options.network_features.to_dict(), "digest": options.network_features.digest()},
+        "command": command,
+        "commit": commit,
+    }
+    evaluation = _write(output, judged, dataset, facts, seed=options.fit.seed)
+    shutil.rmtree(work)
+    return evaluation
+
+
+def _check_folder(output: Path, *, overwrite: bool) -> None:
+    evaluated = (output / METRICS).exists()
+    if output.exists() and not (overwrite and evaluated):
+        hint = "--overwrite replaces it" if evaluated else "it is no evaluation, choose another -o"
+        raise ConfigError(f"{output} already exists: {hint}")
+
+
+def _shared_classes(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple[str, ...]:
+    from serctl.corpora import load_corpora
+
+    renamed = [labels.apply(utterance) for corpus in load_corpora(paths) for utterance in corpus.utterances]
+    found = {utterance.emotion for utterance in renamed if utterance}
+    shared = tuple(label for label in model.facts.labels if label in found)
+    if len(shared) < 2:
+        raise CorpusError(
+            f"expected at least two of the model's labels ({', '.join(model.facts.labels)}) in the corpus, "
+            f"found {', '.join(sorted(found)) or 'none'}"
+        )
+    return shared
+
+
+def _fingerprint(options: CrossValidation, dataset: Dataset) -> str:
+    utterances = [(sample.digest, asdict(sample.utterance)) for sample in dataset.samples]
+    facts = [__version__, asdict(options), options.extracted_features.digest(), utterances]
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _run_fold(
+    fold: Fold, dataset: Dataset, options: CrossValidation, folder: Path, on_epoch: EpochCallback, *, by_speaker: bool
+) -> dict[str, Any]:
+    """Train and test one fold, or read what was saved of it; by_speaker: whether it tests on speakers of its own."""
+    saved = folder / "result.json"
+    if saved.exists():
+        result: dict[str, Any] = json.loads(saved.read_text())
+        return result
+    folder.mkdir(exist_ok=True)
+    candidates = [dataset.samples[index] for index in fold.train]
+    split = hold_out(
+        [sample.utterance for sample in candidates],
+        share=options.validation_share,
+        seed=options.fit.seed,
+        by_speaker=by_speaker,
+    )
+    learned = learn(
+        options,
+        [candidates[index] for index in split.train],
+        [candidates[index] for index in split.held_out],
+        classes=dataset.classes,
+        folder=folder,
+        on_epoch=on_epoch,
+    )
+    tested = [dataset.samples[index] for index in fold.test]
+    probabilities = judge(learned, tested)
+    truth = dataset.labels[list(fold.test)]
+    scores = score(truth, probabilities, classes=dataset.classes, groups=None, seed=options.fit.seed)
+    result = {
+        "fold": fold.name,
+        "n_train": len(split.train),
+        "n_validation": len(split.held_out),
+        "n_test": len(fold.test),
+        "uar": scores.uar,
+        "wa": scores.wa,
+        "ece": scores.ece,
+        "best_epoch": learned.fitted.best_epoch,
+        "epochs": len(learned.fitted.history["loss"]),
+        "temperature": learned.temperature,
+        "validation": split.reason,
+        "validation_uar": learned.fitted.history["val_uar"][learned.fitted.best_epoch - 1],
+        "parameters": learned.parameters,
+        "history": learned.fitted.history,
+        "probabilities": probabilities.tolist(),
+    }
+    with atomic_path(saved) as draft:
+        draft.write_text(json.dumps(result))
+    return result
+
+
+def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> _Judged:
+    """All test parts, one after the other."""
+    order = [index for fold in protocol.folds for index in fold.test]
+    return _Judged(
+        tuple(dataset.utterances[index] for index in order),
+        dataset.labels[order],
+        np.concatenate([np.array(fold["probabilities"]) for fold in folds]),
+        tuple(fold.name for fold in protocol.folds for _ in fold.test),
+    )
+
+
+def _write(output: Path, judged: _Judged, dataset: Dataset, facts: dict[str, Any], *, seed: int) -> Evaluation:
+    speakers = [utterance.speaker_id for utterance in judged.utterances]
+    scores = score(judged.truth, judged.probabilities, classes=dataset.classes, groups=speakers, seed=seed)
+    metrics = {
+        **facts,
+        "corpus": sorted({utterance.corpus for utterance in judged.utterances}),
+        "left_out": {"failed": dataset.failed, "other_classes": dataset.other_classes},
+        **scores.to_dict(),
+        "risk_at_coverage": _risks(judged),
+        **_scores_by_group(judged, dataset.classes),
+        "package_version": __version__,
+        "packages": package_versions(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    with atomic_folder(output) as draft:
+        _write_tables(draft, judged, scores)
+        _write_plots(draft, judged, scores, metrics)
+        (draft / "report.md").write_text(evaluation_page(metrics, scores), encoding="utf-8")
+        text = json.dumps(metrics, indent=1, ensure_ascii=False) + "\n"
+        (draft / METRICS).write_text(text, encoding="utf-8")
+    return Evaluation(output, scores, metrics, dataset.problems)
+
+
+def _risks(judged: _Judged) -> dict[str, float]:
+    """Share of errors among the most confident half, 80 % and all of the predictions: what --min-confidence buys."""
+    coverage, risk = coverage_risk(judged.probabilities, judged.truth)
+    return {f"{share:g}": float(risk[np.searchsorted(coverage, share - 1e-9)]) for share in (0.5, 0.8, 1.0)}
+
+
+def _scores_by_group(judged: _Judged, classes: Sequence[str]) -> dict[str, Any]:
+    groups: dict[str, list[str | None]] = {
+        "per_speaker": [utterance.speaker_id for utterance in judged.utterances],
+        "per_gender": [utterance.gender for utterance in judged.utterances],
+        "per_language": [utterance.language for utterance in judged.utterances],
+        "per_corpus": [utterance.corpus for utterance in judged.utterances],
+    }
+    return {
+        name: score_by(values, judged.truth, judged.probabilities, classes=classes) for name, values in groups.items()
+    }
+
+
+def _write_tables(output: Path, judged: _Judged, scores: Scores) -> None:
+    import pandas as pd
+
+    classes = list(scores.classes)
+    utterances = judged.utterances
+    predictions = pd.DataFrame(
+        {
+            # A name that is not UTF-8 keeps its bytes spelt out.
+            "path": [str(each.path).encode("utf-8", "backslashreplace").decode() for each in utterances],
+            "fold": list(judged.folds),
+            "corpus": [each.corpus for each in utterances],
+            "speaker": [each.speaker for each in utterances],
+            "gender": [each.gender for each in utterances],
+            "language": [each.language for each in utterances],
+            "emotion": [classes[label] for label in judged.truth],
+            "predicted": [classes[label] for label in judged.probabilities.argmax(axis=1)],
+        }
+    )
+    probabilities = pd.DataFrame(judged.probabilities, columns=[f"p_{emotion}" for emotion in classes])
+    predictions.join(probabilities).to_parquet(output / "predictions.parquet", index=False)
+    confusion = pd.DataFrame(scores.confusion, index=classes, columns=classes)
+    confusion.to_csv(output / "confusion.csv", index_label="truth \\ predicted")
+
+
+def _write_plots(output: Path, judged: _Judged, scores: Scores, metrics: Mapping[str, Any]) -> None:
+    title = f"{metrics['architecture']}, {metrics['protocol']['name']}, {' + '.join(metrics['corpus'])}"
+    plot_confusion(output / "confusion.png", scores.confusion, scores.classes, title=title)
+    curve = reliability_curve(judged.probabilities, judged.truth)
+    plot_reliability(output / "reliability.png", curve, ece=scores.ece, title=title)
+    if len(metrics["per_speaker"]) > 1:
+        plot_speakers(output / "speakers.png", metrics["per_speaker"], title=title)
+    if metrics.get("per_fold"):
+        fold = metrics["per_fold"][0]
+        history_title = f"{title}: fold {fold['fold']}"
+        plot_history(output / "history.png", fold["history"], best_epoch=fold["best_epoch"], title=history_title)
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that serctl runs from, marked if it was changed since; None when it is installed."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty= with local changes"]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
+        found = subprocess.run([*git, *describe], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

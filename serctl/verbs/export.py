@@ -1,0 +1,190 @@
+"""Export a model: a smaller or portable network out of a bundle, as a bundle, with proof that it says the same."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from serctl.audio.find import find_recordings
+from serctl.bundle.card import model_card
+from serctl.bundle.facts import END_TO_END, MODEL, ONNX_MODEL, WEIGHTS
+from serctl.bundle.store import check_new_bundle, write_bundle
+from serctl.bundle.versions import package_versions
+from serctl.errors import BundleError, ConfigError
+from serctl.export.convert import to_litert, to_onnx
+from serctl.export.end_to_end import make_end_to_end
+from serctl.export.frontend import check_architecture
+from serctl.export.material import Material, gather, materials, shuffled
+from serctl.export.measure import measure_network
+from serctl.export.parity import Cost, Parity, check_labels
+from serctl.features import functional_names
+from serctl.files import atomic_folder
+from serctl.models import ModelSpec
+from serctl.run import ignore_progress
+from serctl.runtime.recogniser import calibrated, network_inputs
+
+if TYPE_CHECKING:
+    import keras
+
+    from serctl.bundle.facts import BundleFacts
+    from serctl.bundle.store import Bundle
+    from serctl.cache import Cache
+    from serctl.export.end_to_end import EndToEnd
+    from serctl.export.options import ExportOptions
+    from serctl.run import ProgressCallback
+
+
+PROOF = "export.json"
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A finished export; end_to_end: of that model, if asked for; problems: recordings that could not be used."""
+
+    folder: Path
+    facts: BundleFacts
+    parity: Parity
+    end_to_end: Parity | None
+    problems: tuple[str, ...]
+
+
+def export(
+    model: Bundle,
+    *,
+    output: Path,
+    options: ExportOptions,
+    cache: Cache | None = None,
+    jobs: int = -1,
+    overwrite: bool = False,
+    progress: ProgressCallback = ignore_progress,
+) -> ExportResult:
+    """Convert the network of a bundle and write a new bundle to the folder output, which appears only when it is whole.
+
+    cache: of features, which may still hold those of the recordings that the model learned from.
+    Raises DisagreementError if too few labels are equal or probabilities differ too much, ConfigError if there is
+    nothing to calibrate or to verify with, the architecture cannot travel with its front end or the output cannot be
+    written or is the model itself, BundleError if the bundle holds no weights to start from.
+    """
+    if output.resolve() == model.folder.resolve():
+        raise ConfigError(f"{output} is the model itself, whose weights no copy holds: choose another -o")
+    check_new_bundle(output, overwrite=overwrite)
+    if options.with_frontend:
+        check_architecture(model.facts.architecture)
+    original = _rebuild(model)
+    find = partial(gather, model=model, cache=cache, jobs=jobs, progress=progress)
+    calibration, verification = materials(options, find)
+    network = _convert(original, model, options, calibration)
+    parity = _compare(model, network, options, verification)
+    check_labels(parity, options.least_agreement, of=model.identity)
+    end_to_end = _end_to_end(original, model, options)
+    facts = _facts(model, options, parity, calibration, end_to_end)
+    _write(output, model, facts, network, end_to_end)
+    problems = dict.fromkeys((*(calibration.problems if calibration else ()), *verification.problems))
+    return ExportResult(output, facts, parity, end_to_end.parity if end_to_end else None, tuple(problems))
+
+
+def _rebuild(model: Bundle) -> keras.Model:
+    """The Keras network that training made."""
+    from serctl.learning.fit import restore
+
+    if not (model.folder / WEIGHTS).exists():
+        raise BundleError(
+            f"{model.identity} holds no {WEIGHTS} to start from: it was exported, or trained before they were kept; "
+            "export the model it comes from, or train it again"
+        )
+    facts = model.facts
+    spec = ModelSpec(
+        n_frames=facts.n_frames,
+        n_mels=facts.features.n_mels,
+        functionals=functional_names(facts.features),
+        n_classes=len(facts.labels),
+        languages=facts.languages,
+        causal=model.causal,
+    )
+    try:
+        return restore(facts.architecture, spec, model.weights())
+    except ValueError as error:
+        raise BundleError(
+            f"{model.folder / WEIGHTS}: not the weights of this version's {facts.architecture}: train the model again, "
+            "or export it with the version of serctl that trained it"
+        ) from error
+
+
+def _convert(original: keras.Model, model: Bundle, options: ExportOptions, calibration: Material | None) -> bytes:
+    n_frames = model.facts.n_frames
+    if options.format == "onnx":
+        return to_onnx(original, n_frames=n_frames)
+    inputs = network_inputs(model, calibration.windows, calibration.languages) if calibration else None
+    return to_litert(original, n_frames=n_frames, quantize=options.quantize, representative=inputs)
+
+
+def _compare(model: Bundle, network: bytes, options: ExportOptions, material: Material) -> Parity:
+    """Both networks on the same windows, each in a process of its own."""
+    inputs = network_inputs(model, material.windows, material.languages)
+    before = measure_network(model.model_path, inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / (ONNX_MODEL if options.format == "onnx" else MODEL)
+        path.write_bytes(network)
+        after = measure_network(path, inputs)
+    window_s = model.facts.n_frames * model.facts.features.hop_s
+    return Parity.of(
+        calibrated(before.probabilities, model.facts.temperature),
+        calibrated(after.probabilities, model.facts.temperature),
+        source=material.source,
+        before=Cost.of(before, size_bytes=model.model_path.stat().st_size, window_s=window_s),
+        after=Cost.of(after, size_bytes=len(network), window_s=window_s),
+    )
+
+
+def _end_to_end(original: keras.Model, model: Bundle, options: ExportOptions) -> EndToEnd | None:
+    if not options.with_frontend or options.verify is None:
+        return None
+    return make_end_to_end(
+        original,
+        model,
+        quantize=options.quantize,
+        recordings=shuffled([recording.path for recording in find_recordings([options.verify])]),
+        source=str(options.verify),
+        least_agreement=options.least_agreement,
+    )
+
+
+def _facts(
+    model: Bundle, options: ExportOptions, parity: Parity, calibration: Material | None, end_to_end: EndToEnd | None
+) -> BundleFacts:
+    made = {
+        "format": options.format,
+        "quantize": options.quantize,
+        "source": model.identity,
+        "source_digest": model.digest,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": options.command,
+        "packages": package_versions(),
+        "calibration": {"source": calibration.source, "windows": len(calibration.windows)} if calibration else None,
+        "parity": asdict(parity),
+        "end_to_end": end_to_end.facts if end_to_end else None,
+    }
+    return replace(model.facts, name=options.name or f"{model.facts.name}-{options.suffix}", export=made)
+
+
+def _write(output: Path, model: Bundle, facts: BundleFacts, network: bytes, end_to_end: EndToEnd | None) -> None:
+    with atomic_folder(output) as draft:
+        (draft / PROOF).write_text(json.dumps(facts.export, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if end_to_end:
+            (draft / END_TO_END).write_bytes(end_to_end.content)
+        write_bundle(
+            draft,
+            facts,
+            model=network,
+            weights=[],
+            normaliser=model.normaliser,
+            training=model.training_list(),
+            card=model_card(facts),
+            # A stream's step is small and quick as it is: it goes along unchanged.
+            step=model.step_path.read_bytes() if model.causal else None,
+        )

@@ -1,0 +1,149 @@
+"""Extract features: recordings in, a table of functionals or of frame-level descriptors out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from serctl.errors import AudioError, ConfigError
+from serctl.features import FeatureConfig, FeatureReader, Window, functional_names, lld_names
+from serctl.reports.schema import Column, ColumnBlock, report_format
+from serctl.run import RunOptions, ignore_progress
+from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.audio.find import Recording
+    from serctl.cache import Cache
+    from serctl.run import ProgressCallback
+
+Level = Literal["functionals", "frames"]
+
+LONGEST_FOR_FRAMES_S = 1_800.0
+"""Frame-level rows of one recording are held in memory together; beyond half an hour that is refused."""
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """What to extract: one row of functionals per file or per window, or one row per frame.
+
+    deep: the deep features of the voice encoder as well.
+    Raises ConfigError if a value is out of range.
+    """
+
+    level: Level = "functionals"
+    per: Literal["file", "window"] = "file"
+    window_s: float | None = None
+    deep: bool = False
+
+    def __post_init__(self) -> None:
+        if self.level not in ("functionals", "frames"):
+            raise ConfigError(f"expected the level functionals or frames, came {self.level}")
+        if self.per not in ("file", "window"):
+            raise ConfigError(f"expected rows per file or per window, came {self.per}")
+        if self.deep and self.level == "frames":
+            raise ConfigError("the deep features are statistics of whole windows: expected the level functionals")
+
+    def config(self) -> FeatureConfig:
+        """The feature config, with another window where one was asked for."""
+        config = FeatureConfig(voice_encoder=self.deep)
+        return config if self.window_s is None else replace(config, window_s=self.window_s)
+
+
+def extract(
+    recordings: Sequence[Recording],
+    *,
+    options: ExtractOptions | None = None,
+    run: RunOptions | None = None,
+    cache: Cache | None = None,
+    progress: ProgressCallback = ignore_progress,
+    on_table: Callable[[Table], None] = ignore_table,
+) -> BatchSummary:
+    """Write (or hand out) the features of every recording in input order; see batch.run_batch for what is raised.
+
+    Raises ConfigError if frame-level descriptors are to be written into another format than Parquet.
+    """
+    options = options or ExtractOptions()
+    run = run or RunOptions()
+    if options.level == "frames" and (run.output is None or report_format(run.output) != "parquet"):
+        raise ConfigError(f"frame-level descriptors are many rows: expected -o NAME.parquet, came {run.output}")
+    config = options.config()
+    return run_batch(
+        recordings,
+        partial(extract_recording, config=config, options=options, cache=cache),
+        columns=columns(options),
+        fingerprint=json.dumps(["extract", options.level, options.per, config.digest()]),
+        options=run,
+        progress=progress,
+        on_table=on_table,
+    )
+
+
+def columns(options: ExtractOptions) -> list[Column | ColumnBlock]:
+    """The schema of the report: path, times in seconds, status, error, duration, then the features."""
+    config = options.config()
+    times: list[Column | ColumnBlock]
+    if options.level == "frames":
+        names = (*lld_names(config), *(f"mel_{band:02d}_db" for band in range(1, config.n_mels + 1)))
+        times = [Column("time", decimals=3)]
+    else:
+        names = functional_names(config)
+        times = [Column("start", decimals=3), Column("end", decimals=3)]
+    return [
+        Column("path", "text"),
+        *times,
+        Column("status", "text"),
+        Column("error", "text"),
+        Column("duration", decimals=3),
+        ColumnBlock("features", names),
+    ]
+
+
+def extract_recording(path: Path, *, config: FeatureConfig, options: ExtractOptions, cache: Cache | None) -> Table:
+    """The table of one recording; runs in a worker process.
+
+    Raises AudioError if the recording cannot be read, or is too long for frame-level descriptors.
+    """
+    frames = options.level == "frames"
+    reader = FeatureReader(path, config, cache=cache, with_frames=frames)
+    rows = _frame_rows(reader, config, path) if frames else _functional_rows(reader, options.per)
+    return {"path": str(path), **rows, "status": STATUS_OK, "duration": reader.info.duration_s}
+
+
+def _functional_rows(reader: FeatureReader, per: str) -> Table:
+    spans, weights, functionals = [], [], []
+    for window in reader:
+        spans.append((window.start_s, window.end_s))
+        weights.append(len(window.features.log_mel))
+        functionals.append(window.features.functionals)
+    features = np.stack(functionals)
+    if per == "file":
+        spans = [(spans[0][0], spans[-1][1])]
+        features = np.average(features, axis=0, weights=weights, keepdims=True).astype(np.float32)
+    return {"start": [start for start, _ in spans], "end": [end for _, end in spans], "features": features}
+
+
+def _frame_rows(reader: FeatureReader, config: FeatureConfig, path: Path) -> Table:
+    times, features = [], []
+    for window in reader:
+        if window.end_s > LONGEST_FOR_FRAMES_S:
+            raise AudioError(
+                f"{str(path)!r} is longer than {LONGEST_FOR_FRAMES_S:.0f} s, too long for frame-level rows: cut it, or "
+                "extract functionals with --per window"
+            )
+        times.append(_frame_times(window, config))
+        features.append(np.hstack([window.features.lld, window.features.log_mel.astype(np.float32)]))
+    return {"time": np.concatenate(times), "features": np.concatenate(features)}
+
+
+def _frame_times(window: Window, config: FeatureConfig) -> NDArray[np.floating]:
+    frames = window.features.first_frame + np.arange(len(window.features.lld))
+    return window.start_s + frames * config.hop_s

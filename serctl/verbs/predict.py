@@ -1,0 +1,227 @@
+"""Predict emotions: recordings in, one row for each (or for each of its windows) out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from serctl.bundle.store import Bundle, load_bundle
+from serctl.errors import AudioError, ConfigError
+from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
+from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column
+from serctl.run import RunOptions, ignore_progress
+from serctl.runtime.recogniser import Recogniser, check_runtime, merge_probabilities
+from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.audio.find import Recording
+    from serctl.cache import Cache
+    from serctl.run import ProgressCallback
+
+Per = Literal["file", "window"]
+
+SHORTEST_S = 0.1
+"""Recordings below this length hold no speech to judge: they get an error row."""
+
+LONGEST_WINDOW_S = 3_600.0
+_WINDOWS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What a row stands for and when an emotion is named.
+
+    per: file merges the windows of a recording, window keeps them apart. window_s: length of a window in seconds, None
+    for the model's own. min_confidence: below it the emotion is 'uncertain'. language: code of the language spoken, for
+    a model that tells languages apart; None, or one it does not know, where what all languages share must do.
+    Raises ConfigError if a value is out of range.
+    """
+
+    per: Per = "file"
+    window_s: float | None = None
+    min_confidence: float = 0.0
+    language: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.per not in ("file", "window"):
+            raise ConfigError(f"expected rows per file or per window, came {self.per}")
+        if self.window_s is not None and not 0.5 <= self.window_s <= LONGEST_WINDOW_S:
+            raise ConfigError(f"expected a window of 0.5 to {LONGEST_WINDOW_S:.0f} s, came {self.window_s}")
+        if not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"expected a confidence between 0 and 1, came {self.min_confidence}")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The judgement of a stretch of a recording.
+
+    probabilities: calibrated, float64, shape (labels,). speech_frames: its weight in a merge; 0 if it is silent.
+    """
+
+    start_s: float
+    end_s: float
+    probabilities: NDArray[np.float64]
+    speech_frames: int
+
+
+def predict(
+    recordings: Sequence[Recording],
+    *,
+    model: Bundle,
+    options: PredictOptions | None = None,
+    run: RunOptions | None = None,
+    cache: Cache | None = None,
+    progress: ProgressCallback = ignore_progress,
+    on_table: Callable[[Table], None] = ignore_table,
+) -> BatchSummary:
+    """Write (or hand out) the rows of every recording in input order.
+
+    Columns: path, start, end, emotion, confidence, p_<label>..., status, error, duration, sample_rate, channels,
+    clipping, silence, snr_db, bandwidth_hz, model. Times in seconds.
+    Raises what batch.run_batch raises, and ConfigError if what runs the network is not installed.
+    """
+    check_runtime(model.model_path)
+    options = options or PredictOptions()
+    return run_batch(
+        recordings,
+        partial(predict_recording, folder=model.folder, digest=model.digest, options=options, cache=cache),
+        columns=columns(model),
+        fingerprint=json.dumps(["predict", model.digest, asdict(options)]),
+        options=run or RunOptions(),
+        progress=progress,
+        on_table=on_table,
+    )
+
+
+def columns(model: Bundle) -> list[Column]:
+    """The schema of the report."""
+    return [
+        Column("path", "text"),
+        Column("start", decimals=3),
+        Column("end", decimals=3),
+        Column("emotion", "text"),
+        Column("confidence", decimals=4),
+        *(Column(f"p_{label}", decimals=4) for label in model.facts.labels),
+        Column("status", "text"),
+        Column("error", "text"),
+        Column("duration", decimals=3),
+        Column("sample_rate", "int"),
+        Column("channels", "int"),
+        Column("clipping", decimals=4),
+        Column("silence", decimals=4),
+        Column("snr_db", decimals=1),
+        Column("bandwidth_hz", decimals=0),
+        Column("model", "text"),
+    ]
+
+
+def predict_recording(path: Path, *, folder: Path, digest: str, options: PredictOptions, cache: Cache | None) -> Table:
+    """The table of one recording; runs in a worker process.
+
+    Raises AudioError if the recording cannot be read or is too short.
+    """
+    recogniser = _recogniser(folder, digest)
+    config, group = _analysis(recogniser.bundle.facts.features, options.window_s)
+    reader = FeatureReader(path, config, cache=cache)
+    predictions = list(merge_groups(_judge(reader, recogniser, config, options.language), group))
+    if reader.info.duration_s < SHORTEST_S:
+        raise AudioError(
+            f"{str(path)!r} lasts {reader.info.duration_s:.4f} s, expected at least {SHORTEST_S} s of speech"
+        )
+    if options.per == "file":
+        predictions = [merge(predictions)]
+    return {
+        "path": str(path),
+        **_rows(predictions, recogniser.bundle.facts.labels, options.min_confidence),
+        "status": STATUS_OK,
+        "duration": reader.info.duration_s,
+        "sample_rate": reader.info.sample_rate,
+        "channels": reader.info.channels,
+        **asdict(reader.quality),
+        "model": recogniser.bundle.identity,
+    }
+
+
+def merge(predictions: Sequence[Prediction]) -> Prediction:
+    """One prediction for consecutive ones: the mean of their probabilities, weighted by their frames of speech."""
+    weights = np.array([prediction.speech_frames for prediction in predictions], dtype=np.float64)
+    probabilities = np.stack([prediction.probabilities for prediction in predictions])
+    return Prediction(
+        predictions[0].start_s,
+        predictions[-1].end_s,
+        merge_probabilities(probabilities, weights),
+        int(weights.sum()),
+    )
+
+
+def merge_groups(predictions: Iterable[Prediction], size: int) -> Iterator[Prediction]:
+    """Merge every `size` consecutive predictions into one."""
+    return map(merge, _batched(predictions, size))
+
+
+@lru_cache(maxsize=1)
+def _recogniser(folder: Path, digest: str) -> Recogniser:
+    # The digest is part of the key: a bundle that was replaced meanwhile is loaded again.
+    del digest
+    return Recogniser(load_bundle(folder))
+
+
+def _analysis(config: FeatureConfig, window_s: float | None) -> tuple[FeatureConfig, int]:
+    """The windows to judge one by one, none longer than the model's own, and how many of them make one of window_s."""
+    if window_s is None:
+        return config, 1
+    group = math.ceil(window_s / config.window_s)
+    return replace(config, window_s=window_s / group), group
+
+
+def _judge(
+    reader: FeatureReader, recogniser: Recogniser, config: FeatureConfig, language: str | None
+) -> Iterator[Prediction]:
+    for windows in _batched(reader, _WINDOWS_AT_ONCE):
+        features = [window.features for window in windows]
+        probabilities = recogniser.probabilities(features, [language] * len(features))
+        for window, row in zip(windows, probabilities, strict=True):
+            silent = is_silent(window.features.functionals, config)
+            yield Prediction(window.start_s, window.end_s, row, 0 if silent else len(window.features.log_mel))
+
+
+def _batched(items: Iterable[Window] | Iterable[Prediction], size: int) -> Iterator[list]:  # type: ignore[type-arg]
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _rows(predictions: Sequence[Prediction], labels: Sequence[str], min_confidence: float) -> Table:
+    probabilities = np.stack([_shown(prediction) for prediction in predictions])
+    rows: Table = {
+        "start": [prediction.start_s for prediction in predictions],
+        "end": [prediction.end_s for prediction in predictions],
+        "emotion": [_emotion(row, labels, min_confidence) for row in probabilities],
+        "confidence": probabilities.max(axis=1).tolist(),
+    }
+    for index, label in enumerate(labels):
+        rows[f"p_{label}"] = probabilities[:, index].tolist()
+    return rows
+
+
+def _shown(prediction: Prediction) -> NDArray[np.float64]:
+    """The probabilities, or NaN where there is no speech to judge."""
+    return prediction.probabilities if prediction.speech_frames else np.full_like(prediction.probabilities, np.nan)
+
+
+def _emotion(probabilities: NDArray[np.float64], labels: Sequence[str], min_confidence: float) -> str:
+    if np.isnan(probabilities).any():
+        return NO_SPEECH
+    best = int(probabilities.argmax())
+    return labels[best] if probabilities[best] >= min_confidence else UNCERTAIN

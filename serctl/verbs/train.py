@@ -1,0 +1,339 @@
+"""Train a model: corpora in, a bundle out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from serctl import __version__
+from serctl.bundle.card import model_card
+from serctl.bundle.facts import BundleFacts, TrainingEntry
+from serctl.bundle.store import check_new_bundle, load_bundle, write_bundle
+from serctl.bundle.versions import package_versions
+from serctl.corpora import Split, citation_of, hold_out, licence_of
+from serctl.errors import ConfigError, CorpusError
+from serctl.export.convert import step_to_litert, to_litert
+from serctl.features import VOICE_ENCODER_CITATION
+from serctl.files import atomic_folder
+from serctl.learning.calibrate import Learned, judge
+from serctl.learning.checkpoints import open_checkpoints
+from serctl.learning.dataset import Dataset, Sample, load_dataset
+from serctl.learning.learn import learn
+from serctl.learning.recipe import Recipe, check_recipe, earlier_models, with_known_classes
+from serctl.metrics import Scores, score, score_by
+from serctl.reports.plots import plot_confusion, plot_history
+from serctl.run import ignore_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from serctl.cache import Cache
+    from serctl.learning.fit import EpochCallback, EpochScores
+    from serctl.run import ProgressCallback
+
+UNSTATED_LICENCE = "not stated: see the licences of the training data"
+
+
+@dataclass(frozen=True)
+class TrainOptions(Recipe):
+    """The recipe of a model, and what is written down beside it.
+
+    language: spoken in all recordings, whatever the corpus says. name: of the model, the folder's name if empty.
+    licence: of the weights. command: for the model card. evaluation: folder of a cross-validation to quote in the card:
+    its scores are honest where those of the held-out part flatter.
+    """
+
+    language: str | None = None
+    name: str = ""
+    licence: str = UNSTATED_LICENCE
+    command: str = ""
+    evaluation: Path | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training: where the bundle is, what it learned from, and its scores on the held-out part."""
+
+    folder: Path
+    facts: BundleFacts
+    scores: Scores
+    split: Split
+    dataset: Dataset
+    best_epoch: int
+
+
+def ignore_epoch(scores: EpochScores) -> None:
+    """Watch nothing."""
+
+
+def train(
+    paths: Sequence[Path],
+    *,
+    output: Path,
+    options: TrainOptions,
+    cache: Cache | None = None,
+    jobs: int = -1,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: ProgressCallback = ignore_progress,
+    on_epoch: EpochCallback = ignore_epoch,
+) -> TrainResult:
+    """Train on the corpora and write a bundle to the folder output, which appears only when it is whole.
+
+    Utterances that a manifest marks as test are left out; those it marks as validation are the held-out part, otherwise
+    speakers are drawn for it. Checkpoints lie in OUTPUT.partial until the bundle is written; resume goes on from there.
+    Raises ConfigError if the output cannot be written or another run's checkpoints are there, CorpusError if the
+    corpora do not suffice.
+    """
+    check_new_bundle(output, overwrite=overwrite)
+    quoted = _quote_evaluation(options)
+    dataset = load_dataset(
+        paths,
+        labels=options.labels,
+        config=options.extracted_features,
+        augmentation=options.augmentation,
+        cache=cache,
+        jobs=jobs,
+        progress=progress,
+        skip_test=True,
+    )
+    dataset = with_known_classes(_in_language(dataset, options.language), options)
+    check_recipe(options, dataset)
+    if quoted and tuple(quoted["classes"]) != dataset.classes:
+        raise ConfigError(
+            f"{options.evaluation}: expected an evaluation on {', '.join(dataset.classes)}, "
+            f"came one on {', '.join(quoted['classes'])}"
+        )
+    split = _split(dataset, options)
+    training, validation = _part(dataset, split.train), _part(dataset, split.held_out)
+    checkpoints = open_checkpoints(
+        output.with_name(f"{output.name}.partial"),
+        _fingerprint(options, dataset, split),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    learned = learn(
+        options,
+        training,
+        validation,
+        classes=dataset.classes,
+        folder=checkpoints,
+        on_epoch=on_epoch,
+    )
+    result = _write(output, learned, dataset, split, options, quoted)
+    shutil.rmtree(checkpoints)
+    return result
+
+
+_QUOTED = (
+    *("protocol", "architecture", "classes", "n", "uar", "wa", "macro_f1", "ece", "intervals", "per_class"),
+    *("per_corpus", "per_language", "per_gender", "leakage", "seed", "command", "commit"),
+)
+
+
+def _quote_evaluation(options: TrainOptions) -> dict[str, Any]:
+    """What the model card says of the cross-validation; nothing without one."""
+    if options.evaluation is None:
+        return {}
+    path = options.evaluation / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        quoted = {name: metrics[name] for name in _QUOTED}
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path}: expected the metrics of a cross-validation: {error}") from error
+    if quoted["architecture"] != options.architecture:
+        raise ConfigError(f"{path}: expected the architecture {options.architecture}, came {quoted['architecture']}")
+    return quoted
+
+
+def _in_language(dataset: Dataset, code: str | None) -> Dataset:
+    """The dataset with this language stated for every utterance."""
+    if code is None:
+        return dataset
+    spoken = [replace(sample, utterance=replace(sample.utterance, language=code)) for sample in dataset.samples]
+    return replace(dataset, samples=tuple(spoken))
+
+
+def _split(dataset: Dataset, options: TrainOptions) -> Split:
+    utterances = dataset.utterances
+    marked = tuple(index for index, utterance in enumerate(utterances) if utterance.split == "validation")
+    if marked:
+        rest = tuple(index for index in range(len(utterances)) if index not in set(marked))
+        speakers = {utterances[index].speaker_id for index in rest} - {None}
+        disjoint = not speakers & {utterances[index].speaker_id for index in marked}
+        split = Split(rest, marked, disjoint, "the manifest marks the validation part")
+    else:
+        split = hold_out(utterances, share=options.validation_share, seed=options.fit.seed)
+    if not split.train or not split.held_out:
+        raise CorpusError(f"expected utterances to train on and others to validate on, came {len(utterances)} in all")
+    return split
+
+
+def _part(dataset: Dataset, indices: Sequence[int]) -> list[Sample]:
+    return [dataset.samples[index] for index in indices]
+
+
+def _fingerprint(options: TrainOptions, dataset: Dataset, split: Split) -> str:
+    """What determines the weights; what is only written down beside them does not."""
+    options = replace(options, name="", licence="", command="", evaluation=None)
+    entries = [asdict(entry) for entry in _training_list(dataset, split)]
+    text = json.dumps(
+        [__version__, asdict(options), options.extracted_features.digest(), entries], sort_keys=True, default=str
+    )
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
+    held_out = set(split.held_out)
+    return [
+        TrainingEntry(
+            digest=sample.digest,
+            corpus=sample.utterance.corpus,
+            speaker=sample.utterance.speaker or "",
+            emotion=sample.utterance.emotion,
+            part="validation" if index in held_out else "train",
+            source=sample.utterance.source or "",
+        )
+        for index, sample in enumerate(dataset.samples)
+    ]
+
+
+def _write(
+    output: Path, learned: Learned, dataset: Dataset, split: Split, options: TrainOptions, quoted: dict[str, Any]
+) -> TrainResult:
+    validation = _part(dataset, split.held_out)
+    truth = dataset.labels[list(split.held_out)]
+    probabilities = judge(learned, validation)
+    scores = score(
+        truth,
+        probabilities,
+        classes=dataset.classes,
+        groups=[sample.utterance.speaker_id for sample in validation],
+        seed=options.fit.seed,
+    )
+    groups = {
+        name: score_by(
+            [getattr(each.utterance, name) for each in validation], truth, probabilities, classes=dataset.classes
+        )
+        for name in ("corpus", "language", "gender")
+    }
+    training = _training_list(dataset, split)
+    facts = BundleFacts(
+        name=options.name or output.name,
+        architecture=options.architecture,
+        labels=dataset.classes,
+        features=learned.config,
+        n_frames=learned.spec.n_frames,
+        temperature=learned.temperature,
+        parameters=learned.parameters,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        licence=_licence(options),
+        attribution=tuple(_attribution(dataset, options)),
+        languages=learned.spec.languages,
+        metrics={
+            "validation": _validation_metrics(scores, split, groups, learned),
+            **({"cross_validation": quoted} if quoted else {}),
+        },
+        training=_training_facts(dataset, training, options),
+        packages=package_versions(),
+    )
+    with atomic_folder(output) as draft:
+        _write_history(draft, learned, scores)
+        write_bundle(
+            draft,
+            facts,
+            model=to_litert(learned.fitted.model, n_frames=learned.spec.n_frames),
+            weights=learned.fitted.weights,
+            normaliser=learned.normaliser,
+            training=[*training, *_learned_before(training, options)],
+            card=model_card(facts),
+            step=step_to_litert(learned.fitted.model, learned.spec) if learned.spec.causal else None,
+        )
+    return TrainResult(output, facts, scores, split, dataset, learned.fitted.best_epoch)
+
+
+def _learned_before(training: Sequence[TrainingEntry], options: TrainOptions) -> list[TrainingEntry]:
+    """What the models that this one goes on from, or was taught by, have seen besides."""
+    seen = {entry.digest for entry in training}
+    found = {entry.digest: entry for model in earlier_models(options) for entry in model.training_list()}
+    return [entry for digest, entry in found.items() if digest not in seen]
+
+
+def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
+    history = learned.fitted.history
+    lines = ["epoch," + ",".join(history)]
+    lines += [
+        f"{number},{','.join(map(repr, row))}" for number, row in enumerate(zip(*history.values(), strict=True), 1)
+    ]
+    (folder / "history.csv").write_text("\n".join(lines) + "\n")
+    plot_history(folder / "history.png", history, best_epoch=learned.fitted.best_epoch, title="Training history")
+    plot_confusion(
+        folder / "confusion.png", scores.confusion, scores.classes, title="Confusion on the held-out validation part"
+    )
+
+
+def _validation_metrics(
+    scores: Scores, split: Split, groups: dict[str, dict[str, dict[str, Any]]], learned: Learned
+) -> dict[str, Any]:
+    return {
+        "protocol": {
+            "name": "validation",
+            "speaker_independent": split.speaker_disjoint,
+            "description": f"{split.reason}; this part chose the epoch and the temperature, so its scores flatter",
+        },
+        **scores.to_dict(),
+        **{f"per_{name}": each for name, each in groups.items()},
+        "best_epoch": learned.fitted.best_epoch,
+        "epochs": len(learned.fitted.history["loss"]),
+    }
+
+
+def _training_facts(dataset: Dataset, training: Sequence[TrainingEntry], options: TrainOptions) -> dict[str, Any]:
+    listing = "\n".join(f"{entry.digest} {entry.emotion} {entry.part}" for entry in training)
+    return {
+        "utterances": len(training),
+        "list_digest": hashlib.blake2b(listing.encode(), digest_size=16).hexdigest(),
+        "corpora": [_corpus_facts(name, dataset) for name in sorted({entry.corpus for entry in training})],
+        "command": options.command,
+        "seed": options.fit.seed,
+        "fit": options.fit.to_dict(),
+        "augmentation": asdict(options.augmentation),
+        "labels": asdict(options.labels),
+        "validation_share": options.validation_share,
+        "base": load_bundle(options.base).identity if options.base else None,
+        "adapter_only": options.adapter_only,
+        "teachers": [load_bundle(reference).identity for reference in options.teachers],
+    }
+
+
+def _corpus_facts(name: str, dataset: Dataset) -> dict[str, Any]:
+    utterances = [utterance for utterance in dataset.utterances if utterance.corpus == name]
+    return {
+        "name": name,
+        "utterances": len(utterances),
+        "speakers": len({utterance.speaker for utterance in utterances if utterance.speaker}),
+        "languages": sorted({utterance.language for utterance in utterances if utterance.language}),
+        "licence": licence_of(name) or "not known",
+        "citation": citation_of(name) or "",
+    }
+
+
+def _licence(options: TrainOptions) -> str:
+    """The one stated, or else that of the model that training went on from."""
+    if options.licence == UNSTATED_LICENCE and options.base:
+        return load_bundle(options.base).facts.licence
+    return options.licence
+
+
+def _attribution(dataset: Dataset, options: TrainOptions) -> list[str]:
+    """Of the corpora, of all that the models before learned from, and of the voice encoder."""
+    names = sorted({utterance.corpus for utterance in dataset.utterances})
+    citations = [citation for name in names if (citation := citation_of(name))]
+    inherited = [citation for model in earlier_models(options) for citation in model.facts.attribution]
+    encoder = [VOICE_ENCODER_CITATION] if options.network_features.voice_encoder else []
+    return list(dict.fromkeys([*citations, *inherited, *encoder]))

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from serctl.errors import ConfigError
+from serctl.learning.options import FitOptions
+from serctl.models import ModelSpec, build, check_architecture
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("patience", 0),
+        ("batch_size", 0),
+        ("crop", 0),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("label_smoothing", 1.0),
+        ("time_mask", -0.1),
+        ("band_mask", 1.0),
+        ("weight_average", 1.0),
+        ("mixup", -0.1),
+        ("functional_noise", -1.0),
+        ("weight_decay", -1e-9),
+        ("teacher_share", 1.0),
+    ],
+)
+def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"expected {name} .*, came {value}"):
+        FitOptions(**{name: value})
+
+
+def test_options_as_json() -> None:
+    assert FitOptions(**FitOptions(epochs=7, lr=0.5).to_dict()) == FitOptions(epochs=7, lr=0.5)
+
+
+def test_an_unknown_architecture_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="no architecture perceptron: expected one of hybrid"):
+        check_architecture("perceptron")
+    with pytest.raises(ConfigError, match="no architecture"):
+        build("", ModelSpec(n_frames=8, n_mels=8, functionals=("a", "b", "c"), n_classes=2))
+
+
+def test_what_trains_quickly_trains_for_longer() -> None:
+    assert FitOptions.defaults("cnn") == FitOptions()
+    assert FitOptions.defaults("hybrid") == FitOptions(epochs=100, patience=40)

@@ -1,0 +1,369 @@
+"""A stream gives what the network gives to the whole, whatever the pieces; what it makes of silence and of bytes."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soxr
+
+from serctl.audio.pcm import PcmDecoder, samples_of_pipe
+from serctl.audio.segments import read_audio
+from serctl.errors import AudioError, ConfigError
+from serctl.features import MelStream
+from serctl.live.stream import SpeechGate, SpeechStream, StreamOptions, samples_of_file
+from serctl.models import ModelSpec
+from serctl.runtime.step import StepRecogniser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from serctl.bundle.store import Bundle
+    from serctl.live.stream import Judgement
+
+RATE = 16_000
+EACH_ANSWER = StreamOptions(window_s=0.05, hop_s=0.05)
+"""One judgement for every answer of the network, which answers every 50 ms."""
+
+
+class Counting(StepRecogniser):
+    """Counts its steps."""
+
+    steps = 0
+
+    def step(self, *arguments: Any) -> Any:
+        self.steps += 1
+        return super().step(*arguments)
+
+
+@pytest.fixture(scope="module")
+def recogniser(live_bundle: Bundle) -> Counting:
+    return Counting(live_bundle)
+
+
+@pytest.fixture(scope="module")
+def talk(samples: Path) -> NDArray[np.float32]:
+    """Some seconds of speech with 0.2 s of faint noise before each recording; it ends with speech."""
+    rng = np.random.default_rng(3)
+    parts = []
+    for name in ("emma-happy", "tom-sad", "jana-angry", "marek-neutral"):
+        recording = read_audio(samples / f"{name}.flac", sample_rate=RATE)
+        spoken = np.flatnonzero(np.abs(recording) > 0.05)
+        parts += [1e-4 * rng.standard_normal(3_200), recording[spoken[0] : spoken[-1]]]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def judged(
+    recogniser: StepRecogniser, pieces: Iterable[NDArray[np.float32]], options: StreamOptions | None = None
+) -> list[Judgement]:
+    stream = SpeechStream(recogniser, options)
+    return [judgement for piece in pieces for judgement in stream.push(piece)]
+
+
+def probabilities(judgements: Iterable[Judgement]) -> NDArray[np.float64]:
+    return np.array([judgement.probabilities for judgement in judgements])
+
+
+def emotions(judgements: Iterable[Judgement]) -> list[str]:
+    return [judgement.emotion for judgement in judgements]
+
+
+def cut(samples: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
+    return np.split(samples, range(size, len(samples), size))
+
+
+def scripted(*answers: list[float], labels: tuple[str, ...] = ("happy", "sad")) -> Any:
+    """A recogniser that says what it is told to, then its last answer again and again."""
+    config = SimpleNamespace(sample_rate=RATE, n_mels=2, hop_length=160, frame_length=640)
+    normaliser = SimpleNamespace(standardise_frames=lambda log_mel: log_mel[:, :2])
+    facts = SimpleNamespace(labels=labels, features=config)
+    left = [np.array(answer) for answer in answers]
+
+    def step(frames: Any, state: Any) -> Any:
+        return (left.pop(0) if len(left) > 1 else left[0]), state
+
+    bundle = SimpleNamespace(facts=facts, normaliser=normaliser)
+    return SimpleNamespace(bundle=bundle, context=10, frames=5, start=lambda: None, step=step)
+
+
+@pytest.fixture
+def only_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sample pushed is a frame, its value the level in dB; a frame ends where its samples do."""
+
+    class Levels:
+        def __init__(self, config: Any) -> None: ...
+
+        def push(self, samples: NDArray[np.float32]) -> Any:
+            return np.zeros((len(samples), 2), np.float32), samples
+
+    monkeypatch.setattr("serctl.live.stream.MelStream", Levels)
+
+
+LOUD, STILL = -20.0, -90.0
+
+
+def levels(*runs: tuple[float, int]) -> NDArray[np.float32]:
+    """Runs of frames, each of one level; one frame less at the start, so that judgements fall on ends of runs."""
+    whole = np.concatenate([np.full(count, level, np.float32) for level, count in runs])
+    return whole[1:]
+
+
+def test_the_judgements_are_the_same_whatever_the_pieces(recogniser: Counting, talk: NDArray[np.float32]) -> None:
+    expected = judged(recogniser, [talk])
+    assert len(expected) == len(talk) // 1_600
+    assert np.nanmax(np.abs(np.diff(probabilities(expected), axis=0)).max(axis=1)) > 0.05
+    sizes = np.random.default_rng(1).integers(0, 2_000, 400)
+    for pieces in (cut(talk, 157), cut(talk, 1_600), cut(talk, 50_000), np.split(talk, np.cumsum(sizes))):
+        found = judged(recogniser, pieces)
+        assert [judgement.time_s for judgement in found] == [judgement.time_s for judgement in expected]
+        assert emotions(found) == emotions(expected)
+        np.testing.assert_allclose(probabilities(found), probabilities(expected), atol=1e-4)
+
+
+def test_the_judgements_are_those_of_the_network_over_the_whole(
+    recogniser: Counting,
+    live_bundle: Bundle,
+    causal_network: Callable[[ModelSpec], Any],
+    talk: NDArray[np.float32],
+) -> None:
+    import keras
+
+    facts = live_bundle.facts
+    spec = ModelSpec(facts.n_frames, facts.features.n_mels, (), len(facts.labels), causal=True)
+    network = causal_network(spec)
+    answers = keras.Model(network.inputs, network.get_layer("step_answer").output)
+    log_mel, level_db = MelStream(facts.features).push(talk)
+    gate = SpeechGate(facts.features.hop_s)
+    first = [gate.hears(level) for level in level_db.tolist()].index(True)
+    frames = live_bundle.normaliser.standardise_frames(log_mel)[None, first:]
+    expected = np.asarray(answers({"log_mel": frames, "mask": np.ones(frames.shape[:2], np.float32)}))[0]
+
+    found = judged(recogniser, cut(talk, 1_234), EACH_ANSWER)
+    # The judgement at t rests on the frames that end by then, and on the last answer to them.
+    last_frames = [round(judgement.time_s * 100) - 2 for judgement in found]
+    compared = 0
+    for frame, judgement in zip(last_frames, found, strict=True):
+        if judgement.voiced:
+            np.testing.assert_allclose(judgement.probabilities, expected[(frame - first) // 5], atol=1e-4)
+            compared += 1
+    assert compared > 100
+    assert expected.std(axis=0).max() > 0.05
+
+
+def test_a_judgement_comes_with_the_last_sample_of_its_step(recogniser: Counting, talk: NDArray[np.float32]) -> None:
+    stream = SpeechStream(recogniser)
+    for number, piece in enumerate(cut(talk[: 3 * RATE], 1_600), 1):
+        assert stream.push(piece[:-1]) == []
+        (judgement,) = stream.push(piece[-1:])
+        assert judgement.time_s == pytest.approx(number / 10)
+        assert 0 <= judgement.latency_s < 10
+
+
+def test_a_step_costs_the_same_however_long_the_stream_is(recogniser: Counting) -> None:
+    rng = np.random.default_rng(2)
+    loud_and_soft = np.repeat(np.tile([0.3, 0.0003], 20), 4_000)
+    stream = SpeechStream(recogniser)
+    stream.push((loud_and_soft[:8_000] * rng.standard_normal(8_000)).astype(np.float32))
+    counts = []
+    for _ in range(20):
+        before = recogniser.steps
+        stream.push((loud_and_soft[:8_000] * rng.standard_normal(8_000)).astype(np.float32))
+        counts.append(recogniser.steps - before)
+    assert set(counts) == {10}
+
+
+def test_silence_is_no_speech_and_costs_no_step(recogniser: Counting) -> None:
+    before = recogniser.steps
+    for silence in (np.zeros(RATE), 3e-4 * np.random.default_rng(0).standard_normal(RATE), np.full(RATE, 0.0)):
+        found = judged(recogniser, [silence.astype(np.float32)])
+        assert len(found) == 10
+        for judgement in found:
+            assert (judgement.emotion, judgement.voiced) == ("no-speech", False)
+            assert np.isnan(judgement.probabilities).all()
+            line = judgement.to_dict(recogniser.bundle.facts.labels)
+            assert {line[f"p_{label}"] for label in recogniser.bundle.facts.labels} == {None}
+    assert recogniser.steps == before
+
+
+def test_a_steady_noise_ceases_to_be_speech_and_speech_over_it_is_heard() -> None:
+    gate = SpeechGate(0.01)
+    heard = [gate.hears(-35.0) for _ in range(1_000)]
+    assert heard[0]
+    # From 10 dB below -55 dB the floor rises 5 dB a second, and has to come within 10 dB.
+    assert [key for key, _ in groupby(heard)] == [True, False]
+    assert heard.index(False) == pytest.approx(400, abs=2)
+    assert gate.hears(-20.0)
+    assert not gate.hears(-35.0)
+
+
+def test_after_half_a_second_of_silence_a_stream_is_as_new(recogniser: Counting, talk: NDArray[np.float32]) -> None:
+    silence, rest = np.zeros(RATE, np.float32), talk[5 * RATE :]
+    first = judged(recogniser, [np.concatenate([silence, rest])])
+    later = judged(recogniser, [np.concatenate([talk[: 3 * RATE], silence, rest])])[30:]
+    np.testing.assert_allclose(probabilities(later)[10:], probabilities(first)[10:], atol=1e-4)
+    assert emotions(later)[10:] == emotions(first)[10:]
+
+    short = np.zeros(RATE // 5, np.float32)
+    fresh = judged(recogniser, [np.concatenate([short, rest])])
+    going_on = judged(recogniser, [np.concatenate([talk[: 3 * RATE], short, rest])])[30:]
+    difference = np.abs(probabilities(going_on)[2:8] - probabilities(fresh)[2:8])
+    assert np.nanmax(difference) > 1e-3  # after less silence it still knows what was before
+
+
+@pytest.mark.usefixtures("only_levels")
+@pytest.mark.parametrize(
+    ("hysteresis", "expected"),
+    [(0.0, ["happy", "sad", "happy", "sad"]), (0.3, ["happy", "happy", "happy", "sad"])],
+)
+def test_another_emotion_takes_over_if_it_is_so_much_likelier(hysteresis: float, expected: list[str]) -> None:
+    answers = [[0.6, 0.4], [0.4, 0.6], [0.7, 0.3], [0.3, 0.7]]
+    options = StreamOptions(window_s=0.05, hop_s=0.05, hysteresis=hysteresis)
+    assert emotions(judged(scripted(*answers), [levels((LOUD, 20))], options)) == expected
+
+
+@pytest.mark.usefixtures("only_levels")
+def test_silence_ends_what_hysteresis_holds_on_to() -> None:
+    options = StreamOptions(window_s=0.05, hop_s=0.05, hysteresis=0.9)
+    answers = scripted([0.9, 0.1], *[[0.2, 0.8]] * 99)
+    found = emotions(judged(answers, [levels((LOUD, 10), (STILL, 60), (LOUD, 10))], options))
+    assert found == ["happy"] * 2 + ["no-speech"] * 12 + ["sad"] * 2
+
+
+@pytest.mark.usefixtures("only_levels")
+def test_a_judgement_is_the_mean_of_the_answers_in_its_window() -> None:
+    answers = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [0.2, 0.8], [0.9, 0.1], [0.6, 0.4]])
+    options = StreamOptions(window_s=0.15, hop_s=0.05)
+    found = probabilities(judged(scripted(*answers.tolist()), [levels((LOUD, 30))], options))
+    expected = [answers[max(0, last - 2) : last + 1].mean(axis=0) for last in range(6)]
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.usefixtures("only_levels")
+def test_a_step_is_voiced_if_any_of_it_is_speech() -> None:
+    found = judged(scripted([0.6, 0.4]), [levels((LOUD, 10), (STILL, 20), (LOUD, 1), (STILL, 9), (STILL, 10))])
+    assert [judgement.voiced for judgement in found] == [True, False, False, True, False]
+
+
+def test_a_line_holds_times_shares_and_latency(recogniser: Counting, talk: NDArray[np.float32]) -> None:
+    labels = recogniser.bundle.facts.labels
+    last = judged(recogniser, [talk])[-1]
+    line = last.to_dict(labels)
+    assert list(line) == ["time", "emotion", *(f"p_{label}" for label in labels), "voiced", "latency_ms"]
+    assert line["time"] == pytest.approx(len(talk) // 1_600 / 10)
+    assert line["voiced"] is True
+    assert sum(line[f"p_{label}"] for label in labels) == pytest.approx(1, abs=1e-3)
+    assert max(labels, key=lambda label: line[f"p_{label}"]) == line["emotion"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hop_s": 0.04}, "hop <= window"),
+        ({"hop_s": 0.2, "window_s": 0.1}, "hop <= window"),
+        ({"window_s": 61.0}, "window <= 60 s"),
+        ({"window_s": float("nan")}, "came 0.1 s and nan s"),
+        ({"hysteresis": 1.0}, "hysteresis from 0 to below 1"),
+        ({"hysteresis": -0.1}, "hysteresis from 0 to below 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        StreamOptions(**options)
+
+
+def decoder(sample_format: str = "s16le", rate: int = RATE) -> PcmDecoder:
+    return PcmDecoder(sample_format=sample_format, rate=rate, to_rate=RATE)
+
+
+@pytest.mark.parametrize(
+    ("sample_format", "data", "expected"),
+    [
+        ("s16le", b"\x00\x40\x00\x80\xff\x7f\x01\x00", [0.5, -1.0, 32767 / 32768, 1 / 32768]),
+        ("s32le", b"\x00\x00\x00\x40\x00\x00\x00\x80\x00\x00\x01\x00", [0.5, -1.0, 1 / 32768]),
+        ("f32le", b"\x00\x00\x00\x3f\x00\x00\x80\xbf\x00\x00\x00\x00", [0.5, -1.0, 0.0]),
+    ],
+)
+def test_each_sample_format_is_read_as_it_is_meant(sample_format: str, data: bytes, expected: list[float]) -> None:
+    found = decoder(sample_format).decode(data)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+
+
+@pytest.mark.parametrize("sample_format", ["s16le", "s32le", "f32le"])
+@pytest.mark.parametrize("size", [1, 3, 7, 1_001])
+def test_bytes_may_come_in_odd_pieces(sample_format: str, size: int) -> None:
+    data = np.random.default_rng(0).integers(0, 100, 4_000, dtype=np.uint8).tobytes()
+    whole, pieces = decoder(sample_format), decoder(sample_format)
+    found = np.concatenate([pieces.decode(data[first : first + size]) for first in range(0, len(data), size)])
+    np.testing.assert_array_equal(found, whole.decode(data))
+    assert len(found) > 900
+    assert len(pieces.finish()) == 0
+
+
+def test_another_rate_is_resampled_as_in_one_go() -> None:
+    time = np.arange(8_000) / 8_000
+    samples = (0.4 * np.sin(2 * np.pi * 440 * time) * np.hanning(8_000)).astype(np.float32)
+    data = samples.tobytes()
+    resampling = decoder("f32le", rate=8_000)
+    pieces = [resampling.decode(data[first : first + 777]) for first in range(0, len(data), 777)]
+    found = np.concatenate([*pieces, resampling.finish()])
+    assert len(found) == 16_000
+    np.testing.assert_allclose(found, soxr.resample(samples, 8_000, RATE), atol=1e-4)
+    expected = 0.4 * np.sin(2 * np.pi * 440 * np.arange(16_000) / RATE) * np.hanning(16_000)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_what_is_no_sample_harms_nothing(recogniser: Counting, talk: NDArray[np.float32]) -> None:
+    odd = np.array([np.nan, np.inf, -np.inf, 0.25], np.float32)
+    np.testing.assert_array_equal(decoder("f32le").decode(odd.tobytes()), [0, 0, 0, 0.25])
+    garbage = np.random.default_rng(6).integers(0, 256, 4 * RATE, dtype=np.uint8).tobytes()
+    noise = decoder("f32le").decode(garbage)
+    assert np.isfinite(np.square(noise)).all()
+    found = judged(recogniser, [noise, np.zeros(RATE, np.float32), talk])
+    assert found[5].voiced
+    assert np.isfinite(found[5].probabilities).all()
+    assert found[-1].voiced
+    assert np.isfinite(found[-1].probabilities).all()
+
+
+def test_a_torn_sample_is_an_error_at_the_end_alone() -> None:
+    torn = decoder("s32le")
+    assert len(torn.decode(b"\x00" * 7)) == 1
+    with pytest.raises(AudioError, match="in the middle of a sample: 3 of 4 bytes; check --format"):
+        torn.finish()
+
+
+def test_unknown_formats_and_rates_are_refused() -> None:
+    with pytest.raises(ConfigError, match="expected a sample format among s16le, s32le, f32le, came u8"):
+        decoder("u8")
+    for rate in (0, 3_999, 400_000):
+        with pytest.raises(ConfigError, match=f"expected a rate from 4000 to 384000 Hz, came {rate}"):
+            decoder(rate=rate)
+
+
+@pytest.mark.parametrize("piece_s", [0.1, 0.37, 2.0])
+def test_the_pieces_of_a_recording_make_the_whole(samples: Path, piece_s: float) -> None:
+    path = samples / "tom-neutral.wav"
+    pieces = list(samples_of_file(path, rate=RATE, piece_s=piece_s))
+    assert max(map(len, pieces)) <= round(piece_s * RATE)
+    np.testing.assert_allclose(np.concatenate(pieces), read_audio(path, sample_rate=RATE), atol=1e-6)
+
+
+def test_a_pipe_is_read_as_it_fills() -> None:
+    class Pipe:
+        chunks = [b"\x00\x40\x00", b"\x80", b"\x01\x00", b""]  # noqa: RUF012
+
+        def read1(self, _: int) -> bytes:
+            return self.chunks.pop(0)
+
+    found = samples_of_pipe(Pipe(), decoder())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(next(found), [0.5])
+    np.testing.assert_array_equal(next(found), [-1.0])
+    assert len(Pipe.chunks) == 2
+    assert sum(map(len, found)) == 1

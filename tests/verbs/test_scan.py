@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from serctl.corpora import load_corpus
+from serctl.errors import ConfigError, CorpusError
+from serctl.verbs.scan import scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+
+RATE = 8000
+
+
+def record(path: Path, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(round(seconds * RATE)), RATE)
+
+
+@pytest.fixture
+def ravdess(tmp_path: Path) -> Path:
+    for number, name in enumerate(("03-01-06-01-02-01-12", "03-01-05-01-02-01-12", "03-01-05-01-02-01-01"), start=1):
+        record(tmp_path / "ravdess" / f"{name}.wav", number)
+    return tmp_path / "ravdess"
+
+
+@pytest.fixture
+def odd_names(tmp_path: Path) -> Path:
+    record(tmp_path / "odd" / "happy" / 'żółć, "quoted"\nsecond line.wav', 1)
+    record(tmp_path / "odd" / "sad" / " leading space.wav", 1)
+    return tmp_path / "odd"
+
+
+def test_a_corpus_is_counted(ravdess: Path) -> None:
+    (report,) = scan([ravdess], output=None, overwrite=False).corpora
+    assert (report.name, report.root, report.utterances, report.speakers) == ("ravdess", ravdess, 3, 2)
+    assert report.hours == pytest.approx(6 / 3600)
+    assert report.emotions == {"angry": 2, "fearful": 1}
+    assert report.genders == {"female": 2, "male": 1}
+    assert report.languages == {"en": 3}
+    assert report.licence == "CC BY-NC-SA 4.0"
+    assert report.citation
+    assert report.problems == ()
+
+
+def test_hours_count_the_labelled_parts(tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", 10)
+    (tmp_path / "manifest.csv").write_text("path,emotion,start,end\na.wav,sad,1,3\na.wav,happy,8,99\n")
+    (report,) = scan([tmp_path], output=None, overwrite=False).corpora
+    assert report.hours == pytest.approx(4 / 3600)
+
+
+def test_an_unreadable_recording_is_a_problem_and_stays_in_the_manifest(ravdess: Path, tmp_path: Path) -> None:
+    (ravdess / "03-01-05-01-02-01-01.wav").write_text("no audio")
+    result = scan([ravdess], output=tmp_path / "m.csv", overwrite=False)
+    (problem,) = result.corpora[0].problems
+    assert "03-01-05-01-02-01-01.wav: cannot be read as audio" in problem
+    durations = pd.read_csv(tmp_path / "m.csv", index_col="path")["duration"]
+    assert durations.isna().to_dict() == {
+        "ravdess/03-01-05-01-02-01-01.wav": True,
+        "ravdess/03-01-05-01-02-01-12.wav": False,
+        "ravdess/03-01-06-01-02-01-12.wav": False,
+    }
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_manifest_loads_as_the_same_utterances(tmp_path: Path, ravdess: Path, odd_names: Path, suffix: str) -> None:
+    record(tmp_path / "parts" / "long.wav", 5)
+    (tmp_path / "parts" / "manifest.csv").write_text(
+        "path,emotion,speaker,start,end,split,text\nlong.wav,sad,x,0,1.25,train,\nlong.wav,angry,x,1.25,,test,Hm.\n"
+    )
+    corpora = [ravdess, odd_names, tmp_path / "parts"]
+    output = tmp_path / f"all{suffix}"
+    scan(corpora, output=output, overwrite=False)
+    expected = [utterance for corpus in corpora for utterance in load_corpus(corpus).utterances]
+    loaded = load_corpus(output)
+    assert loaded.problems == ()
+    assert set(loaded.utterances) == set(expected)
+    assert len(loaded.utterances) == len(expected)
+
+
+def test_paths_are_relative_below_the_manifest_and_absolute_elsewhere(tmp_path: Path, ravdess: Path) -> None:
+    for output, prefix in ((tmp_path / "m.csv", "ravdess/"), (tmp_path / "new" / "m.csv", f"{ravdess}/")):
+        scan([ravdess], output=output, overwrite=False)
+        assert all(path.startswith(f"{prefix}03-01-") for path in pd.read_csv(output)["path"])
+
+
+def test_relative_input_and_output_find_each_other(
+    ravdess: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ravdess)
+    scan([Path()], output=Path("../m.csv"), overwrite=False)
+    utterances = load_corpus(tmp_path / "m.csv").utterances
+    assert {utterance.path.resolve() for utterance in utterances} == set(ravdess.glob("*.wav"))
+
+
+def test_a_joint_manifest_is_reported_by_corpus(tmp_path: Path, ravdess: Path, odd_names: Path) -> None:
+    scan([ravdess, odd_names], output=tmp_path / "m.csv", overwrite=False)
+    reports = scan([tmp_path / "m.csv"], output=None, overwrite=False).corpora
+    assert {report.name: (report.utterances, report.licence) for report in reports} == {
+        "odd": (2, None),
+        "ravdess": (3, "CC BY-NC-SA 4.0"),
+    }
+
+
+def test_an_existing_manifest_is_replaced_only_on_demand(tmp_path: Path, ravdess: Path) -> None:
+    output = tmp_path / "m.csv"
+    output.write_text("precious")
+    with pytest.raises(ConfigError, match=r"m.csv exists: --overwrite"):
+        scan([ravdess], output=output, overwrite=False)
+    assert output.read_text() == "precious"
+    scan([ravdess], output=output, overwrite=True)
+    assert len(load_corpus(output).utterances) == 3
+
+
+def test_another_format_is_refused(tmp_path: Path, ravdess: Path) -> None:
+    with pytest.raises(ConfigError, match=r"m.txt: expected a manifest named \*.csv or \*.parquet"):
+        scan([ravdess], output=tmp_path / "m.txt", overwrite=False)
+
+
+def test_a_failed_write_leaves_the_old_manifest_and_nothing_else(
+    tmp_path: Path, ravdess: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    def full_disk(table: pd.DataFrame, output: Path, **options: object) -> None:
+        output.write_text("half a ro")
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "out").mkdir()
+    output = tmp_path / "out" / "m.csv"
+    output.write_text("precious")
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        scan([ravdess], output=output, overwrite=True)
+    assert output.read_text() == "precious"
+    assert list(output.parent.iterdir()) == [output]
+
+
+@pytest.fixture
+def run() -> Callable[..., Result]:
+    """Run `serctl corpus ...`; errors come out as exceptions."""
+    import typer
+    from typer.testing import CliRunner
+
+    from serctl.cli.corpus import corpus_app
+
+    app = typer.Typer()
+    app.add_typer(corpus_app)
+    return lambda *arguments: CliRunner().invoke(app, ["corpus", *map(str, arguments)], catch_exceptions=False)
+
+
+# typer 0.20, imported by the fixture, touches names that click 8.5 deprecates.
+@pytest.mark.filterwarnings("ignore:'click.:DeprecationWarning")
+def test_the_command_shows_everything_on_stdout(run: Callable[..., Result], ravdess: Path, tmp_path: Path) -> None:
+    for number in range(12):
+        (ravdess / f"[bold]{number}.wav").touch()
+    for actor in range(1, 25):
+        for emotion in (2, 3):
+            record(ravdess / f"03-01-0{emotion}-01-01-01-{actor:02}.wav", 0.01)
+    result = run("scan", ravdess, "-o", tmp_path / "m.csv")
+    assert result.exit_code == 0
+    shown = " ".join(result.stdout.split())
+    for fact in ("51, 0.00 h", "24 (", "angry 2", "calm 24", "en 51", "CC BY-NC-SA 4.0", "doi:10.1371"):
+        assert fact in shown
+    assert "problems 12 " in shown
+    assert "[bold]0.wav" in shown
+    assert "[bold]11.wav" in shown
+    assert "51 utterances written to" in result.stderr
+    assert len(load_corpus(tmp_path / "m.csv").utterances) == 51
+
+
+@pytest.mark.filterwarnings("ignore:'click.:DeprecationWarning")
+def test_the_command_raises_what_main_reports(run: Callable[..., Result], tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no such folder"):
+        run("scan", tmp_path / "gone")
+
+
+def test_the_manifest_keeps_the_speaker_that_is_given(tmp_path: Path, ravdess: Path) -> None:
+    scan([ravdess], output=tmp_path / "m.csv", overwrite=False)
+    first = load_corpus(ravdess).utterances[0]
+    assert load_corpus(tmp_path / "m.csv").utterances[0] == replace(first, path=first.path)
