@@ -4,8 +4,8 @@ python benchmarks/table.py                      print them
 python benchmarks/table.py --write FILE...      put them between the markers in these files
 python benchmarks/table.py --check FILE...      exit 1 if what is between the markers is not what would be written
 
-The markers name what comes between them: `<!-- benchmarks:start -->` and `<!-- benchmarks:end -->` stand around the
-measurements (README.md), `<!-- claims:start -->` and `<!-- claims:end -->` around the claims (docs/claims.md).
+`<!-- NAME:start -->` and `<!-- NAME:end -->` stand around a table. The names: benchmarks, every measurement
+(docs/benchmarks.md); claims, the claims about networks (docs/claims.md); accuracy and speed, the summaries (README.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _claims import CLAIMS, targets_table, verdict
+import accuracy
+from _claims import CLAIMS, targets_table, verdict, with_interval
 from _common import HERE, RESULTS, ROW_TITLES, Row, short_commit
 
 if TYPE_CHECKING:
@@ -26,13 +27,40 @@ if TYPE_CHECKING:
     from _claims import Claim, Found
 
 DOCS = HERE.parent / "docs"
-ORDER = ("startup", "extraction", "throughput", "memory", "accuracy", "export", "live", "streams", "early")
+SECTIONS = {
+    "startup": "Start-up",
+    "extraction": "Extracting features",
+    "throughput": "Predicting many files",
+    "memory": "Memory",
+    "accuracy": "Accuracy",
+    "export": "Small models",
+    "live": "One stream",
+    "streams": "Many streams",
+    "early": "Accuracy by seconds of speech",
+}
+"""The results in the order of docs/benchmarks.md, with their titles there."""
+
+CORPORA = {"ravdess": "RAVDESS (English)", "emodb": "EMO-DB (German)", "ased": "ASED (Amharic)"}
+SPEED = (
+    ("startup", "`serctl --help`", "`serctl --help`"),
+    ("startup", "`serctl predict` of one 4 s file, new process", "`serctl predict` of one 4 s file, new process"),
+    ("startup", "its peak memory", "its peak memory"),
+    (
+        "throughput",
+        "`serctl predict` of 1,440 files on 2 cores, end to end",
+        "`serctl predict` of 1,440 files",
+    ),
+    ("throughput", "the same again, from the feature cache", "the same again, from the feature cache"),
+    ("memory", "`serctl predict` of one file of 3 hours", "peak memory for one file of 3 hours"),
+    ("live", "the same, p99, 60 minutes in real time on one core", "`serctl stream`: delay of a line, 99th percentile"),
+)
+"""The rows of the README's table of speed: result, measure, title."""
 
 
-def load_results(folder: Path) -> list[dict[str, Any]]:
-    """The saved results in the order of the tables."""
-    paths = [path for name in ORDER if (path := folder / f"{name}.json").exists()]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def load_result(name: str) -> dict[str, Any] | None:
+    """The saved result of a script, None if there is none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -42,13 +70,44 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def render_measurements() -> str:
-    """What the README shows."""
-    results = load_results(RESULTS)
-    rows = [Row(**row).cells() for result in results for row in result["rows"]]
-    parts = [markdown_table(ROW_TITLES, rows)]
-    for comparison in (result["comparison"] for result in results if result["comparison"]):
+    """What docs/benchmarks.md shows: a section for each result."""
+    return "\n\n".join(_measurement(result, SECTIONS[name]) for name in SECTIONS if (result := load_result(name)))
+
+
+def _measurement(result: dict[str, Any], title: str) -> str:
+    parts = [f"## {title}"]
+    if result["rows"]:
+        parts.append(markdown_table(ROW_TITLES, [Row(**row).cells() for row in result["rows"]]))
+    if comparison := result["comparison"]:
         parts += [comparison["caption"], markdown_table(comparison["titles"], comparison["rows"])]
-    return "\n\n".join([*parts, *_origins(results)])
+    return "\n\n".join([*parts, f"Script: `benchmarks/{result['name']}.py`. Measured {_origin(result)}"])
+
+
+def render_accuracy() -> str:
+    """The README's table: UAR of the default architecture on each corpus."""
+    found = accuracy.CLAIM.find(kept_only=True)
+    titles = ("corpus", "emotions", "UAR % (95 % interval)", "features normalised by speaker", accuracy.BASELINE)
+    return markdown_table(titles, [_accuracy_row(found, corpus) for corpus in CORPORA])
+
+
+def _accuracy_row(found: Found, corpus: str) -> tuple[str, ...]:
+    _, _, baseline = accuracy.CORPORA[corpus]
+    plain = found[f"{corpus}-{accuracy.ARCHITECTURE}"]
+    normalised = found[f"{corpus}-{accuracy.ARCHITECTURE}{accuracy.NORMALISED}"]
+    emotions = str(len(plain["classes"])) if plain else ""
+    return CORPORA[corpus], emotions, with_interval(plain), with_interval(normalised), f"{baseline:.1f}"
+
+
+def render_speed() -> str:
+    """The README's table: a few measurements of speed and memory."""
+    return markdown_table(("measure", "serctl", "for comparison"), [_speed_row(*chosen) for chosen in SPEED])
+
+
+def _speed_row(name: str, measure: str, title: str) -> tuple[str, str, str]:
+    rows = (Row(**row) for row in (load_result(name) or {"rows": []})["rows"])
+    found = next((row for row in rows if row.measure == measure), Row(measure, None, ""))
+    _, figure, _, peer = found.cells()
+    return title, figure, peer
 
 
 def render_claims() -> str:
@@ -80,14 +139,6 @@ def _claim_origins(found: Found) -> list[str]:
     return [f"Origin ({', '.join(group)}): {versions}" for versions, group in names.items()]
 
 
-def _origins(results: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each machine and commit: which figures come from there."""
-    names: dict[str, list[str]] = {}
-    for result in results:
-        names.setdefault(_origin(result), []).append(result["name"])
-    return [f"Measured ({', '.join(group)}) {origin}" for origin, group in names.items()]
-
-
 def _origin(result: dict[str, Any]) -> str:
     machine, versions = result["machine"], result["packages"]
     shown = ", ".join(f"{name} {versions[name]}" for name in ("numpy", "scipy", "ai-edge-litert", "tensorflow"))
@@ -98,7 +149,12 @@ def _origin(result: dict[str, Any]) -> str:
     )
 
 
-BLOCKS = {"benchmarks": render_measurements, "claims": render_claims}
+BLOCKS = {
+    "benchmarks": render_measurements,
+    "claims": render_claims,
+    "accuracy": render_accuracy,
+    "speed": render_speed,
+}
 
 
 def replace_blocks(text: str) -> str:

@@ -1,0 +1,66 @@
+"""The documents keep up with the program: their commands parse, their tables and generated pages are complete."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from serctl.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROGRAM = typer.main.get_command(app)
+
+
+def load_generator():
+    specification = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+GENERATE = load_generator()
+COMMANDS = dict(GENERATE.walk_commands(PROGRAM, ("serctl",)))
+
+
+def commands_of(page):
+    """The serctl commands in the page's blocks of code, those after a pipe too."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    pieces = [piece.strip() for line in lines for piece in line.split("|")]
+    return [shlex.split(piece, comments=True) for piece in pieces if piece.startswith("serctl ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_of_a_page_parses(page):
+    for _, *arguments in commands_of(page):
+        command, context = PROGRAM, click.Context(PROGRAM)
+        while isinstance(command, click.Group):
+            command = command.get_command(context, arguments.pop(0))
+            assert command is not None
+        with command.make_context(command.name, arguments):
+            pass
+
+
+def test_the_pages_show_commands():
+    assert sum(len(commands_of(page)) for page in PAGES) > 50
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_command_reference_has_each_command_with_its_options(path):
+    page = GENERATE.render_commands()
+    section = page.split(f"# {' '.join(path)}\n", 1)[1].split("\n#", 1)[0]
+    options = [name for parameter in COMMANDS[path].params for name in (*parameter.opts, *parameter.secondary_opts)]
+    assert [name for name in options if name.startswith("-") and name not in section] == []
+
+
+def test_examples_in_help_are_code_in_the_reference():
+    page = GENERATE.render_commands()
+    assert "Example" not in page
+    assert "\nserctl predict ./recordings -o emotions.csv\n" in page
