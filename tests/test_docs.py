@@ -11,6 +11,7 @@ import click
 import pytest
 import typer
 
+from serctl import __version__
 from serctl.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -64,3 +65,17 @@ def test_examples_in_help_are_code_in_the_reference():
     page = GENERATE.render_commands()
     assert "Example" not in page
     assert "\nserctl predict ./recordings -o emotions.csv\n" in page
+
+
+def test_the_files_to_open_for_each_task_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("## For each task the file to open")[1].split("\n## ")[0]
+    named = re.findall(r"^\| [^|]+ \| `([^`]+)` \|", table, re.MULTILINE)
+    assert len(named) >= 12
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_changelog_and_citation_name_the_version():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE)
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
