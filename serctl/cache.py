@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, DamagedEntryError, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -99,10 +99,6 @@ class _Entry:
     used: float
 
 
-class _DamagedEntryError(Exception):
-    """The file is not, or no longer, a whole entry for its key."""
-
-
 class Cache:
     """Named arrays under opaque keys in one folder, shared safely by any number of processes.
 
@@ -114,7 +110,7 @@ class Cache:
         self.folder = Path(folder)
         existing = next((path for path in (self.folder, *self.folder.parents) if path.exists()), None)
         if existing is not None and not existing.is_dir():
-            raise ConfigError(f"the cache needs a folder, but {existing} is a file; choose another with --cache-dir")
+            raise ConfigError(f"the cache needs a folder, but {existing} is a file", Remedy.CACHE_FOLDER)
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The arrays stored under the key, with their dtypes and shapes.
@@ -126,7 +122,7 @@ class Cache:
             return _read_entry(path, key)
         except FileNotFoundError:
             return None
-        except _DamagedEntryError as damage:
+        except DamagedEntryError as damage:
             _logger.debug("removed a damaged cache entry, %s: %s", path, damage)
             _remove(path)
         except OSError as error:
@@ -193,7 +189,7 @@ class Cache:
         return self.folder / key[:2] / f"{key}.entry"
 
     def _shelves(self) -> Iterator[Path]:
-        """The sub-folders, which keep each folder small; by name, since --cache-dir may point anywhere."""
+        """The sub-folders, which keep each folder small; by name, since the folder may be any."""
         return (shelf for shelf in self.folder.glob("[0-9a-f][0-9a-f]") if shelf.is_dir())
 
     def _entries(self) -> Iterator[_Entry]:
@@ -272,7 +268,7 @@ def _read_entry(path: Path, key: str) -> dict[str, NDArray[Any]]:
         content = bytearray(status.st_size)
         read = file.readinto(content)
     if read != len(content):
-        raise _DamagedEntryError(f"read {read} of {len(content)} bytes")
+        raise DamagedEntryError(f"read {read} of {len(content)} bytes")
     arrays = _decode_entry(content, key)
     if time.time() - status.st_mtime > _TOUCH_AFTER_S:
         with suppress(OSError):  # a read-only cache is as good to read from
@@ -285,9 +281,9 @@ def _decode_entry(content: bytearray, key: str) -> dict[str, NDArray[Any]]:
     view = memoryview(content)
     body = view[len(_MAGIC) + _DIGEST_SIZE :]
     if view[: len(_MAGIC)] != _MAGIC:
-        raise _DamagedEntryError("not an entry of this version")
+        raise DamagedEntryError("not an entry of this version")
     if view[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE] != _digest(key, [body]):
-        raise _DamagedEntryError("its digest does not fit its content")
+        raise DamagedEntryError("its digest does not fit its content")
     (header_length,) = _HEADER_LENGTH.unpack_from(body)
     offset = _PREFIX_SIZE + header_length
     header = json.loads(bytes(view[_PREFIX_SIZE:offset]))
@@ -305,7 +301,7 @@ def _is_whole(path: Path) -> bool:
         _read_entry(path, path.stem)
     except FileNotFoundError:
         return True  # removed by another process since the listing
-    except (_DamagedEntryError, OSError):
+    except (DamagedEntryError, OSError):
         return False
     return True
 

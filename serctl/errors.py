@@ -1,19 +1,104 @@
-"""The exceptions serctl raises on purpose.
+"""The exceptions serctl raises on purpose, and what a failed item of a run is.
 
 SerctlError
-├── AudioError    a recording cannot be found, read or used
-├── CorpusError   a corpus, manifest or protocol is not what was expected
-├── BundleError   a model bundle is missing, damaged or of another make
-└── ConfigError   an option, configuration value or output path cannot be used
+├── AudioError                 a recording cannot be found, read or used
+├── CorpusError                a corpus, manifest or protocol is not what was expected
+├── BundleError                a model bundle is missing, damaged or of an unsupported format
+├── ConfigError                an option, configuration value or output path cannot be used
+│   └── MissingExtraError      an optional package is not installed
+├── StoppedAtFailureError      a run that stops at the first failure met one
+├── DisagreementError          an exported model disagrees with its original too often to be kept
+└── DamagedEntryError          a cache entry is not, or no longer, whole; never leaves the cache
 
-Every message says what was expected, what came, and which file.
+KeyboardInterrupt
+└── RunInterrupted             Ctrl-C, with what was kept
+
+ValueError
+└── BadRowError                a row of a manifest cannot be used; never leaves the reading of manifests
+
+Every message says what was expected, what was received, and which file. A message never names a flag of the command
+line: `remedies` says which options help, and the command line adds their names.
 """
 
-__all__ = ["AudioError", "BundleError", "ConfigError", "CorpusError", "SerctlError"]
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+__all__ = [
+    "AudioError",
+    "BadRowError",
+    "BundleError",
+    "ConfigError",
+    "CorpusError",
+    "DamagedEntryError",
+    "DisagreementError",
+    "Failure",
+    "MissingExtraError",
+    "Remedy",
+    "RunInterrupted",
+    "SerctlError",
+    "StoppedAtFailureError",
+]
+
+
+class Remedy(Enum):
+    """What a caller can change to get past an error."""
+
+    OVERWRITE = auto()
+    """Replace what is there."""
+    RESTART = auto()
+    """Replace what an interrupted run left, and start again."""
+    RESUME = auto()
+    """Continue what an interrupted run left."""
+    OTHER_OUTPUT = auto()
+    """Write to another place."""
+    WITH_OUTPUT = auto()
+    """Write to a file at all."""
+    PARQUET_OUTPUT = auto()
+    """Write a Parquet file."""
+    CACHE_FOLDER = auto()
+    """Keep the feature cache in another folder."""
+    PER_WINDOW = auto()
+    """Ask for one row of functionals per window."""
+    CLASSES = auto()
+    """Choose which emotions take part, or rename them."""
+    ARCHITECTURE = auto()
+    """Ask for the architecture of the model that training continues from."""
+    CAUSAL = auto()
+    """Ask for a causal network."""
+    NOT_CAUSAL = auto()
+    """Do not ask for a causal network."""
+    CAUSAL_MODEL = auto()
+    """Train a causal model."""
+    CALIBRATION_RECORDINGS = auto()
+    """Name recordings to calibrate on."""
+    VERIFICATION_RECORDINGS = auto()
+    """Name recordings to verify on."""
+    NO_QUANTIZATION = auto()
+    """Export in float32."""
+    LITERT = auto()
+    """Export for LiteRT."""
+    SAMPLE_FORMAT = auto()
+    """State the format of the raw samples."""
+    MICROPHONE = auto()
+    """Choose another microphone."""
+    TOKEN = auto()
+    """Ask clients for a token."""
 
 
 class SerctlError(Exception):
-    """Root of every error that serctl raises on purpose."""
+    """Root of every error that serctl raises on purpose.
+
+    Args:
+        message: what was expected, what was received, which file.
+        remedies: what the caller can change to get past the error.
+    """
+
+    def __init__(self, message: str, *remedies: Remedy) -> None:
+        super().__init__(message)
+        self.remedies = remedies
 
 
 class AudioError(SerctlError):
@@ -25,8 +110,60 @@ class CorpusError(SerctlError):
 
 
 class BundleError(SerctlError):
-    """A model bundle is missing, damaged or of another make."""
+    """A model bundle is missing, damaged or of an unsupported format."""
 
 
 class ConfigError(SerctlError):
     """An option, configuration value or output path cannot be used."""
+
+
+class MissingExtraError(ConfigError):
+    """An optional package is not installed; extra names the set of packages that holds it."""
+
+    def __init__(self, message: str, *, extra: str = "") -> None:
+        super().__init__(message)
+        self.extra = extra
+
+
+class StoppedAtFailureError(SerctlError):
+    """A run that stops at the first failure met one; summary: of what was finished before, which is kept."""
+
+    def __init__(self, message: str, *remedies: Remedy, summary: Any = None) -> None:
+        super().__init__(message, *remedies)
+        self.summary = summary
+
+
+class DisagreementError(SerctlError):
+    """An exported model disagrees with its original too often to be kept.
+
+    parity: the comparison (export.parity.Parity). end_to_end: whether it is the end-to-end model that disagrees.
+    """
+
+    def __init__(self, message: str, parity: Any = None, *, end_to_end: bool = False) -> None:
+        super().__init__(message)
+        self.parity = parity
+        self.end_to_end = end_to_end
+
+
+class DamagedEntryError(SerctlError):
+    """A cache entry is not, or no longer, whole."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C; the message says what was kept, remedies what continues from there."""
+
+    def __init__(self, message: str, *remedies: Remedy) -> None:
+        super().__init__(message)
+        self.remedies = remedies
+
+
+class BadRowError(ValueError):
+    """A row of a manifest cannot be used."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an item of a run has no result; kind is the name of the exception's class, or WorkerDied."""
+
+    kind: str
+    message: str

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy
 from serctl.reports.schema import report_format
 
 if TYPE_CHECKING:
@@ -48,6 +48,6 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.resume and self.output is None:
-            raise ConfigError("--resume needs an output file (-o): a run that only prints leaves nothing to continue")
+            raise ConfigError("a run that only prints leaves nothing to resume", Remedy.WITH_OUTPUT)
         if self.output is not None:
             report_format(self.output)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from serctl.errors import AudioError, ConfigError
+from serctl.errors import AudioError, ConfigError, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +80,8 @@ class PcmDecoder:
             raise AudioError("the stream ended before its first sample")
         if self._torn:
             raise AudioError(
-                f"the stream ended in the middle of a sample: {len(self._torn)} of {self._type.itemsize} bytes; "
-                "check --format"
+                f"the stream ended in the middle of a sample: {len(self._torn)} of {self._type.itemsize} bytes",
+                Remedy.SAMPLE_FORMAT,
             )
         empty = np.empty(0, np.float32)
         return self._resampler.resample_chunk(empty, last=True) if self._resampler else empty

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from serctl.backends.serial import Failure, attempt, map_here
-from serctl.errors import ConfigError
+from serctl.backends.serial import attempt, map_here
+from serctl.errors import ConfigError, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

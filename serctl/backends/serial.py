@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from serctl.errors import SerctlError
+from serctl.errors import Failure, SerctlError
 
 if TYPE_CHECKING:
     from collections import deque
@@ -17,14 +16,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an item has no result; kind is the name of the exception's class, or WorkerDied."""
-
-    kind: str
-    message: str
 
 
 def map_here(

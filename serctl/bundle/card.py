@@ -15,7 +15,8 @@ _LIMITS = """\
 - It judges how speech sounds, not what a person feels. Do not decide about people with it.
 - The training data is acted, recorded indoors and spoken in the languages above: expect less on spontaneous or
   telephone speech, and check on labelled recordings of your own with `serctl evaluate`.
-- Windows below one second hold little evidence; the confidence tells, and `--min-confidence` acts on it."""
+- Windows below one second hold little evidence; the confidence says so, and a threshold on it
+  leaves them unnamed."""
 
 
 def model_card(facts: BundleFacts) -> str:

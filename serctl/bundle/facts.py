@@ -29,7 +29,7 @@ class BundleFacts:
     n_frames: frames of log-mel that the network takes. temperature: divides the log-probabilities (calibration).
     metrics: scores by the way they were found (validation, cross_validation), with the protocol. training: corpora,
     options, seed and digest of the training list. languages: those that the network tells apart, empty if none.
-    export: what `serctl export` made of which model, empty if training wrote the bundle. licence, attribution: the
+    export: what an export made of which model, empty if training wrote the bundle. licence, attribution: the
     terms of the weights.
     """
 

@@ -4,7 +4,7 @@ model.tflite     the network, in LiteRT's format; or model.onnx, in ONNX
 normaliser.npz   means and standard deviations of the training features
 bundle.json      labels, feature config, calibration, metrics with their protocol, training facts, licence, and the
 SHA-256 of every other file, checked on load
-weights.npz      the weights of the network while it was trained, in float16: what `serctl train --from` goes on from,
+weights.npz      the weights of the network while it was trained, in float16: what a later training continues from,
 and `serctl export` starts from; not in an exported bundle
 step.tflite      where the network is causal, one step of it with its state, for `serctl stream`
 end_to_end.tflite  in a bundle exported so: front end, network and calibration in one, for devices without Python
@@ -37,7 +37,7 @@ from serctl.bundle.facts import (
     BundleFacts,
     TrainingEntry,
 )
-from serctl.errors import BundleError, ConfigError
+from serctl.errors import BundleError, ConfigError, Remedy
 from serctl.features import UNREADABLE_NPZ, FeatureConfig, Normaliser
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Bundle:
         """One step of the network with its state, for streams. Raises BundleError if the network is not causal."""
         if not self.causal:
             raise BundleError(
-                f"{self.identity} judges whole windows and cannot follow a stream: expected a causal model, which "
-                "`serctl train --arch lstm --causal` makes"
+                f"{self.identity} judges whole windows and cannot follow a stream: expected a causal model",
+                Remedy.CAUSAL_MODEL,
             )
         return self.folder / STEP
 
@@ -132,9 +132,10 @@ def bundled_models() -> list[str]:
 
 def check_new_bundle(folder: Path, *, overwrite: bool) -> None:
     """Raise ConfigError if the folder exists, unless overwrite is given and it holds a bundle."""
-    if folder.exists() and not (overwrite and (folder / MANIFEST).exists()):
-        hint = "--overwrite replaces it" if (folder / MANIFEST).exists() else "it is no bundle, choose another -o"
-        raise ConfigError(f"{folder} already exists: {hint}")
+    if folder.exists() and not (folder / MANIFEST).exists():
+        raise ConfigError(f"{folder} already exists and is not a bundle", Remedy.OTHER_OUTPUT)
+    if folder.exists() and not overwrite:
+        raise ConfigError(f"{folder} already exists", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
 
 
 def write_bundle(

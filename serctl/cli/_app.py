@@ -14,7 +14,8 @@ import click
 import typer
 
 from serctl import __version__
-from serctl.errors import SerctlError
+from serctl.cli._remedies import with_remedies
+from serctl.errors import RunInterrupted, SerctlError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,11 +133,12 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except SerctlError as error:
-        _fail(f"error: {error}", EXIT_USAGE)
+        _fail(f"error: {with_remedies(error)}", EXIT_USAGE)
     except _EndedEarly as end:
+        if isinstance(end.cause, RunInterrupted):
+            _fail(f"interrupted: {with_remedies(end.cause)}", EXIT_INTERRUPTED)
         if isinstance(end.cause, KeyboardInterrupt):
-            # The interrupt itself says what was kept.
-            _fail(f"interrupted: {end}".rstrip(": "), EXIT_INTERRUPTED)
+            _fail("interrupted", EXIT_INTERRUPTED)
         # The reader of stdout went away (`serctl predict ... | head`): no more output is possible, or an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_OK)

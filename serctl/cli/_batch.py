@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 import typer
 
 from serctl.cli._app import console, exit_code
+from serctl.cli._remedies import with_remedies
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
     from serctl.audio.find import Recording
-    from serctl.verbs.batch import BatchSummary, StoppedAtFailureError
+    from serctl.errors import StoppedAtFailureError
+    from serctl.verbs.batch import BatchSummary
 
 FilesFromOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
@@ -84,7 +86,7 @@ def finish(summary: BatchSummary, *, verb: str, output: Path | None, summary_jso
 
 def stop_at_failure(error: StoppedAtFailureError, *, summary_json: Path | None) -> None:
     """End a run that --fail-fast stopped."""
-    console().print(f"error: {error}", style="red", markup=False)
+    console().print(f"error: {with_remedies(error)}", style="red", markup=False)
     if summary_json:
         _write_json(summary_json, error.summary)
     raise typer.Exit(exit_code(done=error.summary.recordings, failed=error.summary.failed)) from error

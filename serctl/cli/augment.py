@@ -20,6 +20,7 @@ from serctl.cli._app import (
 )
 from serctl.cli._batch import SummaryJsonOption, finish
 from serctl.errors import ConfigError
+from serctl.extras import require_extra
 
 if TYPE_CHECKING:
     from serctl.transforms.apply import Transform
@@ -78,6 +79,7 @@ def augment(
 
     Example: serctl augment ./corpus -o ./augmented --copies 2 --speed 0.9:1.1 --noise-snr 10:20 --seed 7
     """
+    require_extra("train", "augmentation")
     from serctl.verbs import augment as verb
 
     chosen = (

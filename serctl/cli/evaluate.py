@@ -45,7 +45,8 @@ from serctl.cli._learning import (
     print_problems,
 )
 from serctl.cli.train import command_line, fit_options, import_tensorflow, model_folder
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy, RunInterrupted
+from serctl.extras import require_extra
 from serctl.models import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def evaluate(
     """
     if (arch is None) != (protocol is None) or (model is not None and arch is not None):
         raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
+    require_extra("train", "evaluation")
     if arch:
         import_tensorflow()
     from serctl.verbs import evaluate as verb
@@ -170,8 +172,7 @@ def evaluate(
                     on_epoch=epoch_printer(quiet=quiet),
                 )
             except KeyboardInterrupt:
-                kept = f"{output}.partial keeps what is finished; the same command with --resume goes on from there"
-                raise KeyboardInterrupt(kept) from None
+                raise RunInterrupted(f"{output}.partial keeps what is finished", Remedy.RESUME) from None
     print_problems(evaluation.problems, quiet=quiet)
     if not quiet:
         _print_result(evaluation)

@@ -22,6 +22,7 @@ from serctl.cli._app import (
 )
 from serctl.cli._learning import print_problems
 from serctl.cli.train import command_line, import_tensorflow
+from serctl.extras import require_extra
 
 if TYPE_CHECKING:
     from serctl.export.parity import Parity
@@ -97,12 +98,15 @@ def export(
 
     Example: serctl export ./my-model -o ./my-model-int8 --quantize int8 --verify ./recordings
     """
+    require_extra("train", "export")
+    if output_format == "onnx":
+        require_extra("onnx", "export to ONNX")
     from serctl.bundle.store import load_bundle
 
     bundle = load_bundle(model)
     import_tensorflow()
+    from serctl.errors import DisagreementError
     from serctl.export.options import ExportOptions
-    from serctl.export.parity import DisagreementError
     from serctl.verbs import export as verb
 
     options = ExportOptions(

@@ -66,9 +66,9 @@ def extract(
 
     Example: serctl extract ./recordings -o features.parquet
     """
+    from serctl.errors import StoppedAtFailureError
     from serctl.run import RunOptions
     from serctl.verbs import extract as verb
-    from serctl.verbs.batch import StoppedAtFailureError
 
     options = verb.ExtractOptions(level=level, per=per, window_s=window, deep=deep)
     run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)

@@ -81,9 +81,9 @@ def predict(
     Example: serctl predict ./recordings -o emotions.csv
     """
     from serctl.bundle.store import DEFAULT_MODEL, load_bundle
+    from serctl.errors import StoppedAtFailureError
     from serctl.run import RunOptions
     from serctl.verbs import predict as verb
-    from serctl.verbs.batch import StoppedAtFailureError
 
     options = verb.PredictOptions(per=per, window_s=window, min_confidence=min_confidence, language=language)
     run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)

@@ -47,6 +47,8 @@ from serctl.cli._learning import (
     label_options,
     print_problems,
 )
+from serctl.errors import Remedy, RunInterrupted
+from serctl.extras import require_extra
 from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS
 from serctl.quiet import quiet_stderr
 
@@ -105,6 +107,7 @@ def train(
 
     Example: serctl train ./corpus -o ./my-model --arch hybrid
     """
+    require_extra("train", "training")
     import_tensorflow()
     from serctl.verbs import train as verb
 
@@ -141,9 +144,7 @@ def train(
                 on_epoch=epoch_printer(quiet=quiet),
             )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"{output}.partial keeps the finished epochs; the same command with --resume goes on from there"
-        ) from None
+        raise RunInterrupted(f"{output}.partial keeps the finished epochs", Remedy.RESUME) from None
     print_problems(result.dataset.problems, quiet=quiet)
     if not quiet:
         _print_result(result, causal=causal)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from serctl.corpora import filename
 from serctl.corpora.base import Corpus, Utterance, digest_of_part, normalise_emotion, unknown_labels
 from serctl.corpora.terms import citation_of, licence_of
-from serctl.errors import CorpusError
+from serctl.errors import BadRowError, CorpusError
+from serctl.extras import require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,10 +53,6 @@ class _Row:
         return cell if column == "path" else cell.strip()
 
 
-class _BadRowError(ValueError):
-    """One line of a manifest cannot be used; the message says why."""
-
-
 def find_manifest(folder: Path) -> Path | None:
     """The manifest in the root of a folder, or None."""
     return next((folder / name for name in MANIFEST_NAMES if (folder / name).is_file()), None)
@@ -78,7 +75,7 @@ def load_manifest(manifest: Path) -> Corpus:
     for row in rows:
         try:
             utterance = _utterance(manifest, row)
-        except _BadRowError as error:
+        except BadRowError as error:
             problems.append(f"{manifest}, row {row.number}: {error}")
             continue
         key = (utterance.path, utterance.start_s, utterance.end_s)
@@ -109,6 +106,8 @@ def _manifest_cells(manifest: Path) -> Iterator[dict[str, str]]:
     """The rows as text, column names in lower case; an empty cell is an empty text."""
     import pandas as pd
 
+    if manifest.suffix.lower() == ".parquet":
+        require_extra("parquet", "a Parquet file", "pyarrow")
     try:
         if manifest.suffix.lower() == ".parquet":
             table = pd.read_parquet(manifest)
@@ -138,13 +137,13 @@ def _require_known_emotions(manifest: Path, rows: Sequence[_Row]) -> None:
 
 def _utterance(manifest: Path, row: _Row) -> Utterance:
     if not row["path"]:
-        raise _BadRowError("has no path")
+        raise BadRowError("has no path")
     emotion = normalise_emotion(row["emotion"])
     if emotion is None:
-        raise _BadRowError(f"{row['path']} has no emotion")
+        raise BadRowError(f"{row['path']} has no emotion")
     path = manifest.parent / row["path"]
     if not path.is_file():
-        raise _BadRowError(f"there is no file {path}")
+        raise BadRowError(f"there is no file {path}")
     start_s, end_s = _span(row)
     return Utterance(
         path=path,
@@ -171,7 +170,7 @@ def _span(row: _Row, prefix: str = "") -> tuple[float, float | None]:
     start_s = _seconds(row, f"{prefix}start") or 0.0
     end_s = _seconds(row, f"{prefix}end")
     if end_s is not None and end_s <= start_s:
-        raise _BadRowError(f"{row['path']} ends at {end_s} s, before or at its start at {start_s} s")
+        raise BadRowError(f"{row['path']} ends at {end_s} s, before or at its start at {start_s} s")
     return start_s, end_s
 
 
@@ -183,7 +182,7 @@ def _seconds(row: _Row, column: str) -> float | None:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise _BadRowError(f"{row['path']}: {column} is {row[column]!r}, expected seconds from 0 up")
+        raise BadRowError(f"{row['path']}: {column} is {row[column]!r}, expected seconds from 0 up")
     return seconds
 
 

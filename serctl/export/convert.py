@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from serctl.bundle.facts import ONNX_MODEL
-from serctl.errors import BundleError, ConfigError
+from serctl.errors import BundleError, ConfigError, MissingExtraError, Remedy
 from serctl.quiet import quiet_stderr
 from serctl.runtime.recogniser import load_network
 
@@ -81,7 +81,7 @@ def to_onnx(model: keras.Model, *, n_frames: int) -> bytes:
         try:
             single.export(path, format="onnx", verbose=False, input_signature=_signature(single))
         except ImportError as error:
-            raise ConfigError(f"ONNX needs more packages ({error}): pip install 'serctl[onnx]'") from error
+            raise MissingExtraError(f"ONNX needs more packages ({error}): pip install 'serctl[onnx]'") from error
         _check_onnx(path)
         return path.read_bytes()
 
@@ -111,7 +111,8 @@ def _check_onnx(path: Path) -> None:
     except BundleError as error:
         raise ConfigError(
             "the converter to ONNX does not know a part of this architecture, such as the recurrence of a "
-            "bidirectional lstm: --format litert does"
+            "bidirectional lstm",
+            Remedy.LITERT,
         ) from error
 
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from serctl.audio.segments import SegmentReader
 from serctl.bundle.facts import END_TO_END, MODEL
-from serctl.errors import AudioError
+from serctl.errors import AudioError, DisagreementError
 from serctl.export.convert import to_litert
 from serctl.export.frontend import end_to_end_to_litert, longest_samples, tensors
 from serctl.export.measure import measure_end_to_end, measure_python
-from serctl.export.parity import Cost, DisagreementError, Parity, check_labels
+from serctl.export.parity import Cost, Parity, check_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

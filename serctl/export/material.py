@@ -11,8 +11,7 @@ import numpy as np
 
 from serctl.audio.find import find_recordings
 from serctl.backends.loky import map_unordered
-from serctl.backends.serial import Failure
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Failure, Remedy
 from serctl.features import FeatureReader, cached_windows, is_silent
 from serctl.run import Progress
 
@@ -51,21 +50,20 @@ def materials(options: ExportOptions, gather: Callable[..., Material]) -> tuple[
     calibration = None
     if options.quantize == "int8" or options.calibrate:
         calibration = gather(options.calibrate, part="train", most=CALIBRATION_WINDOWS)
-        _require(calibration, "--calibrate", "int8 measures the ranges of the network on recordings")
+        _require(calibration, Remedy.CALIBRATION_RECORDINGS, "int8 measures the ranges of the network on recordings")
     verification = gather(options.verify, part="validation", most=VERIFICATION_WINDOWS)
     if not verification.windows and not options.verify:
         verification = calibration or gather(None, part="train", most=VERIFICATION_WINDOWS)
-    _require(verification, "--verify", "the exported network is compared with the old one on recordings")
+    _require(
+        verification, Remedy.VERIFICATION_RECORDINGS, "the exported network is compared with the old one on recordings"
+    )
     return calibration, verification
 
 
-def _require(material: Material, option: str, purpose: str) -> None:
+def _require(material: Material, remedy: Remedy, purpose: str) -> None:
     if not material.windows:
         problem = f"; {material.problems[0]}" if material.problems else ""
-        raise ConfigError(
-            f"{purpose}, and there is no speech in {material.source}{problem}: {option} DIR names recordings like "
-            "those that the model will hear"
-        )
+        raise ConfigError(f"{purpose}, and there is no speech in {material.source}{problem}", remedy)
 
 
 def gather(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,13 +47,15 @@ class ExportOptions:
         if self.quantize not in LEAST_AGREEMENT:
             raise ConfigError(f"expected to quantize by one of {', '.join(LEAST_AGREEMENT)}, came {self.quantize}")
         if self.format == "onnx" and self.quantize != "none":
-            raise ConfigError(f"an ONNX model is exported in float32: expected --quantize none, came {self.quantize}")
+            raise ConfigError(
+                f"an ONNX model is exported in float32. Received: quantize={self.quantize}", Remedy.NO_QUANTIZATION
+            )
         if self.with_frontend and self.format != "litert":
-            raise ConfigError("the front end travels with a LiteRT model: expected --format litert, came onnx")
+            raise ConfigError("the front end is part of a LiteRT model. Received: format=onnx", Remedy.LITERT)
         if self.with_frontend and self.verify is None:
             raise ConfigError(
-                "--with-frontend compares the new model with Python from samples on, which the feature cache does not "
-                "hold: --verify DIR names recordings like those that the model will hear"
+                "with its front end, a model is compared from samples on, which the feature cache does not hold",
+                Remedy.VERIFICATION_RECORDINGS,
             )
         if not 0 <= self.least_agreement <= 1:
             raise ConfigError(f"expected a share of equal labels between 0 and 1, came {self.min_agreement}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serctl.errors import DisagreementError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -62,18 +64,6 @@ class Parity:
             before=before,
             after=after,
         )
-
-
-class DisagreementError(Exception):
-    """A converted model says something else than what it was made of, too often to be kept.
-
-    end_to_end: whether it is the end-to-end model.
-    """
-
-    def __init__(self, message: str, parity: Parity, *, end_to_end: bool = False) -> None:
-        super().__init__(message)
-        self.parity = parity
-        self.end_to_end = end_to_end
 
 
 def check_labels(parity: Parity, least: float, *, of: str, end_to_end: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy
 from serctl.files import atomic_path
 
 if TYPE_CHECKING:
@@ -20,15 +20,16 @@ def open_checkpoints(folder: Path, fingerprint: str, *, resume: bool, overwrite:
     """
     mark = folder / "fingerprint"
     if not mark.exists() and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
-        raise ConfigError(f"{folder} is in the way of the checkpoints and not of serctl's making: move it away")
+        raise ConfigError(f"{folder} exists and is not a serctl checkpoint folder: move it away")
     if mark.exists() and not (resume or overwrite):
-        raise ConfigError(f"an interrupted run left {folder}: --resume continues it, --overwrite starts again")
+        raise ConfigError(f"an interrupted run left {folder}", Remedy.RESUME, Remedy.RESTART)
     if mark.exists() and resume and mark.read_text() == fingerprint:
         return folder
     if mark.exists() and not overwrite:
         raise ConfigError(
-            f"{folder} belongs to a run with other data, options or another version: --overwrite starts again, or "
-            "choose another -o"
+            f"{folder} belongs to a run with other data, options or another version",
+            Remedy.RESTART,
+            Remedy.OTHER_OUTPUT,
         )
     if folder.exists():
         shutil.rmtree(folder)

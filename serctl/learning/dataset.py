@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serctl.backends.loky import map_unordered
-from serctl.backends.serial import Failure
 from serctl.corpora import EMOTIONS, Utterance, digest_of_part, load_corpora, normalise_emotion
-from serctl.errors import ConfigError, CorpusError
+from serctl.errors import ConfigError, CorpusError, Failure, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Features, Normaliser, changed_windows, is_silent
 from serctl.run import Progress, ProgressCallback
 from serctl.transforms.apply import Transform, apply_transforms, file_generator
@@ -252,7 +251,7 @@ def _classes(samples: Sequence[Sample], labels: LabelOptions, found: Sequence[Ut
     scarce = [f"{emotion} ({counts[emotion]})" for emotion in classes if counts[emotion] < FEWEST_OF_A_CLASS]
     if scarce:
         raise CorpusError(
-            f"expected at least {FEWEST_OF_A_CLASS} utterances of each emotion, too few of {', '.join(scarce)}: "
-            "leave it out with --classes, or merge it with --map"
+            f"expected at least {FEWEST_OF_A_CLASS} utterances of each emotion, too few of {', '.join(scarce)}",
+            Remedy.CLASSES,
         )
     return classes

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from serctl.bundle.store import load_bundle
-from serctl.errors import ConfigError, CorpusError
+from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.features import FeatureConfig
 from serctl.learning.dataset import Augmentation, LabelOptions
 from serctl.learning.options import FitOptions
@@ -76,8 +76,8 @@ def with_known_classes(dataset: Dataset, recipe: Recipe) -> Dataset:
         return replace(dataset, classes=labels)
     if recipe.adapter_only:
         raise CorpusError(
-            f"an adapter needs the classes of its model, {', '.join(labels)}: found {', '.join(dataset.classes)}; "
-            "--classes chooses among them, --map renames"
+            f"an adapter needs the classes of its model, {', '.join(labels)}: found {', '.join(dataset.classes)}",
+            Remedy.CLASSES,
         )
     return dataset
 
@@ -106,12 +106,13 @@ def load_base(recipe: Recipe) -> Bundle | None:
     base = load_bundle(recipe.base)
     if base.facts.architecture != recipe.architecture:
         raise ConfigError(
-            f"{base.identity} is of the architecture {base.facts.architecture}: expected --arch to say so, "
-            f"came {recipe.architecture}"
+            f"{base.identity} is of the architecture {base.facts.architecture}: expected the same for the new one. "
+            f"Received: {recipe.architecture}",
+            Remedy.ARCHITECTURE,
         )
     if base.causal != recipe.causal:
-        expected = "expected --causal with it" if base.causal else "expected no --causal with it"
-        raise ConfigError(f"{base.identity} is {'causal' if base.causal else 'not causal'}: {expected}")
+        is_causal, remedy = ("causal", Remedy.CAUSAL) if base.causal else ("not causal", Remedy.NOT_CAUSAL)
+        raise ConfigError(f"{base.identity} is {is_causal}, and so is what continues from it", remedy)
     _require_features(base, recipe.network_features)
     return base
 
@@ -129,6 +130,7 @@ def load_teachers(recipe: Recipe, classes: Sequence[str]) -> list[Bundle]:
         if not set(classes) <= set(teacher.facts.labels):
             raise ConfigError(
                 f"the teacher {teacher.identity} knows {', '.join(teacher.facts.labels)}: "
-                f"expected all of {', '.join(classes)}; --classes leaves others out, --map renames"
+                f"expected all of {', '.join(classes)}",
+                Remedy.CLASSES,
             )
     return teachers

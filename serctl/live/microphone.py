@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 from typing import TYPE_CHECKING, Any
 
-from serctl.errors import AudioError, ConfigError
+from serctl.errors import AudioError, ConfigError, Remedy
+from serctl.extras import require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,17 +60,14 @@ def samples_of_microphone(device: str | None, *, rate: int) -> Iterator[NDArray[
         raise AudioError(f"the microphone sent nothing for {SILENT_DEVICE_S:.0f} s: has it been unplugged?") from None
     except (sounddevice.PortAudioError, ValueError) as error:
         # A ValueError is how sounddevice says that no device or more than one has such a name.
-        raise AudioError(
-            f"the microphone: {error}; `python -m sounddevice` lists what there is for --device"
-        ) from error
+        raise AudioError(f"the microphone: {error}", Remedy.MICROPHONE) from error
     raise AudioError(f"more than {BACKLOG_S:.0f} s of sound wait to be judged: this machine is too slow or too busy")
 
 
 def _import_sounddevice() -> Any:
+    require_extra("mic", "the microphone")
     try:
         import sounddevice
-    except ImportError as error:
-        raise ConfigError("the microphone needs sounddevice: pip install 'serctl[mic]'") from error
     except OSError as error:
         raise ConfigError(f"the microphone needs PortAudio ({error}); on Debian: apt install libportaudio2") from error
     return sounddevice

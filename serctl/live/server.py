@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from serctl.audio.pcm import PCM_FORMATS, PcmDecoder
-from serctl.errors import AudioError, ConfigError, SerctlError
+from serctl.errors import AudioError, ConfigError, Remedy, SerctlError
 from serctl.live.stream import SpeechStream, StreamOptions
 from serctl.live.wires import GREETING, LONGEST_TOKEN, TcpWire, WebSocketWire
 
@@ -140,8 +140,9 @@ async def _resolve(options: ListenOptions) -> list[str]:
     hosts = list(dict.fromkeys(str(each[4][0]) for each in found))
     if options.token is None and not all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts):
         raise ConfigError(
-            f"{options.host} can be reached from other machines: expected a token (--token or SERCTL_TOKEN) with it, "
-            "or a loopback address such as 127.0.0.1"
+            f"{options.host} can be reached from other machines: expected a token, or a loopback address such as "
+            "127.0.0.1",
+            Remedy.TOKEN,
         )
     return hosts
 

@@ -2,7 +2,7 @@
 
 The encoder (convolutions over the spectrogram, and the functionals) is trained so that a classifier cannot tell the
 language from what it makes of an utterance. An adapter adds what is particular to a language, as far as a gate lets it.
-For a language that was not in training the shared path answers alone, until `serctl train --from` fits an adapter to a
+For a language that was not in training the shared path answers alone, until a later training fits an adapter to a
 few utterances of it.
 Sources: Ganin et al. 2016, arXiv:1505.07818 (adversary); Houlsby et al. 2019, arXiv:1902.00751 (adapters).
 """

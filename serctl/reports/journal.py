@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,14 +98,15 @@ class Journal:
         """Find the whole records and cut off a torn tail; False when not even the fingerprint is whole."""
         magic = file.read(len(_MAGIC))
         if not _MAGIC.startswith(magic):
-            raise ConfigError(f"{self.path} is no journal of serctl: move it away, or choose another -o")
+            raise ConfigError(f"{self.path} is not a serctl journal: move it away", Remedy.OTHER_OUTPUT)
         found = _read_record(file)
         if found is None:
             return False
         if found != fingerprint.encode():
             raise ConfigError(
-                f"{self.path} belongs to a run with another model, other options or another version: "
-                "--overwrite starts again, or choose another -o"
+                f"{self.path} belongs to a run with another model, other options or another version",
+                Remedy.RESTART,
+                Remedy.OTHER_OUTPUT,
             )
         end = file.tell()
         while (content := _read_record(file)) is not None:

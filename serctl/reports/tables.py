@@ -13,7 +13,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy
+from serctl.extras import require_extra
 from serctl.files import atomic_path
 from serctl.reports.journal import journal_path
 from serctl.reports.parquet import read_parquet, write_parquet
@@ -33,16 +34,16 @@ def check_output(path: Path, *, overwrite: bool, resume: bool) -> None:
     Raises ConfigError when the path is a folder or cannot be written, or when a report or the journal of an interrupted
     run is there and neither overwrite nor resume is given.
     """
+    if path.suffix.lower() == ".parquet":
+        require_extra("parquet", "a Parquet file", "pyarrow")
     if path.is_dir():
         raise ConfigError(f"expected a file to write to, but {path} is a folder")
     interrupted = journal_path(path).exists()
     if path.exists() and not (overwrite or (resume and interrupted)):
         finished = "; no interrupted run is there to resume" if resume else ""
-        raise ConfigError(f"{path} exists{finished}: --overwrite replaces it, or choose another -o")
+        raise ConfigError(f"{path} exists{finished}", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     if interrupted and not (overwrite or resume):
-        raise ConfigError(
-            f"an interrupted run left {journal_path(path)}: --resume continues it, --overwrite starts again"
-        )
+        raise ConfigError(f"an interrupted run left {journal_path(path)}", Remedy.RESUME, Remedy.RESTART)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from serctl.errors import BundleError, ConfigError
+from serctl.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,6 @@ class OnnxNetwork:
         return probabilities
 
 
-def needs_onnxruntime(path: Path, cause: str) -> ConfigError:
+def needs_onnxruntime(path: Path, cause: str) -> MissingExtraError:
     """Return the error for a network whose package is not installed."""
-    return ConfigError(f"{path} needs ONNX Runtime ({cause}): pip install 'serctl[onnx]'")
+    return MissingExtraError(f"{path} needs ONNX Runtime ({cause}): pip install 'serctl[onnx]'", extra="onnx")

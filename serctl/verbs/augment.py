@@ -22,9 +22,8 @@ from serctl.audio.decode import AudioInfo, content_digest
 from serctl.audio.find import find_recordings
 from serctl.audio.segments import read_audio, read_header
 from serctl.backends.loky import map_unordered
-from serctl.backends.serial import Failure
 from serctl.corpora import Corpus, Utterance, load_corpora
-from serctl.errors import AudioError, ConfigError, CorpusError
+from serctl.errors import AudioError, ConfigError, CorpusError, Failure, Remedy, RunInterrupted
 from serctl.files import atomic_path
 from serctl.reports.journal import Journal, journal_path
 from serctl.run import Progress, ignore_progress
@@ -162,7 +161,7 @@ def augment(
 
     Raises ConfigError if the output is in use and neither resume nor overwrite is given, holds anything else than an
     earlier run's copies, lies in a corpus or a corpus in it, or if resume meets other options; CorpusError if a path
-    is no corpus or all is marked test; AudioError if a noise file cannot be read. KeyboardInterrupt says what is kept.
+    is no corpus or all is marked test; AudioError if a noise file cannot be read. RunInterrupted says what is kept.
     """
     start = time.monotonic()
     options = options or AugmentOptions()
@@ -192,12 +191,12 @@ def _check_places(paths: Sequence[Path], corpora: Sequence[Corpus], output: Path
     for path in paths:
         # A manifest says what belongs to the corpus; a folder is searched, and the copies would be found.
         if path.is_dir() and place.is_relative_to(path.resolve()):
-            raise ConfigError(f"{output} lies in the corpus {path} and would become a part of it: choose another -o")
+            raise ConfigError(f"{output} lies in the corpus {path} and would become a part of it", Remedy.OTHER_OUTPUT)
         if path.resolve().is_relative_to(place):
-            raise ConfigError(f"the corpus {path} lies in the output folder {output}: choose another -o")
+            raise ConfigError(f"the corpus {path} lies in the output folder {output}", Remedy.OTHER_OUTPUT)
     for folder in {utterance.path.parent for corpus in corpora for utterance in corpus.utterances}:
         if folder.resolve().is_relative_to(place):
-            raise ConfigError(f"recordings in {folder} lie in the output folder {output}: choose another -o")
+            raise ConfigError(f"recordings in {folder} lie in the output folder {output}", Remedy.OTHER_OUTPUT)
 
 
 def _check_noise(options: AugmentOptions) -> None:
@@ -219,9 +218,9 @@ def _prepare(output: Path, *, resume: bool, overwrite: bool) -> None:
     if not used:
         return
     if not journal_path(output / _RECORD).is_file():
-        raise ConfigError(f"{output} is not empty, and not written by serctl augment: choose another -o")
+        raise ConfigError(f"{output} is not empty, and not written by serctl augment", Remedy.OTHER_OUTPUT)
     if not (resume or overwrite):
-        raise ConfigError(f"{output} exists: --resume continues it, --overwrite replaces it, or choose another -o")
+        raise ConfigError(f"{output} exists", Remedy.RESUME, Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     _remove_drafts(output)
     if not resume:
         _remove_copies(output)
@@ -332,7 +331,7 @@ def _make_copies(
     except KeyboardInterrupt:
         _remove_drafts(output)
         done = f"{summary.recordings} of {len(todo)} utterances are finished in {output}"
-        raise KeyboardInterrupt(f"{done}: --resume goes on from there") from None
+        raise RunInterrupted(done, Remedy.RESUME) from None
 
 
 def _is_done(job: _Job, journal: Journal, output: Path) -> bool:

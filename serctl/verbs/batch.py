@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from serctl.backends.loky import map_unordered
-from serctl.backends.serial import Failure
+from serctl.errors import Failure, Remedy, RunInterrupted, StoppedAtFailureError
 from serctl.reports.journal import Journal, journal_path
 from serctl.reports.tables import check_output, write_report
 from serctl.run import Progress, RunOptions
@@ -32,14 +32,6 @@ def ignore_table(table: Table) -> None:
 
 STATUS_OK = "ok"
 STATUS_ERROR = "error"
-
-
-class StoppedAtFailureError(Exception):
-    """A run with fail_fast met a recording that failed; what was finished before is kept, summary says how much."""
-
-    def __init__(self, message: str, summary: BatchSummary) -> None:
-        super().__init__(message)
-        self.summary = summary
 
 
 @dataclass
@@ -95,7 +87,7 @@ def run_batch(
     columns are named as in columns, with path, status and error. Whatever it raises becomes a row with that error.
     fingerprint: determines the results together with the inputs; guards what may be resumed.
     on_table: gets every table in the order of the inputs when there is no output.
-    Raises StoppedAtFailureError with options.fail_fast; KeyboardInterrupt says where the finished part is kept.
+    Raises StoppedAtFailureError with options.fail_fast; RunInterrupted says where the finished part is kept.
     """
     start = time.monotonic()
     if options.output is None:
@@ -124,7 +116,7 @@ def _stream(
         while following in early:
             on_table(early.pop(following))
             following += 1
-        _stop_at_failure(table, options, summary, "what came before it is above")
+        _stop_at_failure(table, options, summary, "the rows before it are complete")
     return summary
 
 
@@ -147,16 +139,16 @@ def _write(
                 summary.resumed += 1
             else:
                 todo.append((recording, key))
-        kept = f"{journal_path(output)} keeps what is finished, and --resume goes on from there"
+        kept = f"{journal_path(output)} keeps what is finished"
         try:
             for index, table in _tables([recording for recording, _ in todo], function, options.jobs):
                 journal.add(todo[index][1], table)
                 summary.count(table)
                 progress(Progress(summary.recordings, len(recordings), summary.failed))
-                _stop_at_failure(table, options, summary, kept)
+                _stop_at_failure(table, options, summary, kept, Remedy.RESUME)
         except KeyboardInterrupt:
             done = f"{summary.recordings} of {len(recordings)} recordings are finished: {kept}"
-            raise KeyboardInterrupt(done) from None
+            raise RunInterrupted(done, Remedy.RESUME) from None
         write_report(output, columns=columns, tables=(journal.read(key) for key in keys))
         journal.discard()
     return summary
@@ -178,9 +170,11 @@ def _status(table: Table) -> str:
     return status
 
 
-def _stop_at_failure(table: Table, options: RunOptions, summary: BatchSummary, kept: str) -> None:
+def _stop_at_failure(table: Table, options: RunOptions, summary: BatchSummary, kept: str, *remedies: Remedy) -> None:
     if options.fail_fast and _status(table) == STATUS_ERROR:
-        raise StoppedAtFailureError(f"stopped at the first failure: {table['error']}; {kept}", summary)
+        raise StoppedAtFailureError(
+            f"stopped at the first failure: {table['error']}; {kept}", *remedies, summary=summary
+        )
 
 
 def _key(path: Path) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from serctl import __version__
 from serctl.bundle.versions import package_versions
 from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol
-from serctl.errors import ConfigError, CorpusError
+from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.files import atomic_folder, atomic_path
 from serctl.learning.calibrate import judge, judge_with, restrict
 from serctl.learning.checkpoints import open_checkpoints
@@ -218,9 +218,10 @@ def cross_validate(
 
 def _check_folder(output: Path, *, overwrite: bool) -> None:
     evaluated = (output / METRICS).exists()
-    if output.exists() and not (overwrite and evaluated):
-        hint = "--overwrite replaces it" if evaluated else "it is no evaluation, choose another -o"
-        raise ConfigError(f"{output} already exists: {hint}")
+    if output.exists() and not evaluated:
+        raise ConfigError(f"{output} already exists and is not an evaluation", Remedy.OTHER_OUTPUT)
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output} already exists", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
 
 
 def _shared_classes(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple[str, ...]:
@@ -329,7 +330,7 @@ def _write(output: Path, judged: _Judged, dataset: Dataset, facts: dict[str, Any
 
 
 def _risks(judged: _Judged) -> dict[str, float]:
-    """Share of errors among the most confident half, 80 % and all of the predictions: what --min-confidence buys."""
+    """Share of errors among the most confident half, 80 % and all of the predictions."""
     coverage, risk = coverage_risk(judged.probabilities, judged.truth)
     return {f"{share:g}": float(risk[np.searchsorted(coverage, share - 1e-9)]) for share in (0.5, 0.8, 1.0)}
 

@@ -15,7 +15,7 @@ from serctl.bundle.card import model_card
 from serctl.bundle.facts import END_TO_END, MODEL, ONNX_MODEL, WEIGHTS
 from serctl.bundle.store import check_new_bundle, write_bundle
 from serctl.bundle.versions import package_versions
-from serctl.errors import BundleError, ConfigError
+from serctl.errors import BundleError, ConfigError, Remedy
 from serctl.export.convert import to_litert, to_onnx
 from serctl.export.end_to_end import make_end_to_end
 from serctl.export.frontend import check_architecture
@@ -71,7 +71,7 @@ def export(
     written or is the model itself, BundleError if the bundle holds no weights to start from.
     """
     if output.resolve() == model.folder.resolve():
-        raise ConfigError(f"{output} is the model itself, whose weights no copy holds: choose another -o")
+        raise ConfigError(f"{output} is the model itself, whose weights no copy holds", Remedy.OTHER_OUTPUT)
     check_new_bundle(output, overwrite=overwrite)
     if options.with_frontend:
         check_architecture(model.facts.architecture)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from serctl.errors import AudioError, ConfigError
+from serctl.errors import AudioError, ConfigError, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Window, functional_names, lld_names
 from serctl.reports.schema import Column, ColumnBlock, report_format
 from serctl.run import RunOptions, ignore_progress
@@ -74,7 +74,10 @@ def extract(
     options = options or ExtractOptions()
     run = run or RunOptions()
     if options.level == "frames" and (run.output is None or report_format(run.output) != "parquet"):
-        raise ConfigError(f"frame-level descriptors are many rows: expected -o NAME.parquet, came {run.output}")
+        raise ConfigError(
+            f"frame-level descriptors are many rows: expected a Parquet file to write, received {run.output}",
+            Remedy.PARQUET_OUTPUT,
+        )
     config = options.config()
     return run_batch(
         recordings,
@@ -136,8 +139,8 @@ def _frame_rows(reader: FeatureReader, config: FeatureConfig, path: Path) -> Tab
     for window in reader:
         if window.end_s > LONGEST_FOR_FRAMES_S:
             raise AudioError(
-                f"{str(path)!r} is longer than {LONGEST_FOR_FRAMES_S:.0f} s, too long for frame-level rows: cut it, or "
-                "extract functionals with --per window"
+                f"{str(path)!r} is longer than {LONGEST_FOR_FRAMES_S:.0f} s, too long for frame-level rows: cut it",
+                Remedy.PER_WINDOW,
             )
         times.append(_frame_times(window, config))
         features.append(np.hstack([window.features.lld, window.features.log_mel.astype(np.float32)]))

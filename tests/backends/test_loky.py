@@ -14,8 +14,7 @@ import pytest
 
 from serctl.backends import loky as parallel
 from serctl.backends.loky import cpu_count, map_unordered
-from serctl.backends.serial import Failure
-from serctl.errors import AudioError, ConfigError
+from serctl.errors import AudioError, ConfigError, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

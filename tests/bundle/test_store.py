@@ -12,7 +12,7 @@ import pytest
 from serctl.bundle import store as module
 from serctl.bundle.facts import MANIFEST, MODEL, NORMALISER, TRAINING_LIST, TrainingEntry
 from serctl.bundle.store import bundled_models, check_new_bundle, load_bundle, write_bundle
-from serctl.errors import BundleError, ConfigError
+from serctl.errors import BundleError, ConfigError, Remedy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,12 +145,13 @@ def test_a_bundled_model_is_found_by_its_name(copy: Path, monkeypatch: pytest.Mo
 
 
 def test_a_bundle_is_replaced_only_when_asked_to(copy: Path) -> None:
-    with pytest.raises(ConfigError, match="--overwrite replaces it"):
+    with pytest.raises(ConfigError, match="already exists") as raised:
         check_new_bundle(copy, overwrite=False)
+    assert raised.value.remedies == (Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     check_new_bundle(copy, overwrite=True)
 
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ConfigError, match="choose another"):
+    with pytest.raises(ConfigError, match="is not a bundle"):
         check_new_bundle(tmp_path, overwrite=True)

@@ -66,7 +66,7 @@ def test_a_run_stopped_by_a_failure_is_resumed(serctl: Any, samples: Path, tmp_p
     output = tmp_path / "out" / "o.csv"
     common = ("extract", tmp_path / "a.flac", tmp_path / "b.wav", tmp_path / "c.flac", "-o", output, "--jobs", 1)
     stopped = serctl(*common, "--fail-fast")
-    assert (stopped.code, "--resume goes on from there" in stopped.stderr) == (3, True)
+    assert (stopped.code, "keeps what is finished: --resume continues it" in stopped.stderr) == (3, True)
     assert not output.exists()
     resumed = serctl(*common, "--resume")
     assert (resumed.code, "1 of them were finished in an earlier run" in resumed.stderr) == (3, True)

@@ -237,7 +237,7 @@ def test_an_existing_report_is_replaced_only_when_asked_to(
 
 def test_resuming_needs_a_file(predict: Callable[..., Any], mixed: Path) -> None:
     result = predict(mixed, "--resume")
-    assert (result.code, "--resume needs an output file" in result.stderr) == (2, True)
+    assert (result.code, "-o FILE with --resume names the report" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_a_killed_run_keeps_the_old_report_and_can_be_resumed(
         assert running.returncode == 130
         assert "interrupted: " in stderr
         assert "of 201 recordings are finished" in stderr
-        assert f"{journal} keeps what is finished, and --resume goes on from there" in stderr
+        assert f"{journal} keeps what is finished: --resume continues it" in stderr
         assert "Traceback" not in stderr
 
     result = predict(many, "-o", output, "--resume")

@@ -11,12 +11,11 @@ import pytest
 
 from serctl.audio.segments import read_audio
 from serctl.bundle.store import load_bundle
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, DisagreementError, Remedy
 from serctl.export import end_to_end
 from serctl.export.convert import to_litert
 from serctl.export.frontend import _whole, end_to_end_to_litert, longest_samples, tensors
 from serctl.export.options import ExportOptions
-from serctl.export.parity import DisagreementError
 from serctl.features import FeatureConfig, Normaliser, compute_features, functional_names, is_silent
 from serctl.runtime.litert import load_litert
 from serctl.runtime.recogniser import calibrated, network_inputs
@@ -295,7 +294,9 @@ def test_what_cannot_travel_is_refused(tiny_bundle: Bundle, samples: Path, tmp_p
     ):
         export(tiny_bundle, output=tmp_path / "m", options=options)
     assert not (tmp_path / "m").exists()
-    with pytest.raises(ConfigError, match="--verify DIR names recordings"):
+    with pytest.raises(ConfigError, match="the feature cache does not hold") as raised:
         ExportOptions(with_frontend=True)
-    with pytest.raises(ConfigError, match="expected --format litert, came onnx"):
+    assert raised.value.remedies == (Remedy.VERIFICATION_RECORDINGS,)
+    with pytest.raises(ConfigError, match=r"part of a LiteRT model\. Received: format=onnx") as raised:
         ExportOptions(format="onnx", quantize="none", verify=samples, with_frontend=True)
+    assert raised.value.remedies == (Remedy.LITERT,)

@@ -13,7 +13,7 @@ from serctl.bundle.facts import TrainingEntry
 from serctl.bundle.store import load_bundle, write_bundle
 from serctl.cache import Cache
 from serctl.corpora import Utterance
-from serctl.errors import BundleError, ConfigError, CorpusError
+from serctl.errors import BundleError, ConfigError, CorpusError, Remedy
 from serctl.export.options import ExportOptions
 from serctl.features import FeatureConfig, FeatureReader, Features, functional_names
 from serctl.learning.calibrate import judge_with, restrict
@@ -155,8 +155,9 @@ def test_the_classes_of_the_base_stay_if_they_suffice(
 
 def test_an_adapter_needs_the_classes_of_its_model(languages_bundle: Bundle) -> None:
     recipe = Recipe(architecture="shared_private", base=languages_bundle.folder, adapter_only=True)
-    with pytest.raises(CorpusError, match="needs the classes of its model, happy, sad: found calm, sad; --classes"):
+    with pytest.raises(CorpusError, match="needs the classes of its model, happy, sad: found calm, sad") as raised:
         with_known_classes(Dataset((), ("calm", "sad"), (), ()), recipe)
+    assert raised.value.remedies == (Remedy.CLASSES,)
 
 
 @pytest.mark.parametrize("options", [{"architecture": "shared_private"}, {"architecture": "mfcc", "base": Path("m")}])
@@ -234,8 +235,11 @@ def test_a_model_that_is_not_made_for_this_is_refused(
         learn(recipe, happy_and_sad.samples, [], classes=classes, folder=tmp_path, on_epoch=ignore_epoch)
 
     other = FeatureConfig(window_s=2.0)
-    with pytest.raises(ConfigError, match="is of the architecture mfcc: expected --arch to say so, came hybrid"):
+    with pytest.raises(
+        ConfigError, match=r"is of the architecture mfcc: expected the same for the new one\. Received: hybrid"
+    ) as raised:
         run(Recipe(base=mfcc_bundle.folder), "happy", "sad")
+    assert raised.value.remedies == (Remedy.ARCHITECTURE,)
     for role in ({"base": mfcc_bundle.folder}, {"teachers": (mfcc_bundle.folder,)}):
         with pytest.raises(ConfigError, match="was trained on other features"):
             run(Recipe(architecture="mfcc", features=other, **role), "happy", "sad")

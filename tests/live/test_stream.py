@@ -12,7 +12,7 @@ import soxr
 
 from serctl.audio.pcm import PcmDecoder, samples_of_pipe
 from serctl.audio.segments import read_audio
-from serctl.errors import AudioError, ConfigError
+from serctl.errors import AudioError, ConfigError, Remedy
 from serctl.features import MelStream
 from serctl.live.stream import SpeechGate, SpeechStream, StreamOptions, samples_of_file
 from serctl.models import ModelSpec
@@ -335,8 +335,9 @@ def test_what_is_no_sample_harms_nothing(recogniser: Counting, talk: NDArray[np.
 def test_a_torn_sample_is_an_error_at_the_end_alone() -> None:
     torn = decoder("s32le")
     assert len(torn.decode(b"\x00" * 7)) == 1
-    with pytest.raises(AudioError, match="in the middle of a sample: 3 of 4 bytes; check --format"):
+    with pytest.raises(AudioError, match="in the middle of a sample: 3 of 4 bytes") as raised:
         torn.finish()
+    assert raised.value.remedies == (Remedy.SAMPLE_FORMAT,)
 
 
 def test_unknown_formats_and_rates_are_refused() -> None:

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy
 from serctl.files import atomic_folder, atomic_path
 from serctl.reports.journal import Journal, journal_path
 from serctl.reports.schema import Column, ColumnBlock, report_format
@@ -219,12 +219,14 @@ def test_an_existing_report_or_journal_is_protected(tmp_path):
     check_output(output, overwrite=False, resume=False)
     assert output.parent.is_dir()
     journal_path(output).touch()
-    with pytest.raises(ConfigError, match="--resume continues"):
+    with pytest.raises(ConfigError, match="an interrupted run left") as raised:
         check_output(output, overwrite=False, resume=False)
+    assert raised.value.remedies == (Remedy.RESUME, Remedy.RESTART)
     journal_path(output).unlink()
     output.touch()
-    with pytest.raises(ConfigError, match="--overwrite replaces"):
+    with pytest.raises(ConfigError, match="exists") as raised:
         check_output(output, overwrite=False, resume=False)
+    assert raised.value.remedies == (Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     check_output(output, overwrite=True, resume=False)
     with pytest.raises(ConfigError, match="no interrupted run is there to resume"):
         check_output(output, overwrite=False, resume=True)
@@ -318,15 +320,16 @@ def test_a_journal_torn_in_its_first_record_starts_again(journal):
 
 def test_another_run_may_not_resume(journal):
     journal.add("a", GOOD)
-    with pytest.raises(ConfigError, match="--overwrite starts again"):
+    with pytest.raises(ConfigError, match="belongs to a run with another model") as raised:
         _reopen(journal, fingerprint="model 2")
+    assert raised.value.remedies == (Remedy.RESTART, Remedy.OTHER_OUTPUT)
     with _reopen(journal, fingerprint="model 2", resume=False) as fresh:
         assert len(fresh) == 0
 
 
 def test_a_foreign_file_is_not_taken_for_a_journal(journal):
     journal.path.write_text("somebody's half-finished download")
-    with pytest.raises(ConfigError, match="no journal of serctl"):
+    with pytest.raises(ConfigError, match="is not a serctl journal"):
         _reopen(journal)
     assert journal.path.read_text().startswith("somebody's")
 

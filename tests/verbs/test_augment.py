@@ -12,7 +12,7 @@ import soundfile
 
 from serctl.audio.decode import content_digest
 from serctl.corpora import load_corpus
-from serctl.errors import AudioError, ConfigError, CorpusError
+from serctl.errors import AudioError, ConfigError, CorpusError, Remedy
 from serctl.transforms.noise import Noise
 from serctl.transforms.spectral_mask import SpectralMask
 from serctl.transforms.speed import Speed
@@ -359,8 +359,9 @@ def test_a_bad_noise_file_is_found_before_the_work(corpus: Path, output: Path, t
 def test_an_output_in_use_is_refused(corpus: Path, output: Path) -> None:
     augment([corpus], output=output, options=QUICK)
     before = contents(output)
-    with pytest.raises(ConfigError, match="--resume continues it, --overwrite replaces it"):
+    with pytest.raises(ConfigError, match="exists") as raised:
         augment([corpus], output=output, options=AugmentOptions(transforms=(Noise(),)))
+    assert raised.value.remedies == (Remedy.RESUME, Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     assert contents(output) == before
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from serctl.audio.find import Recording
-from serctl.errors import AudioError, ConfigError
+from serctl.errors import AudioError, ConfigError, Remedy, RunInterrupted, StoppedAtFailureError
 from serctl.reports.journal import Journal, journal_path
 from serctl.reports.schema import Column
 from serctl.reports.tables import read_report
 from serctl.run import Progress, RunOptions, ignore_progress
-from serctl.verbs.batch import BatchSummary, StoppedAtFailureError, ignore_table, run_batch
+from serctl.verbs.batch import BatchSummary, ignore_table, run_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,8 +85,9 @@ def test_progress_counts_recordings_and_failures(tmp_path: Path) -> None:
 def test_a_resumed_run_does_only_what_is_missing_failed_or_changed(tmp_path: Path) -> None:
     output, log = tmp_path / "o.csv", tmp_path / "log"
     found = recordings(tmp_path, "a.wav", "b.wav", "bad.wav", "d.wav")
-    with pytest.raises(StoppedAtFailureError, match="--resume goes on from there"):
+    with pytest.raises(StoppedAtFailureError, match="keeps what is finished") as raised:
         run(found, output, fail_fast=True)
+    assert raised.value.remedies == (Remedy.RESUME,)
     (tmp_path / "b.wav").write_bytes(b"longer now")
     summary = run(found, output, function=partial(measure, log=log), resume=True)
     assert log.read_text().split() == ["b.wav", "bad.wav", "d.wav"]
@@ -111,7 +112,7 @@ def test_ctrl_c_says_what_is_kept_and_where(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     output = tmp_path / "o.csv"
-    with pytest.raises(KeyboardInterrupt, match=r"2 of 3 recordings are finished: .*o\.csv\.partial keeps"):
+    with pytest.raises(RunInterrupted, match=r"2 of 3 recordings are finished: .*o\.csv\.partial keeps"):
         run(recordings(tmp_path, "a.wav", "b.wav", "c.wav"), output, progress=interrupt)
     assert not output.exists()
     with Journal(output, fingerprint="one", resume=True) as journal:
@@ -128,7 +129,8 @@ def test_a_run_of_another_kind_is_not_resumed(tmp_path: Path) -> None:
 
 
 def test_options_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--resume needs an output file"):
+    with pytest.raises(ConfigError, match="leaves nothing to resume") as raised:
         RunOptions(resume=True)
+    assert raised.value.remedies == (Remedy.WITH_OUTPUT,)
     with pytest.raises(ConfigError, match="expected an output ending in"):
         RunOptions(tmp_path / "o.xlsx")

@@ -10,7 +10,7 @@ import pytest
 import sklearn.metrics
 
 from serctl.bundle.store import load_bundle
-from serctl.errors import ConfigError, CorpusError
+from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.learning.dataset import Augmentation, LabelOptions
 from serctl.learning.options import FitOptions
 from serctl.reports.markdown import stamp
@@ -173,8 +173,9 @@ def test_an_existing_evaluation_is_replaced_only_when_asked_to(
             overwrite=overwrite,
         )
 
-    with pytest.raises(ConfigError, match="already exists: --overwrite replaces it"):
+    with pytest.raises(ConfigError, match="already exists") as raised:
         again(output, overwrite=False)
+    assert raised.value.remedies == (Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     assert again(output, overwrite=True).metrics["n"] == 8
     assert json.loads((output / "metrics.json").read_text())["n"] == 8
     with pytest.raises(ConfigError, match="already exists"):
@@ -218,8 +219,9 @@ def test_a_cross_validation_interrupted_after_a_fold_ends_with_the_same_metrics(
 
     with pytest.raises(KeyboardInterrupt):
         run(on_fold=stop_at_second)
-    with pytest.raises(ConfigError, match="--resume continues it"):
+    with pytest.raises(ConfigError, match="an interrupted run left") as raised:
         run()
+    assert raised.value.remedies == (Remedy.RESUME, Remedy.RESTART)
     with pytest.raises(ConfigError, match="belongs to a run with other data"):
         run(options=cross_validation(fit=FitOptions(epochs=9)), resume=True)
     first = tmp_path / "e.partial" / "fold-01" / "result.json"

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from serctl.bundle.store import load_bundle, write_bundle
-from serctl.errors import AudioError, BundleError, ConfigError
+from serctl.errors import AudioError, BundleError, ConfigError, DisagreementError, Remedy
 from serctl.export.convert import to_litert, to_onnx
 from serctl.export.measure import measure_network
 from serctl.export.options import ExportOptions
-from serctl.export.parity import DisagreementError
 from serctl.features import FeatureReader
 from serctl.runtime.recogniser import Recogniser, network_inputs
 from serctl.verbs import export as module
@@ -111,24 +110,28 @@ def test_a_network_that_says_something_else_is_not_written(
     with pytest.raises(DisagreementError):
         export(separable, output=tmp_path / "m", options=ExportOptions(), cache=shared_cache, overwrite=True)
     assert load_bundle(tmp_path / "m").digest == separable.digest
-    with pytest.raises(ConfigError, match="already exists: --overwrite replaces it"):
+    with pytest.raises(ConfigError, match="already exists") as raised:
         export(separable, output=tmp_path / "m", options=ExportOptions(), cache=shared_cache)
+    assert raised.value.remedies == (Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
 
 
 def test_without_cached_features_recordings_are_asked_for(separable: Bundle, tmp_path: Path) -> None:
     def run(**options: Any) -> None:
         export(separable, output=tmp_path / "m", options=ExportOptions(**options), cache=None)
 
-    with pytest.raises(ConfigError, match=r"no speech in the feature cache .*: --verify DIR names recordings"):
+    with pytest.raises(ConfigError, match="no speech in the feature cache") as raised:
         run()
-    with pytest.raises(ConfigError, match=r"int8 measures .*: --calibrate DIR names recordings"):
+    assert raised.value.remedies == (Remedy.VERIFICATION_RECORDINGS,)
+    with pytest.raises(ConfigError, match="int8 measures") as raised:
         run(quantize="int8")
+    assert raised.value.remedies == (Remedy.CALIBRATION_RECORDINGS,)
     with pytest.raises(AudioError, match="nowhere"):
         run(verify=tmp_path / "nowhere")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.wav").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"no speech in .*bad; .*a\.wav' is empty .*--calibrate DIR"):
+    with pytest.raises(ConfigError, match=r"no speech in .*bad; .*a\.wav' is empty") as raised:
         run(calibrate=tmp_path / "bad")
+    assert raised.value.remedies == (Remedy.CALIBRATION_RECORDINGS,)
     assert not (tmp_path / "m").exists()
 
 
@@ -189,8 +192,9 @@ def test_a_model_without_weights_or_with_others_is_refused(
 
 
 def test_options_that_do_not_fit_together_are_refused() -> None:
-    with pytest.raises(ConfigError, match="expected --quantize none, came int8"):
+    with pytest.raises(ConfigError, match=r"exported in float32\. Received: quantize=int8") as raised:
         ExportOptions(format="onnx", quantize="int8")
+    assert raised.value.remedies == (Remedy.NO_QUANTIZATION,)
     with pytest.raises(ConfigError, match=r"between 0 and 1, came 1\.5"):
         ExportOptions(min_agreement=1.5)
     with pytest.raises(ConfigError, match="quantize by one of none, float16, dynamic, int8"):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from serctl.corpora import load_corpus
-from serctl.errors import ConfigError, CorpusError
+from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.verbs.scan import scan
 
 if TYPE_CHECKING:
@@ -115,8 +115,9 @@ def test_a_joint_manifest_is_reported_by_corpus(tmp_path: Path, ravdess: Path, o
 def test_an_existing_manifest_is_replaced_only_on_demand(tmp_path: Path, ravdess: Path) -> None:
     output = tmp_path / "m.csv"
     output.write_text("precious")
-    with pytest.raises(ConfigError, match=r"m.csv exists: --overwrite"):
+    with pytest.raises(ConfigError, match=r"m\.csv exists") as raised:
         scan([ravdess], output=output, overwrite=False)
+    assert raised.value.remedies == (Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     assert output.read_text() == "precious"
     scan([ravdess], output=output, overwrite=True)
     assert len(load_corpus(output).utterances) == 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from serctl.errors import ConfigError, CorpusError
+from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.learning.checkpoints import open_checkpoints
 from serctl.learning.dataset import LabelOptions
 from serctl.verbs.train import TrainOptions, train
@@ -79,8 +79,9 @@ def test_an_interrupted_training_goes_on_and_ends_like_an_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         run(on_epoch=stop)
     assert not (tmp_path / "m").exists()
-    with pytest.raises(ConfigError, match=r"an interrupted run left .*m\.partial: --resume continues it"):
+    with pytest.raises(ConfigError, match=r"an interrupted run left .*m\.partial") as raised:
         run()
+    assert raised.value.remedies == (Remedy.RESUME, Remedy.RESTART)
     with pytest.raises(ConfigError, match="belongs to a run with other data, options or another version"):
         run(replace(tiny_options, fit=replace(tiny_options.fit, seed=4)), resume=True)
     told: list[EpochScores] = []
@@ -110,8 +111,9 @@ def test_corpora_that_do_not_suffice_are_refused(samples: Path, shared_cache: Ca
 
 def test_an_output_that_exists_is_kept(samples: Path, tiny_options: TrainOptions, trained: TrainResult) -> None:
     before = (trained.folder / "bundle.json").read_bytes()
-    with pytest.raises(ConfigError, match="already exists: --overwrite replaces it"):
+    with pytest.raises(ConfigError, match="already exists") as raised:
         train([samples], output=trained.folder, options=tiny_options)
+    assert raised.value.remedies == (Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     assert (trained.folder / "bundle.json").read_bytes() == before
 
 

@@ -1,0 +1,39 @@
+"""What to type to get past an error: the errors below know no flags, this table names them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from serctl.errors import Remedy
+
+if TYPE_CHECKING:
+    from serctl.errors import RunInterrupted, SerctlError
+
+REMEDIES = {
+    Remedy.OVERWRITE: "--overwrite replaces it",
+    Remedy.RESTART: "--overwrite starts again",
+    Remedy.RESUME: "--resume continues it",
+    Remedy.OTHER_OUTPUT: "choose another -o",
+    Remedy.WITH_OUTPUT: "-o FILE with --resume names the report to continue",
+    Remedy.PARQUET_OUTPUT: "-o NAME.parquet writes one",
+    Remedy.CACHE_FOLDER: "--cache-dir DIR chooses another folder",
+    Remedy.PER_WINDOW: "--level functionals --per window has no such limit",
+    Remedy.CLASSES: "--classes chooses emotions, --map renames them",
+    Remedy.ARCHITECTURE: "leave --arch out, or give the model's",
+    Remedy.CAUSAL: "add --causal",
+    Remedy.NOT_CAUSAL: "leave --causal out",
+    Remedy.CAUSAL_MODEL: "`serctl train --arch lstm --causal` trains one",
+    Remedy.CALIBRATION_RECORDINGS: "--calibrate DIR names recordings like those that the model will hear",
+    Remedy.VERIFICATION_RECORDINGS: "--verify DIR names recordings like those that the model will hear",
+    Remedy.NO_QUANTIZATION: "--quantize none",
+    Remedy.LITERT: "--format litert",
+    Remedy.SAMPLE_FORMAT: "--format states how samples are stored",
+    Remedy.MICROPHONE: "--device chooses one, `python -m sounddevice` lists them",
+    Remedy.TOKEN: "--token or SERCTL_TOKEN sets one",
+}
+
+
+def with_remedies(error: SerctlError | RunInterrupted) -> str:
+    """Return the message of an error, followed by the flags that help."""
+    remedies = ", or ".join(REMEDIES[remedy] for remedy in error.remedies)
+    return f"{error}: {remedies}" if remedies else str(error)
