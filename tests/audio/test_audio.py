@@ -15,7 +15,7 @@ import scipy.signal
 import soundfile
 import soxr
 
-import serctl.audio
+import serctl.audio.decode
 from serctl.audio.decode import AudioInfo, content_digest
 from serctl.audio.find import find_recordings
 from serctl.audio.segments import SegmentReader, read_audio, read_header
@@ -195,7 +195,7 @@ class TestReading:
         noise = np.random.default_rng(0).uniform(-0.5, 0.5, 33 * 8000).astype(np.float32)
         path = write(tmp_path / "a.wav", noise, 8000, subtype="FLOAT")
         reference, _ = read_segments(path, window_s=3.0)
-        monkeypatch.setattr(serctl.audio, "_BLOCK_VALUES", 1600)
+        monkeypatch.setattr(serctl.audio.decode, "_BLOCK_VALUES", 1600)
         segments, reader = read_segments(path, window_s=3.0)
         assert len(segments) == len(reference) == 11
         for segment, expected in zip(segments, reference, strict=True):
@@ -207,7 +207,7 @@ class TestReading:
         options = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}
         path = write(tmp_path / f"a.{suffix}", tone(440, 3.0, RATE) * np.linspace(0, 1, 3 * RATE), **options)
         at_once = soundfile.read(path, dtype="float32")[0]
-        monkeypatch.setattr(serctl.audio, "_BLOCK_VALUES", 3200)
+        monkeypatch.setattr(serctl.audio.decode, "_BLOCK_VALUES", 3200)
         assert read_audio(path, sample_rate=RATE) == pytest.approx(at_once, abs=1e-6)
 
     @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
@@ -457,7 +457,7 @@ class TestQuality:
 
 class TestDigest:
     def test_digest_is_that_of_the_bytes(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(serctl.audio, "_DIGEST_BLOCK", 1000)
+        monkeypatch.setattr(serctl.audio.decode, "_DIGEST_BLOCK", 1000)
         content = np.random.default_rng(0).bytes(12345)
         for name in ("a.wav", "b.wav"):
             (tmp_path / name).write_bytes(content)

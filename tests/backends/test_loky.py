@@ -251,7 +251,7 @@ def test_workers_ignore_ctrl_c_from_their_start(batch):
 
 def test_a_small_batch_does_not_load_joblib():
     code = (
-        "import sys; from serctl.parallel import map_unordered; list(map_unordered(abs, [1, 2])); "
+        "import sys; from serctl.backends.loky import map_unordered; list(map_unordered(abs, [1, 2])); "
         "sys.exit('joblib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
