@@ -69,9 +69,12 @@ def serctl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         assert isinstance(code, int)
         return Outcome(code, *capfd.readouterr())
 
-    previous = signal.getsignal(signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
     yield run
-    signal.signal(signal.SIGTERM, previous)
+    sys.unraisablehook = hook
+    for number, handler in previous.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

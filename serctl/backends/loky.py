@@ -37,6 +37,11 @@ _LARGEST_CHUNK = 32
 _CHUNK_S = 0.5
 _ORPHAN_CHECK_S = 1.0
 _FEEDER_ENDS_WITHIN_S = 1.0
+_SAFE_PATH = "PYTHONSAFEPATH"
+
+# More than joblib needs for a pool. Linux keeps each on a page of its own below /dev/shm.
+_SEMAPHORES = 64
+_SHARED_MEMORY = "/dev/shm"
 
 _WORKER_DIED_MESSAGE = "the process working on it was killed each time (out of memory, or a crash in native code)"
 
@@ -73,10 +78,31 @@ def _map(
 ) -> Generator[tuple[int, R | Failure], None, None]:
     if jobs == 1 or len(waiting) < _FEWEST_FOR_A_POOL:
         yield from map_here(function, waiting, limit_s=None if jobs == 1 else _POOL_PAYS_AFTER_S)
-    workers = min(cpu_count() if jobs == -1 else jobs, len(waiting)) if waiting else 0
-    if workers > 1:
-        yield from _map_in_pool(function, waiting, workers)
+    if waiting and jobs != 1 and _workers_can_start():
+        workers = min(cpu_count() if jobs == -1 else jobs, len(waiting))
+        if workers > 1:
+            yield from _map_in_pool(function, waiting, workers)
     yield from map_here(function, waiting, limit_s=None)
+
+
+@functools.cache
+def _workers_can_start() -> bool:
+    """Whether the system has room for the semaphores that workers share; says once why not."""
+    import multiprocessing
+
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return True  # Windows, which keeps none of them in files
+    try:
+        # The one kind that is removed from the file system at once.
+        room = [multiprocessing.get_context("fork").Lock() for _ in range(_SEMAPHORES)]
+    except OSError as error:
+        _logger.warning(
+            "working in one process, for worker processes need shared memory in %s: %s",
+            _SHARED_MEMORY,
+            error.strerror,
+        )
+        return False
+    return len(room) == _SEMAPHORES
 
 
 def _map_in_pool(
@@ -84,16 +110,38 @@ def _map_in_pool(
 ) -> Iterator[tuple[int, R | Failure]]:
     """Work in a pool; when a worker dies, find the item that kills it and go on with the others."""
     pool = _Pool(function, workers)
-    while waiting:
-        yield from pool.map(waiting, largest_chunk=_LARGEST_CHUNK)
-        suspects = pool.take_unfinished()
-        while suspects:
-            # In chunks of one, whatever is left after another death was in flight: few enough to try each alone.
-            yield from pool.map(suspects, largest_chunk=1)
-            for suspect in pool.take_unfinished():
-                yield from pool.map(deque([suspect]), largest_chunk=1)
-                for index, _ in pool.take_unfinished():
-                    yield index, Failure("WorkerDied", _WORKER_DIED_MESSAGE)
+    with _current_folder_not_imported_from():
+        while waiting:
+            yield from pool.map(waiting, largest_chunk=_LARGEST_CHUNK)
+            yield from _try_again(pool)
+
+
+def _try_again(pool: _Pool[T, R]) -> Iterator[tuple[int, R | Failure]]:
+    suspects = pool.take_unfinished()
+    while suspects:
+        # In chunks of one, whatever is left after another death was in flight: few enough to try each alone.
+        yield from pool.map(suspects, largest_chunk=1)
+        for suspect in pool.take_unfinished():
+            yield from pool.map(deque([suspect]), largest_chunk=1)
+            for index, _ in pool.take_unfinished():
+                yield index, Failure("WorkerDied", _WORKER_DIED_MESSAGE)
+
+
+@contextmanager
+def _current_folder_not_imported_from() -> Iterator[None]:
+    """Have the processes that are started meanwhile leave the current folder out of their search for modules.
+
+    It may be a folder of downloads, and a random.py in it would be run. Python 3.10 does not know the variable.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @dataclass

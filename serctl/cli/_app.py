@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import errno
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import click
 import typer
 
 from serctl import __version__
+from serctl.cli._process import EXIT_INTERRUPTED, Interrupts, end_output, open_standard_streams
 from serctl.cli._remedies import with_remedies
 from serctl.errors import RunInterrupted, SerctlError
 
@@ -28,26 +29,31 @@ EXIT_CRASHED = 1
 EXIT_USAGE = 2
 EXIT_SOME_FAILED = 3
 EXIT_NONE_SUCCEEDED = 4
-EXIT_INTERRUPTED = 130
 
 # Plain help: typer would import rich for it, which takes longer than all the rest, and escape brackets for it.
 typer.core.HAS_RICH = False
 
 
-class _EndedEarly(Exception):
-    """Carries Ctrl-C, or the loss of stdout's reader, past typer, which would turn each into a silent exit."""
+class _InterruptedError(Exception):
+    """Carries Ctrl-C past typer, which would turn it into a silent exit."""
 
-    def __init__(self, cause: KeyboardInterrupt | BrokenPipeError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+
+class _ReaderGoneError(Exception):
+    """Carries the loss of stdout's reader past typer, which would turn it into a silent exit with 1."""
+
+
+def _what_was_kept(interrupt: KeyboardInterrupt) -> str:
+    return f"interrupted: {with_remedies(interrupt)}" if isinstance(interrupt, RunInterrupted) else "interrupted"
 
 
 class _Group(typer.core.TyperGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (KeyboardInterrupt, BrokenPipeError) as cause:
-            raise _EndedEarly(cause) from cause
+        except KeyboardInterrupt as cause:
+            raise _InterruptedError(_what_was_kept(cause)) from cause
+        except BrokenPipeError as cause:
+            raise _ReaderGoneError from cause
 
 
 app = typer.Typer(
@@ -59,6 +65,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    suggest_commands=False,  # click does
 )
 
 CorpusArgument = Annotated[
@@ -126,28 +133,53 @@ def serctl(
 
 def main() -> None:
     """Run the command line; every expected error ends as one line on stderr and an exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts = Interrupts()
     try:
-        sys.exit(app(standalone_mode=False))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except SerctlError as error:
-        _fail(f"error: {with_remedies(error)}", EXIT_USAGE)
-    except _EndedEarly as end:
-        if isinstance(end.cause, RunInterrupted):
-            _fail(f"interrupted: {with_remedies(end.cause)}", EXIT_INTERRUPTED)
-        if isinstance(end.cause, KeyboardInterrupt):
-            _fail("interrupted", EXIT_INTERRUPTED)
-        # The reader of stdout went away (`serctl predict ... | head`): no more output is possible, or an error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_OK)
-    except click.Abort:
-        _fail("aborted", EXIT_INTERRUPTED)
-    except OSError as error:
-        _fail(f"error: {error}", EXIT_CRASHED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(message + "\n")
+        interrupts.start()
+        open_standard_streams()
+        # joblib says so where it is imported; what it means for a run is said by the run.
+        warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
+        code = _run_command(interrupts)
+        interrupts.stop()
+    except KeyboardInterrupt:
+        code = _say("interrupted", EXIT_INTERRUPTED)
+    end_output()
     sys.exit(code)
+
+
+def _run_command(interrupts: Interrupts) -> int:
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except _InterruptedError as end:
+        return _say(str(end), EXIT_INTERRUPTED)
+    except (BrokenPipeError, _ReaderGoneError):
+        # The reader of stdout went away (`serctl predict ... | head`): no more output is possible, or an error.
+        return EXIT_OK
+    except Exception as error:
+        # Native code may turn an interrupt into an error of its own.
+        ended = _say("interrupted", EXIT_INTERRUPTED) if interrupts.received else _expected(error)
+        if ended is None:
+            raise
+        return ended
+    return code or EXIT_OK
+
+
+def _expected(error: Exception) -> int | None:
+    """Say what went wrong, in one line, and return the exit code; None for a defect."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, SerctlError):
+        return _say(f"error: {with_remedies(error)}", EXIT_USAGE)
+    if isinstance(error, click.Abort):
+        return _say("aborted", EXIT_INTERRUPTED)
+    if isinstance(error, OSError):
+        return _say("error: stdout is closed" if error.errno == errno.EBADF else f"error: {error}", EXIT_CRASHED)
+    return None
+
+
+def _say(message: str, code: int) -> int:
+    with suppress(OSError):
+        sys.stderr.write(message + "\n")
+    return code

@@ -54,6 +54,8 @@ def find_inputs(paths: list[Path] | None, files_from: str | None) -> list[Record
 
 def _listed(files_from: str) -> list[Path]:
     if files_from == "-":
+        if sys.stdin is None:
+            raise ConfigError("expected paths on stdin, which is closed")
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
         return _paths(sys.stdin)

@@ -25,6 +25,7 @@ cache_app = typer.Typer(
     epilog="Example: serctl cache prune --max-size 10GB",
     no_args_is_help=True,
     rich_markup_mode=None,
+    suggest_commands=False,
 )
 
 

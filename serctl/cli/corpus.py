@@ -22,6 +22,7 @@ corpus_app = typer.Typer(
     help="Look at corpora of emotional speech.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    suggest_commands=False,
 )
 
 

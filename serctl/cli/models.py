@@ -11,7 +11,9 @@ from serctl.cli._app import app
 if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
 
-models_app = typer.Typer(name="models", help="Look at models: labels, scores, licence.", no_args_is_help=True)
+models_app = typer.Typer(
+    name="models", help="Look at models: labels, scores, licence.", no_args_is_help=True, suggest_commands=False
+)
 app.add_typer(models_app)
 
 

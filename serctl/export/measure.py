@@ -35,6 +35,7 @@ FEWEST_RUNS = 100
 """Runs that the time is the median of: windows are judged again and again until there are as many."""
 
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB")}
+_SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # imports nothing from the current folder
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _measure(what: Sequence[str | Path], windows: Iterator[Inputs]) -> Measured:
         inputs, answers = Path(name) / "inputs", Path(name) / "answers.npy"
         _write_inputs(inputs, windows)
         command = [sys.executable, "-m", __name__, *map(str, (inputs, answers, *what))]
-        environment = {**os.environ, **_ONE_THREAD}
+        environment = {**os.environ, **_ONE_THREAD, **_SAFE_PATH}
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
         if ended.returncode:
             said = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]

@@ -33,6 +33,11 @@ def test_wrong_usage_says_so_and_exits_with_2(serctl: Any, arguments: list[str])
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("trin", "train"), ("corpus scna", "scan"), ("models inof", "info")])
+def test_a_mistyped_command_is_suggested_once(serctl: Any, typed: str, meant: str) -> None:
+    assert serctl(*typed.split()).stderr.count(f"Did you mean '{meant}'?") == 1
+
+
 def test_the_exit_code_tells_what_succeeded() -> None:
     assert exit_code(done=3, failed=0) == 0
     assert exit_code(done=3, failed=2) == 3

@@ -1,0 +1,49 @@
+"""Worker processes need /dev/shm: without it the work is done in one process, and that is said once."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _in_own_mounts(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-ec", script, "sh", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("unshare") is None or _in_own_mounts("mount -t tmpfs none /dev/shm").returncode != 0,
+    reason="needs a mount namespace of its own",
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "mount", "reason"),
+    [
+        ("extract", "mount -t tmpfs -o ro none /dev/shm", "Read-only file system"),
+        ("extract", "mount -t tmpfs -o size=40k none /dev/shm", "No space left on device"),
+        ("augment", "mount -t tmpfs -o size=4k none /dev/shm; echo full > /dev/shm/full", "No space left on device"),
+    ],
+    ids=["not-writable", "nearly-full", "full"],
+)
+def test_without_shared_memory_one_process_works(
+    samples: Path, tmp_path: Path, command: str, mount: str, reason: str
+) -> None:
+    for number in range(40):
+        (tmp_path / f"anna-{number}-sad.flac").symlink_to(samples / "tom-sad.flac")
+    output = "out.csv" if command == "extract" else "out"
+    source = tmp_path if command == "extract" else samples
+    options = ["--jobs", 2, "--output", tmp_path / output, *([] if command == "extract" else ["--copies", 3])]
+    ended = _in_own_mounts(f'{mount}; exec "$@"', sys.executable, "-m", "serctl", command, source, *options)
+    said = f"working in one process, for worker processes need shared memory in /dev/shm: {reason}\n"
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(said) == 1
+    assert "Traceback" not in ended.stderr
+    assert "Warning" not in ended.stderr
