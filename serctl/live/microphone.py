@@ -5,8 +5,7 @@ from __future__ import annotations
 import queue
 from typing import TYPE_CHECKING, Any
 
-from serctl.errors import AudioError, ConfigError, Remedy
-from serctl.extras import require_extra
+from serctl.errors import AudioError, ConfigError, MissingExtraError, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,9 +64,10 @@ def samples_of_microphone(device: str | None, *, rate: int) -> Iterator[NDArray[
 
 
 def _import_sounddevice() -> Any:
-    require_extra("mic", "the microphone")
     try:
         import sounddevice
+    except ImportError as error:
+        raise MissingExtraError("the microphone needs sounddevice: pip install 'serctl[mic]'", extra="mic") from error
     except OSError as error:
         raise ConfigError(f"the microphone needs PortAudio ({error}); on Debian: apt install libportaudio2") from error
     return sounddevice
