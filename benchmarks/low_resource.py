@@ -125,7 +125,7 @@ def _written(
     transforms: tuple[Transform, ...], utterances: Sequence[Utterance], seed: int, config: FeatureConfig
 ) -> list[Sample]:
     from serctl.learning.dataset import LabelOptions, load_dataset
-    from serctl.run import ignore_progress
+    from serctl.run import Run
     from serctl.verbs.augment import AugmentOptions, augment
 
     if not transforms:
@@ -135,15 +135,7 @@ def _written(
         _write_manifest(manifest, utterances)
         augment([manifest], output=copies, options=AugmentOptions(COPIES, transforms, seed))
         return list(
-            load_dataset(
-                [copies],
-                labels=LabelOptions(),
-                config=config,
-                augmentation=None,
-                cache=None,
-                jobs=-1,
-                progress=ignore_progress,
-            ).samples
+            load_dataset([copies], labels=LabelOptions(), config=config, augmentation=None, run=Run(jobs=-1)).samples
         )
 
 
@@ -242,16 +234,14 @@ def measure(args: argparse.Namespace, path: Path) -> None:
 def _load_corpus(data: Path, config: FeatureConfig) -> Dataset:
     from serctl.cache import Cache, default_folder
     from serctl.learning.dataset import LabelOptions, load_dataset
-    from serctl.run import ignore_progress
+    from serctl.run import Run
 
     return load_dataset(
         [data / CORPUS],
         labels=LabelOptions(),
         config=config,
         augmentation=None,
-        cache=Cache(default_folder()),
-        jobs=-1,
-        progress=ignore_progress,
+        run=Run(Cache(default_folder()), jobs=-1),
     )
 
 

@@ -1,16 +1,22 @@
-"""How a run works: workers, progress, and what happens to an earlier output."""
+"""How a run works: cache, workers, progress, and what happens to an earlier output."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from serctl.errors import ConfigError, Remedy
-from serctl.reports.schema import report_format
+from serctl.backends.loky import map_unordered
+from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Generator, Sequence
+
+    from serctl.cache import Cache
+    from serctl.errors import Failure
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -28,26 +34,44 @@ class Progress:
 ProgressCallback = Callable[[Progress], None]
 
 
+class Backend(Protocol):
+    """Maps a function over items: results as they finish, failures as values; the one of backends.loky by default."""
+
+    def __call__(
+        self, function: Callable[[T], R], items: Sequence[T], *, jobs: int
+    ) -> Generator[tuple[int, R | Failure], None, None]:
+        """Yield (index, result) for every item as soon as it is finished, in no particular order."""
+        ...
+
+
 def ignore_progress(progress: Progress) -> None:
-    """Watch nothing."""
+    """Do nothing with it."""
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """How a batch runs: where its report goes, on how many workers, and what happens to an earlier report.
+class Run:
+    """How a verb runs: what it caches, on how many workers it works, what it does with earlier output.
 
-    output: None hands each table to the caller instead of writing a file. Raises ConfigError if resume is asked for
-    without an output.
+    cache: of features; None computes them anew. backend: maps a function over items on that many jobs. resume: continue
+    what an interrupted run left. overwrite: replace an output that exists. fail_fast: stop at the first recording that
+    fails. progress: called after every finished item. A verb ignores what does not concern it.
+
+    Raises:
+        ConfigError: jobs is neither -1 (every core) nor positive.
     """
 
-    output: Path | None = None
+    cache: Cache | None = None
     jobs: int = -1
+    backend: Backend = map_unordered
     resume: bool = False
     overwrite: bool = False
     fail_fast: bool = False
+    progress: ProgressCallback = ignore_progress
 
     def __post_init__(self) -> None:
-        if self.resume and self.output is None:
-            raise ConfigError("a run that only prints leaves nothing to resume", Remedy.WITH_OUTPUT)
-        if self.output is not None:
-            report_format(self.output)
+        if self.jobs < 1 and self.jobs != -1:
+            raise ConfigError(f"expected a number of jobs of at least 1, or -1 for every core. Received: {self.jobs}")
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | Failure], None, None]:
+        """Yield (index, result) for every item as soon as it is finished; see backends.loky.map_unordered."""
+        return self.backend(function, items, jobs=self.jobs)

@@ -18,6 +18,7 @@ from serctl.audio.find import find_recordings
 from serctl.bundle.store import load_bundle, write_bundle
 from serctl.features import FeatureReader, functional_names
 from serctl.models import ModelSpec
+from serctl.run import Run
 from serctl.runtime.recogniser import network_inputs
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def trained(
     from serctl.verbs.train import train
 
     output = tmp_path_factory.mktemp("models") / "tiny"
-    return train([samples], output=output, options=tiny_options, cache=shared_cache, jobs=1)
+    return train([samples], output=output, options=tiny_options, run=Run(shared_cache, jobs=1))
 
 
 @pytest.fixture(scope="session")
@@ -178,7 +179,7 @@ def small_bundle(
             licence="CC0-1.0",
         )
         output = tmp_path_factory.mktemp("models") / architecture
-        return load_bundle(train([samples], output=output, options=options, cache=shared_cache, jobs=1).folder)
+        return load_bundle(train([samples], output=output, options=options, run=Run(shared_cache, jobs=1)).folder)
 
     return make
 

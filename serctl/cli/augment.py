@@ -80,6 +80,7 @@ def augment(
     Example: serctl augment ./corpus -o ./augmented --copies 2 --speed 0.9:1.1 --noise-snr 10:20 --seed 7
     """
     require_extra("train", "augmentation")
+    from serctl.run import Run
     from serctl.verbs import augment as verb
 
     chosen = (
@@ -93,7 +94,10 @@ def augment(
     )
     with progress_bar("Augmenting", quiet=quiet, unit="utterances") as progress:
         summary = verb.augment(
-            corpora, output=output, options=options, jobs=jobs, resume=resume, overwrite=overwrite, progress=progress
+            corpora,
+            output=output,
+            options=options,
+            run=Run(jobs=jobs, resume=resume, overwrite=overwrite, progress=progress),
         )
     if not quiet:
         _print_counts(summary)

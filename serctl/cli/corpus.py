@@ -48,10 +48,11 @@ def scan(
     """
     from rich.console import Console
 
+    from serctl.run import Run
     from serctl.verbs.scan import scan as scan_corpora
 
     with progress_bar("Reading headers", quiet=False) as progress:
-        result = scan_corpora(paths, output=output, overwrite=overwrite, progress=progress)
+        result = scan_corpora(paths, output=output, run=Run(overwrite=overwrite, progress=progress))
     out = Console(highlight=False)
     for report in result.corpora:
         out.print(_table(report, most_problems=_SHOWN_PROBLEMS if out.is_terminal else len(report.problems)))

@@ -125,11 +125,13 @@ def evaluate(
     require_extra("train", "evaluation")
     if arch:
         import_tensorflow()
+    from serctl.run import Run
     from serctl.verbs import evaluate as verb
 
     cache = open_cache(cache_dir, no_cache=no_cache)
     labels = label_options(classes, mapping)
     with progress_bar("Extracting", quiet=quiet) as progress:
+        run = Run(cache, jobs, resume=resume, overwrite=overwrite, progress=progress)
         if arch is None:
             from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 
@@ -138,11 +140,8 @@ def evaluate(
                 model=load_bundle(model or DEFAULT_MODEL),
                 output=output,
                 labels=labels,
-                cache=cache,
-                jobs=jobs,
-                overwrite=overwrite,
+                run=run,
                 seed=seed,
-                progress=progress,
             )
         else:
             options = verb.CrossValidation(
@@ -162,12 +161,8 @@ def evaluate(
                     corpora,
                     output=output,
                     options=options,
-                    cache=cache,
-                    jobs=jobs,
-                    resume=resume,
-                    overwrite=overwrite,
+                    run=run,
                     command=command_line(),
-                    progress=progress,
                     on_fold=_fold_printer(quiet=quiet),
                     on_epoch=epoch_printer(quiet=quiet),
                 )

@@ -107,6 +107,7 @@ def export(
     import_tensorflow()
     from serctl.errors import DisagreementError
     from serctl.export.options import ExportOptions
+    from serctl.run import Run
     from serctl.verbs import export as verb
 
     options = ExportOptions(
@@ -119,16 +120,14 @@ def export(
         name=name,
         command=command_line(),
     )
+    cache = open_cache(cache_dir, no_cache=no_cache)
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
             result = verb.export(
                 bundle,
                 output=output,
                 options=options,
-                cache=open_cache(cache_dir, no_cache=no_cache),
-                jobs=jobs,
-                overwrite=overwrite,
-                progress=progress,
+                run=Run(cache, jobs, overwrite=overwrite, progress=progress),
             )
     except DisagreementError as error:
         _print_parity(error.parity, end_to_end=error.end_to_end)

@@ -67,22 +67,22 @@ def extract(
     Example: serctl extract ./recordings -o features.parquet
     """
     from serctl.errors import StoppedAtFailureError
-    from serctl.run import RunOptions
+    from serctl.run import Run
     from serctl.verbs import extract as verb
 
     options = verb.ExtractOptions(level=level, per=per, window_s=window, deep=deep)
-    run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)
+    report = to_file(output)
+    cache = open_cache(cache_dir, no_cache=no_cache)
     found = find_inputs(recordings, files_from)
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
             summary = verb.extract(
                 found,
                 options=options,
-                run=run,
-                cache=open_cache(cache_dir, no_cache=no_cache),
-                progress=progress,
+                output=report,
+                run=Run(cache, jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast, progress=progress),
                 on_table=csv_printer(verb.columns(options)),
             )
     except StoppedAtFailureError as error:
         stop_at_failure(error, summary_json=summary_json)
-    finish(summary, verb="Extracted", output=run.output, summary_json=summary_json, quiet=quiet)
+    finish(summary, verb="Extracted", output=report, summary_json=summary_json, quiet=quiet)

@@ -82,11 +82,12 @@ def predict(
     """
     from serctl.bundle.store import DEFAULT_MODEL, load_bundle
     from serctl.errors import StoppedAtFailureError
-    from serctl.run import RunOptions
+    from serctl.run import Run
     from serctl.verbs import predict as verb
 
     options = verb.PredictOptions(per=per, window_s=window, min_confidence=min_confidence, language=language)
-    run = RunOptions(to_file(output), jobs=jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast)
+    report = to_file(output)
+    cache = open_cache(cache_dir, no_cache=no_cache)
     bundle = load_bundle(model or DEFAULT_MODEL)
     if language and language not in bundle.facts.languages and not quiet:
         known = ", ".join(bundle.facts.languages)
@@ -105,14 +106,13 @@ def predict(
                 found,
                 model=bundle,
                 options=options,
-                run=run,
-                cache=open_cache(cache_dir, no_cache=no_cache),
-                progress=progress,
+                output=report,
+                run=Run(cache, jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast, progress=progress),
                 on_table=on_table,
             )
     except StoppedAtFailureError as error:
         stop_at_failure(error, summary_json=summary_json)
-    finish(summary, verb="Predicted", output=run.output, summary_json=summary_json, quiet=quiet)
+    finish(summary, verb="Predicted", output=report, summary_json=summary_json, quiet=quiet)
 
 
 @contextmanager

@@ -109,6 +109,7 @@ def train(
     """
     require_extra("train", "training")
     import_tensorflow()
+    from serctl.run import Run
     from serctl.verbs import train as verb
 
     augmentation = augmentation_options(copies, noisy_copies, speed, seed)
@@ -130,17 +131,14 @@ def train(
         command=command_line(),
         evaluation=evaluation,
     )
+    cache = open_cache(cache_dir, no_cache=no_cache)
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
             result = verb.train(
                 corpora,
                 output=output,
                 options=options,
-                cache=open_cache(cache_dir, no_cache=no_cache),
-                jobs=jobs,
-                resume=resume,
-                overwrite=overwrite,
-                progress=progress,
+                run=Run(cache, jobs, resume=resume, overwrite=overwrite, progress=progress),
                 on_epoch=epoch_printer(quiet=quiet),
             )
     except KeyboardInterrupt:

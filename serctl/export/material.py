@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from serctl.audio.find import find_recordings
-from serctl.backends.loky import map_unordered
 from serctl.errors import ConfigError, Failure, Remedy
 from serctl.features import FeatureReader, cached_windows, is_silent
 from serctl.run import Progress
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from serctl.cache import Cache
     from serctl.export.options import ExportOptions
     from serctl.features import FeatureConfig, Features
-    from serctl.run import ProgressCallback
+    from serctl.run import Run
 
 
 T = TypeVar("T")
@@ -72,19 +71,17 @@ def gather(
     part: str,
     most: int,
     model: Bundle,
-    cache: Cache | None,
-    jobs: int,
-    progress: ProgressCallback,
+    run: Run,
 ) -> Material:
     """Windows with speech from recordings in a place, or from what the cache holds of a part of the training list."""
     config = model.facts.features
     problems: list[str] = []
     if place is None:
-        windows = _cached(model, part, cache) if cache else iter(())
+        windows = _cached(model, part, run.cache) if run.cache else iter(())
         source = f"the feature cache (the {part} part of the training list)"
     else:
         recordings = [recording.path for recording in find_recordings([place])]
-        windows = _computed(shuffled(recordings)[:most], config, cache, jobs, progress, problems)
+        windows = _computed(shuffled(recordings)[:most], config, run, problems)
         source = str(place)
     chosen = tuple(itertools.islice((window for window in windows if not is_silent(window.functionals, config)), most))
     # Each language in turn, and none: every adapter is measured.
@@ -109,20 +106,18 @@ def _cached(model: Bundle, part: str, cache: Cache) -> Iterator[Features]:
 def _computed(
     paths: Sequence[Path],
     config: FeatureConfig,
-    cache: Cache | None,
-    jobs: int,
-    progress: ProgressCallback,
+    run: Run,
     problems: list[str],
 ) -> Iterator[Features]:
     """The windows of every recording that can be read; what is wrong with the others is added to the problems."""
     found: dict[int, tuple[Features, ...]] = {}
-    results = map_unordered(partial(_features, config=config, cache=cache), paths, jobs=jobs)
+    results = run.map(partial(_features, config=config, cache=run.cache), paths)
     for done, (index, result) in enumerate(results, start=1):
         if isinstance(result, Failure):
             problems.append(result.message)
         else:
             found[index] = result
-        progress(Progress(done, len(paths), len(problems)))
+        run.progress(Progress(done, len(paths), len(problems)))
     return itertools.chain.from_iterable(found[index] for index in sorted(found))
 
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.backends.loky import map_unordered
 from serctl.corpora import EMOTIONS, Utterance, digest_of_part, load_corpora, normalise_emotion
 from serctl.errors import ConfigError, CorpusError, Failure, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Features, Normaliser, changed_windows, is_silent
-from serctl.run import Progress, ProgressCallback
+from serctl.run import Progress, Run
 from serctl.transforms.apply import Transform, apply_transforms, file_generator
 from serctl.transforms.noise import Noise
 from serctl.transforms.speed import Speed
@@ -128,9 +127,7 @@ def load_dataset(
     labels: LabelOptions,
     config: FeatureConfig,
     augmentation: Augmentation | None,
-    cache: Cache | None,
-    jobs: int,
-    progress: ProgressCallback,
+    run: Run,
     skip_test: bool = False,
 ) -> Dataset:
     """Recognise the corpora, keep the utterances that take part, and compute their features.
@@ -143,7 +140,7 @@ def load_dataset(
     found = [utterance for corpus in corpora for utterance in corpus.utterances]
     taking_part = [kept for each in found if (kept := labels.apply(each))]
     utterances = [each for each in taking_part if not (skip_test and each.split == "test")]
-    samples = _featurise(utterances, config, augmentation, cache, jobs, progress, problems)
+    samples = _featurise(utterances, config, augmentation, run, problems)
     return Dataset(
         tuple(samples),
         _classes(samples, labels, found),
@@ -221,21 +218,19 @@ def _featurise(
     utterances: Sequence[Utterance],
     config: FeatureConfig,
     augmentation: Augmentation | None,
-    cache: Cache | None,
-    jobs: int,
-    progress: ProgressCallback,
+    run: Run,
     problems: list[str],
 ) -> list[Sample]:
-    function = partial(featurise, config=config, augmentation=augmentation, cache=cache)
+    function = partial(featurise, config=config, augmentation=augmentation, cache=run.cache)
     found: dict[int, Sample] = {}
     failed = 0
-    for done, (index, result) in enumerate(map_unordered(function, utterances, jobs=jobs), start=1):
+    for done, (index, result) in enumerate(run.map(function, utterances), start=1):
         if isinstance(result, Failure):
             failed += 1
             problems.append(result.message)
         else:
             found[index] = result
-        progress(Progress(done, len(utterances), failed))
+        run.progress(Progress(done, len(utterances), failed))
     return [found[index] for index in sorted(found)]
 
 

@@ -21,12 +21,11 @@ from serctl import __version__
 from serctl.audio.decode import AudioInfo, content_digest
 from serctl.audio.find import find_recordings
 from serctl.audio.segments import read_audio, read_header
-from serctl.backends.loky import map_unordered
 from serctl.corpora import Corpus, Utterance, load_corpora
 from serctl.errors import AudioError, ConfigError, CorpusError, Failure, Remedy, RunInterrupted
 from serctl.files import atomic_path
 from serctl.reports.journal import Journal, journal_path
-from serctl.run import Progress, ignore_progress
+from serctl.run import Progress, Run
 from serctl.transforms.apply import Transform, apply_transforms, file_generator
 from serctl.transforms.noise import Noise
 from serctl.transforms.spectral_mask import SpectralMask
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from serctl.run import ProgressCallback
     from serctl.transforms.parameters import Parameters
 
 COLUMNS = (
@@ -142,10 +140,7 @@ def augment(
     *,
     output: Path,
     options: AugmentOptions | None = None,
-    jobs: int = -1,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: ProgressCallback = ignore_progress,
+    run: Run | None = None,
 ) -> AugmentSummary:
     """Write changed copies of the utterances of corpora, and OUTPUT/manifest.csv, which is a corpus itself.
 
@@ -165,14 +160,15 @@ def augment(
     """
     start = time.monotonic()
     options = options or AugmentOptions()
+    run = run or Run()
     corpora = load_corpora(paths)
     _check_places(paths, corpora, output)
     _check_noise(options)
     todo, test_utterances = _plan(corpora)
     summary = AugmentSummary(test_utterances=test_utterances, problems=sum(len(corpus.problems) for corpus in corpora))
-    _prepare(output, resume=resume, overwrite=overwrite)
-    with Journal(output / _RECORD, fingerprint=options.fingerprint(), resume=resume) as journal:
-        _make_copies(todo, journal, summary, output=output, options=options, jobs=jobs, progress=progress)
+    _prepare(output, resume=run.resume, overwrite=run.overwrite)
+    with Journal(output / _RECORD, fingerprint=options.fingerprint(), resume=run.resume) as journal:
+        _make_copies(todo, journal, summary, output=output, options=options, run=run)
         _write_manifest(output / MANIFEST, _rows(todo, journal, options))
     summary.wall_s = time.monotonic() - start
     return summary
@@ -308,8 +304,7 @@ def _make_copies(
     *,
     output: Path,
     options: AugmentOptions,
-    jobs: int,
-    progress: ProgressCallback,
+    run: Run,
 ) -> None:
     """Make what the journal does not have yet, and account for all of it in the journal and the summary."""
     missing = []
@@ -321,13 +316,13 @@ def _make_copies(
             missing.append(job)
     make = partial(augment_utterance, output=output, options=options)
     try:
-        with closing(map_unordered(make, missing, jobs=jobs)) as results:
+        with closing(run.map(make, missing)) as results:
             for index, result in results:
                 job = missing[index]
                 table = _error_table(result) if isinstance(result, Failure) else result
                 journal.add(job.target, table | {"source": job.source})
                 _count(summary, job, table)
-                progress(Progress(summary.recordings, len(todo), summary.failed))
+                run.progress(Progress(summary.recordings, len(todo), summary.failed))
     except KeyboardInterrupt:
         _remove_drafts(output)
         done = f"{summary.recordings} of {len(todo)} utterances are finished in {output}"

@@ -8,11 +8,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from serctl.backends.loky import map_unordered
-from serctl.errors import Failure, Remedy, RunInterrupted, StoppedAtFailureError
+from serctl.errors import ConfigError, Failure, Remedy, RunInterrupted, StoppedAtFailureError
 from serctl.reports.journal import Journal, journal_path
+from serctl.reports.schema import report_format
 from serctl.reports.tables import check_output, write_report
-from serctl.run import Progress, RunOptions
+from serctl.run import Progress, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from serctl.audio.find import Recording
     from serctl.reports.schema import Columns
-    from serctl.run import ProgressCallback
 
 
 Table = dict[str, Any]
@@ -77,8 +76,8 @@ def run_batch(
     *,
     columns: Columns,
     fingerprint: str,
-    options: RunOptions,
-    progress: ProgressCallback,
+    output: Path | None,
+    run: Run,
     on_table: Callable[[Table], None],
 ) -> BatchSummary:
     """Apply the function to every recording and write the report, or hand the tables out one by one without an output.
@@ -87,14 +86,15 @@ def run_batch(
     columns are named as in columns, with path, status and error. Whatever it raises becomes a row with that error.
     fingerprint: determines the results together with the inputs; guards what may be resumed.
     on_table: gets every table in the order of the inputs when there is no output.
-    Raises StoppedAtFailureError with options.fail_fast; RunInterrupted says where the finished part is kept.
+    Raises StoppedAtFailureError with run.fail_fast; RunInterrupted says where the finished part is kept.
     """
     start = time.monotonic()
-    if options.output is None:
-        summary = _stream(recordings, function, options, progress, on_table)
+    if output is None:
+        summary = _stream(recordings, function, run, on_table)
     else:
-        check_output(options.output, overwrite=options.overwrite, resume=options.resume)
-        summary = _write(recordings, function, options.output, columns, fingerprint, options, progress)
+        report_format(output)
+        check_output(output, overwrite=run.overwrite, resume=run.resume)
+        summary = _write(recordings, function, output, columns, fingerprint, run)
     summary.wall_s = time.monotonic() - start
     return summary
 
@@ -102,21 +102,22 @@ def run_batch(
 def _stream(
     recordings: Sequence[Recording],
     function: Callable[[Path], Table],
-    options: RunOptions,
-    progress: ProgressCallback,
+    run: Run,
     on_table: Callable[[Table], None],
 ) -> BatchSummary:
+    if run.resume:
+        raise ConfigError("a run that only prints leaves nothing to resume", Remedy.WITH_OUTPUT)
     summary = BatchSummary()
     early: dict[int, Table] = {}
     following = 0
-    for index, table in _tables(recordings, function, options.jobs):
+    for index, table in _tables(recordings, function, run):
         summary.count(table)
-        progress(Progress(summary.recordings, len(recordings), summary.failed))
+        run.progress(Progress(summary.recordings, len(recordings), summary.failed))
         early[index] = table
         while following in early:
             on_table(early.pop(following))
             following += 1
-        _stop_at_failure(table, options, summary, "the rows before it are complete")
+        _stop_at_failure(table, run, summary, "the rows before it are complete")
     return summary
 
 
@@ -126,12 +127,11 @@ def _write(
     output: Path,
     columns: Columns,
     fingerprint: str,
-    options: RunOptions,
-    progress: ProgressCallback,
+    run: Run,
 ) -> BatchSummary:
     summary = BatchSummary()
     keys = [_key(recording.path) for recording in recordings]
-    with Journal(output, fingerprint=fingerprint, resume=options.resume) as journal:
+    with Journal(output, fingerprint=fingerprint, resume=run.resume) as journal:
         todo = []
         for recording, key in zip(recordings, keys, strict=True):
             if key in journal and _status(table := journal.read(key)) != STATUS_ERROR:
@@ -141,11 +141,11 @@ def _write(
                 todo.append((recording, key))
         kept = f"{journal_path(output)} keeps what is finished"
         try:
-            for index, table in _tables([recording for recording, _ in todo], function, options.jobs):
+            for index, table in _tables([recording for recording, _ in todo], function, run):
                 journal.add(todo[index][1], table)
                 summary.count(table)
-                progress(Progress(summary.recordings, len(recordings), summary.failed))
-                _stop_at_failure(table, options, summary, kept, Remedy.RESUME)
+                run.progress(Progress(summary.recordings, len(recordings), summary.failed))
+                _stop_at_failure(table, run, summary, kept, Remedy.RESUME)
         except KeyboardInterrupt:
             done = f"{summary.recordings} of {len(recordings)} recordings are finished: {kept}"
             raise RunInterrupted(done, Remedy.RESUME) from None
@@ -155,9 +155,9 @@ def _write(
 
 
 def _tables(
-    recordings: Sequence[Recording], function: Callable[[Path], Table], jobs: int
+    recordings: Sequence[Recording], function: Callable[[Path], Table], run: Run
 ) -> Iterator[tuple[int, Table]]:
-    for index, result in map_unordered(function, [recording.path for recording in recordings], jobs=jobs):
+    for index, result in run.map(function, [recording.path for recording in recordings]):
         yield index, _error_table(recordings[index].path, result) if isinstance(result, Failure) else result
 
 
@@ -170,8 +170,8 @@ def _status(table: Table) -> str:
     return status
 
 
-def _stop_at_failure(table: Table, options: RunOptions, summary: BatchSummary, kept: str, *remedies: Remedy) -> None:
-    if options.fail_fast and _status(table) == STATUS_ERROR:
+def _stop_at_failure(table: Table, run: Run, summary: BatchSummary, kept: str, *remedies: Remedy) -> None:
+    if run.fail_fast and _status(table) == STATUS_ERROR:
         raise StoppedAtFailureError(
             f"stopped at the first failure: {table['error']}; {kept}", *remedies, summary=summary
         )

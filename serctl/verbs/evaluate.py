@@ -28,7 +28,7 @@ from serctl.learning.recipe import Recipe, check_recipe, earlier_models, with_kn
 from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
 from serctl.reports.markdown import evaluation_page
 from serctl.reports.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
-from serctl.run import ignore_progress
+from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser
 from serctl.verbs.train import ignore_epoch
 
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.bundle.store import Bundle
-    from serctl.cache import Cache
     from serctl.learning.fit import EpochCallback
-    from serctl.run import ProgressCallback
 
 
 METRICS = "metrics.json"
@@ -88,11 +86,8 @@ def evaluate_model(
     model: Bundle,
     output: Path,
     labels: LabelOptions,
-    cache: Cache | None = None,
-    jobs: int = -1,
-    overwrite: bool = False,
+    run: Run | None = None,
     seed: int = 0,
-    progress: ProgressCallback = ignore_progress,
 ) -> Evaluation:
     """Score a model on the corpora, on the classes that both know, and stamp what it has seen of them in training.
 
@@ -101,7 +96,8 @@ def evaluate_model(
     Raises ConfigError if the output exists or a class is asked for that the model does not know, CorpusError if the
     corpora and the model share fewer than two classes.
     """
-    _check_folder(output, overwrite=overwrite)
+    run = run or Run()
+    _check_folder(output, overwrite=run.overwrite)
     commit = _commit()
     foreign = sorted(set(labels.classes) - set(model.facts.labels))
     if foreign:
@@ -111,9 +107,7 @@ def evaluate_model(
         labels=labels if labels.classes else LabelOptions(_shared_classes(paths, model, labels), labels.mapping),
         config=model.facts.features,
         augmentation=None,
-        cache=cache,
-        jobs=jobs,
-        progress=progress,
+        run=run,
     )
     marked = tuple(sample for sample in dataset.samples if sample.utterance.split == "test")
     dataset = replace(dataset, samples=marked or dataset.samples)
@@ -148,12 +142,8 @@ def cross_validate(
     *,
     output: Path,
     options: CrossValidation,
-    cache: Cache | None = None,
-    jobs: int = -1,
-    resume: bool = False,
-    overwrite: bool = False,
+    run: Run | None = None,
     command: str = "",
-    progress: ProgressCallback = ignore_progress,
     on_fold: FoldCallback = ignore_fold,
     on_epoch: EpochCallback = ignore_epoch,
 ) -> Evaluation:
@@ -162,7 +152,8 @@ def cross_validate(
     Each fold is saved to OUTPUT.partial as it ends; resume goes on from there.
     Raises ConfigError if the output exists or another run's folds are there, CorpusError if the corpora do not suffice.
     """
-    _check_folder(output, overwrite=overwrite)
+    run = run or Run()
+    _check_folder(output, overwrite=run.overwrite)
     check_protocol(options.protocol)
     commit = _commit()
     dataset = load_dataset(
@@ -170,9 +161,7 @@ def cross_validate(
         labels=options.labels,
         config=options.extracted_features,
         augmentation=options.augmentation,
-        cache=cache,
-        jobs=jobs,
-        progress=progress,
+        run=run,
     )
     if options.normalise_speakers:
         dataset = replace(dataset, samples=tuple(normalise_speakers(dataset.samples)))
@@ -180,7 +169,10 @@ def cross_validate(
     check_recipe(options, dataset)
     protocol = make_protocol(options.protocol, dataset.utterances, seed=options.fit.seed)
     work = open_checkpoints(
-        output.with_name(f"{output.name}.partial"), _fingerprint(options, dataset), resume=resume, overwrite=overwrite
+        output.with_name(f"{output.name}.partial"),
+        _fingerprint(options, dataset),
+        resume=run.resume,
+        overwrite=run.overwrite,
     )
     folds = []
     for number, fold in enumerate(protocol.folds, start=1):

@@ -25,7 +25,7 @@ from serctl.export.parity import Cost, Parity, check_labels
 from serctl.features import functional_names
 from serctl.files import atomic_folder
 from serctl.models import ModelSpec
-from serctl.run import ignore_progress
+from serctl.run import Run
 from serctl.runtime.recogniser import calibrated, network_inputs
 
 if TYPE_CHECKING:
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 
     from serctl.bundle.facts import BundleFacts
     from serctl.bundle.store import Bundle
-    from serctl.cache import Cache
     from serctl.export.end_to_end import EndToEnd
     from serctl.export.options import ExportOptions
-    from serctl.run import ProgressCallback
 
 
 PROOF = "export.json"
@@ -58,25 +56,23 @@ def export(
     *,
     output: Path,
     options: ExportOptions,
-    cache: Cache | None = None,
-    jobs: int = -1,
-    overwrite: bool = False,
-    progress: ProgressCallback = ignore_progress,
+    run: Run | None = None,
 ) -> ExportResult:
     """Convert the network of a bundle and write a new bundle to the folder output, which appears only when it is whole.
 
-    cache: of features, which may still hold those of the recordings that the model learned from.
+    run.cache may still hold the features of the recordings that the model learned from.
     Raises DisagreementError if too few labels are equal or probabilities differ too much, ConfigError if there is
     nothing to calibrate or to verify with, the architecture cannot travel with its front end or the output cannot be
     written or is the model itself, BundleError if the bundle holds no weights to start from.
     """
     if output.resolve() == model.folder.resolve():
         raise ConfigError(f"{output} is the model itself, whose weights no copy holds", Remedy.OTHER_OUTPUT)
-    check_new_bundle(output, overwrite=overwrite)
+    run = run or Run()
+    check_new_bundle(output, overwrite=run.overwrite)
     if options.with_frontend:
         check_architecture(model.facts.architecture)
     original = _rebuild(model)
-    find = partial(gather, model=model, cache=cache, jobs=jobs, progress=progress)
+    find = partial(gather, model=model, run=run)
     calibration, verification = materials(options, find)
     network = _convert(original, model, options, calibration)
     parity = _compare(model, network, options, verification)

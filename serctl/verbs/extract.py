@@ -12,7 +12,7 @@ import numpy as np
 from serctl.errors import AudioError, ConfigError, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Window, functional_names, lld_names
 from serctl.reports.schema import Column, ColumnBlock, report_format
-from serctl.run import RunOptions, ignore_progress
+from serctl.run import Run
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from serctl.audio.find import Recording
     from serctl.cache import Cache
-    from serctl.run import ProgressCallback
 
 Level = Literal["functionals", "frames"]
 
@@ -62,9 +61,8 @@ def extract(
     recordings: Sequence[Recording],
     *,
     options: ExtractOptions | None = None,
-    run: RunOptions | None = None,
-    cache: Cache | None = None,
-    progress: ProgressCallback = ignore_progress,
+    output: Path | None = None,
+    run: Run | None = None,
     on_table: Callable[[Table], None] = ignore_table,
 ) -> BatchSummary:
     """Write (or hand out) the features of every recording in input order; see batch.run_batch for what is raised.
@@ -72,20 +70,20 @@ def extract(
     Raises ConfigError if frame-level descriptors are to be written into another format than Parquet.
     """
     options = options or ExtractOptions()
-    run = run or RunOptions()
-    if options.level == "frames" and (run.output is None or report_format(run.output) != "parquet"):
+    run = run or Run()
+    if options.level == "frames" and (output is None or report_format(output) != "parquet"):
         raise ConfigError(
-            f"frame-level descriptors are many rows: expected a Parquet file to write, received {run.output}",
+            f"frame-level descriptors are many rows: expected a Parquet file to write, received {output}",
             Remedy.PARQUET_OUTPUT,
         )
     config = options.config()
     return run_batch(
         recordings,
-        partial(extract_recording, config=config, options=options, cache=cache),
+        partial(extract_recording, config=config, options=options, cache=run.cache),
         columns=columns(options),
         fingerprint=json.dumps(["extract", options.level, options.per, config.digest()]),
-        options=run,
-        progress=progress,
+        output=output,
+        run=run,
         on_table=on_table,
     )
 

@@ -15,7 +15,7 @@ from serctl.bundle.store import Bundle, load_bundle
 from serctl.errors import AudioError, ConfigError
 from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
 from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column
-from serctl.run import RunOptions, ignore_progress
+from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser, check_runtime, merge_probabilities
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from serctl.audio.find import Recording
     from serctl.cache import Cache
-    from serctl.run import ProgressCallback
 
 Per = Literal["file", "window"]
 
@@ -80,9 +79,8 @@ def predict(
     *,
     model: Bundle,
     options: PredictOptions | None = None,
-    run: RunOptions | None = None,
-    cache: Cache | None = None,
-    progress: ProgressCallback = ignore_progress,
+    output: Path | None = None,
+    run: Run | None = None,
     on_table: Callable[[Table], None] = ignore_table,
 ) -> BatchSummary:
     """Write (or hand out) the rows of every recording in input order.
@@ -93,13 +91,14 @@ def predict(
     """
     check_runtime(model.model_path)
     options = options or PredictOptions()
+    run = run or Run()
     return run_batch(
         recordings,
-        partial(predict_recording, folder=model.folder, digest=model.digest, options=options, cache=cache),
+        partial(predict_recording, folder=model.folder, digest=model.digest, options=options, cache=run.cache),
         columns=columns(model),
         fingerprint=json.dumps(["predict", model.digest, asdict(options)]),
-        options=run or RunOptions(),
-        progress=progress,
+        output=output,
+        run=run,
         on_table=on_table,
     )
 

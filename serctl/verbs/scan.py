@@ -12,7 +12,7 @@ from serctl.corpora import Corpus, Utterance, citation_of, licence_of, load_corp
 from serctl.errors import ConfigError
 from serctl.files import atomic_path
 from serctl.reports.tables import check_output
-from serctl.run import Progress, ProgressCallback, ignore_progress
+from serctl.run import Progress, ProgressCallback, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,9 +64,7 @@ class ScanResult:
     manifest: Path | None
 
 
-def scan(
-    paths: Sequence[Path], *, output: Path | None, overwrite: bool, progress: ProgressCallback = ignore_progress
-) -> ScanResult:
+def scan(paths: Sequence[Path], *, output: Path | None = None, run: Run | None = None) -> ScanResult:
     """Recognise the corpora at paths and count what is in them; write their utterances to output as one manifest.
 
     Only the headers of the recordings are read. One that cannot be read is a problem of its corpus, and stays in the
@@ -74,10 +72,11 @@ def scan(
     Raises CorpusError if a path is no corpus, ConfigError if output is neither .csv nor .parquet, or exists already
     and is not to be overwritten.
     """
+    run = run or Run()
     if output:
-        _check_output(output, overwrite=overwrite)
+        _check_output(output, overwrite=run.overwrite)
     corpora = load_corpora(paths)
-    durations, unreadable = _durations(corpora, progress)
+    durations, unreadable = _durations(corpora, run.progress)
     if output:
         _write(output, [_row(utterance, durations, output) for corpus in corpora for utterance in corpus.utterances])
     reports = [report for corpus in corpora for report in _reports(corpus, durations, unreadable)]

@@ -26,15 +26,13 @@ from serctl.learning.learn import learn
 from serctl.learning.recipe import Recipe, check_recipe, earlier_models, with_known_classes
 from serctl.metrics import Scores, score, score_by
 from serctl.reports.plots import plot_confusion, plot_history
-from serctl.run import ignore_progress
+from serctl.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from serctl.cache import Cache
     from serctl.learning.fit import EpochCallback, EpochScores
-    from serctl.run import ProgressCallback
 
 UNSTATED_LICENCE = "not stated: see the licences of the training data"
 
@@ -76,11 +74,7 @@ def train(
     *,
     output: Path,
     options: TrainOptions,
-    cache: Cache | None = None,
-    jobs: int = -1,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: ProgressCallback = ignore_progress,
+    run: Run | None = None,
     on_epoch: EpochCallback = ignore_epoch,
 ) -> TrainResult:
     """Train on the corpora and write a bundle to the folder output, which appears only when it is whole.
@@ -90,16 +84,15 @@ def train(
     Raises ConfigError if the output cannot be written or another run's checkpoints are there, CorpusError if the
     corpora do not suffice.
     """
-    check_new_bundle(output, overwrite=overwrite)
+    run = run or Run()
+    check_new_bundle(output, overwrite=run.overwrite)
     quoted = _quote_evaluation(options)
     dataset = load_dataset(
         paths,
         labels=options.labels,
         config=options.extracted_features,
         augmentation=options.augmentation,
-        cache=cache,
-        jobs=jobs,
-        progress=progress,
+        run=run,
         skip_test=True,
     )
     dataset = with_known_classes(_in_language(dataset, options.language), options)
@@ -114,8 +107,8 @@ def train(
     checkpoints = open_checkpoints(
         output.with_name(f"{output.name}.partial"),
         _fingerprint(options, dataset, split),
-        resume=resume,
-        overwrite=overwrite,
+        resume=run.resume,
+        overwrite=run.overwrite,
     )
     learned = learn(
         options,

@@ -13,6 +13,7 @@ from serctl.bundle.store import load_bundle
 from serctl.cli.train import fit_options, only_answer
 from serctl.learning.options import FitOptions
 from serctl.metrics import score
+from serctl.run import Run
 from serctl.verbs.predict import predict
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SMALL = ("--epochs", "1", "--batch-size", "4", "--copies", "0", "--classes", "ha
 def probabilities(bundle: Bundle, samples: Path, cache: Cache) -> np.ndarray:
     tables: list[dict[str, Any]] = []
     found = [Recording(path) for path in sorted(samples.glob("*.flac"))]
-    predict(found, model=bundle, cache=cache, on_table=tables.append)
+    predict(found, model=bundle, run=Run(cache), on_table=tables.append)
     return np.array([[table[f"p_{label}"][0] for label in bundle.facts.labels] for table in tables])
 
 

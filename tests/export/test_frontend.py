@@ -17,6 +17,7 @@ from serctl.export.convert import to_litert
 from serctl.export.frontend import _whole, end_to_end_to_litert, longest_samples, tensors
 from serctl.export.options import ExportOptions
 from serctl.features import FeatureConfig, Normaliser, compute_features, functional_names, is_silent
+from serctl.run import Run
 from serctl.runtime.litert import load_litert
 from serctl.runtime.recogniser import calibrated, network_inputs
 from serctl.verbs import export as module
@@ -250,7 +251,7 @@ def test_export_adds_the_model_its_proof_and_how_to_call_it(
         verify=samples,
         with_frontend=True,
     )
-    result = export(separable, output=tmp_path / "m", options=options, jobs=1)
+    result = export(separable, output=tmp_path / "m", options=options, run=Run(jobs=1))
     bundle = load_bundle(tmp_path / "m")
     assert result.end_to_end
     parity = result.end_to_end
@@ -281,7 +282,7 @@ def test_a_model_that_says_something_else_is_not_written(
     monkeypatch.setattr(end_to_end, "end_to_end_to_litert", worse)
     options = ExportOptions(verify=samples / "emma-happy.flac", with_frontend=True)
     with pytest.raises(DisagreementError, match=r"differ from those of Python by up to 0\.0\d+, expected") as raised:
-        export(separable, output=tmp_path / "m", options=options, jobs=1)
+        export(separable, output=tmp_path / "m", options=options, run=Run(jobs=1))
     assert raised.value.end_to_end
     assert raised.value.parity.equal_labels == 1
     assert not [path for path in tmp_path.iterdir() if "m" in path.name]

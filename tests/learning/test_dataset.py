@@ -11,7 +11,7 @@ import pytest
 from serctl.errors import ConfigError, CorpusError
 from serctl.features import FeatureConfig, compute_features
 from serctl.learning.dataset import Augmentation, Dataset, LabelOptions, load_dataset, normalise_speakers
-from serctl.run import ignore_progress
+from serctl.run import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def load(paths: list[Path], cache: Cache, **options: Any) -> Dataset:
-    given = {"labels": LabelOptions(), "augmentation": None, "config": FeatureConfig(), "jobs": 1}
-    return load_dataset(paths, cache=cache, progress=ignore_progress, **{**given, **options})
+    given = {"labels": LabelOptions(), "augmentation": None, "config": FeatureConfig()}
+    return load_dataset(paths, run=Run(cache, jobs=1), **{**given, **options})
 
 
 def manifest(folder: Path, samples: Path, rows: dict[str, tuple[str, str]]) -> Path:

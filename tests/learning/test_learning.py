@@ -22,7 +22,7 @@ from serctl.learning.learn import learn
 from serctl.learning.options import FitOptions
 from serctl.learning.recipe import Recipe, with_known_classes
 from serctl.models import ModelSpec, build
-from serctl.run import ignore_progress
+from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser
 from serctl.verbs.export import export
 from serctl.verbs.train import TrainOptions, ignore_epoch, train
@@ -69,9 +69,7 @@ def happy_and_sad(samples: Path, shared_cache: Cache) -> Dataset:
         labels=LabelOptions(("happy", "sad")),
         config=FeatureConfig(voice_encoder=True),
         augmentation=Augmentation(copies=1),
-        cache=shared_cache,
-        jobs=1,
-        progress=ignore_progress,
+        run=Run(shared_cache, jobs=1),
     )
 
 
@@ -102,7 +100,7 @@ def test_a_model_goes_on_from_another_and_keeps_what_it_came_with(
         fit=replace(FIT, lr=1e-9),
         validation_share=0.25,
     )
-    result = train([samples], output=tmp_path / "m", options=options, cache=shared_cache, jobs=1)
+    result = train([samples], output=tmp_path / "m", options=options, run=Run(shared_cache, jobs=1))
     trained = load_bundle(result.folder)
     facts = trained.facts
     assert facts.labels == mfcc_bundle.facts.labels == ("angry", "happy", "neutral", "sad")
@@ -218,13 +216,13 @@ def test_a_teacher_may_hear_what_its_student_does_not(samples: Path, tiny_bundle
         fit=FIT,
         validation_share=0.25,
     )
-    student = load_bundle(train([samples], output=tmp_path / "m", options=options, cache=cache, jobs=1).folder)
+    student = load_bundle(train([samples], output=tmp_path / "m", options=options, run=Run(cache, jobs=1)).folder)
     assert student.facts.features == FeatureConfig()
     assert len(student.normaliser.functional_mean) == len(functional_names(FeatureConfig()))
     (window,) = FeatureReader(samples / "tom-sad.flac", student.facts.features, cache=None)
     assert Recogniser(student).probabilities([window.features]).sum() == pytest.approx(1)
     exporting = ExportOptions(quantize="int8", min_agreement=0)
-    exported = export(student, output=tmp_path / "e", options=exporting, cache=cache, jobs=1)
+    exported = export(student, output=tmp_path / "e", options=exporting, run=Run(cache, jobs=1))
     assert exported.parity.windows > 0
 
 

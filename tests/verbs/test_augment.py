@@ -13,6 +13,7 @@ import soundfile
 from serctl.audio.decode import content_digest
 from serctl.corpora import load_corpus
 from serctl.errors import AudioError, ConfigError, CorpusError, Remedy
+from serctl.run import Run
 from serctl.transforms.noise import Noise
 from serctl.transforms.spectral_mask import SpectralMask
 from serctl.transforms.speed import Speed
@@ -241,7 +242,7 @@ def test_recordings_outside_the_manifests_folder_stay_inside_the_output(tmp_path
 def test_the_copies_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     folder = make_corpus(tmp_path / "corpus", 40)
     for jobs in (1, 2):
-        augment([folder], output=tmp_path / f"jobs{jobs}", options=QUICK, jobs=jobs)
+        augment([folder], output=tmp_path / f"jobs{jobs}", options=QUICK, run=Run(jobs=jobs))
     assert len(contents(tmp_path / "jobs1")) == 40
     assert contents(tmp_path / "jobs1") == contents(tmp_path / "jobs2")
     assert rows(tmp_path / "jobs1") == rows(tmp_path / "jobs2")
@@ -408,13 +409,13 @@ def test_a_corpus_in_the_output_is_refused(corpus: Path, output: Path, tmp_path:
     )
     for source in (output / "manifest.csv", manifest):
         with pytest.raises(ConfigError, match="in the output folder"):
-            augment([source], output=output, overwrite=True)
+            augment([source], output=output, run=Run(overwrite=True))
     assert len(contents(output)) == 4
 
 
 def test_overwrite_leaves_nothing_of_the_earlier_copies(corpus: Path, output: Path) -> None:
     augment([corpus], output=output, options=AugmentOptions(copies=3, transforms=(Noise(),)))
-    augment([corpus], output=output, options=QUICK, overwrite=True)
+    augment([corpus], output=output, options=QUICK, run=Run(overwrite=True))
     assert {output / row["path"] for row in rows(output)} == set(output.rglob("*.wav"))
     assert len(contents(output)) == 4
 
@@ -432,7 +433,7 @@ def test_resume_makes_only_what_is_missing(corpus: Path, output: Path) -> None:
     before, made = times(output), contents(output)
     (output / "corpus/sad/take01.aug2.wav").unlink()
     record(corpus / "sad" / "take04.wav", voice(0.4))
-    summary = augment([corpus], output=output, options=options, resume=True)
+    summary = augment([corpus], output=output, options=options, run=Run(resume=True))
     assert (summary.recordings, summary.resumed, summary.copies) == (5, 3, 10)
     after = times(output)
     assert {name for name, time in after.items() if before.get(name) != time} == {
@@ -446,7 +447,7 @@ def test_resume_makes_the_copies_of_a_changed_source_again(corpus: Path, output:
     augment([corpus], output=output, options=QUICK)
     before = contents(output)
     source = record(corpus / "happy" / "take00.wav", voice(0.5))
-    assert augment([corpus], output=output, options=QUICK, resume=True).resumed == 3
+    assert augment([corpus], output=output, options=QUICK, run=Run(resume=True)).resumed == 3
     assert {name for name, data in contents(output).items() if before[name] != data} == {"corpus/happy/take00.aug1.wav"}
     assert rows(output)[0]["source_digest"] == content_digest(source)
 
@@ -455,9 +456,9 @@ def test_resume_tries_failures_again(corpus: Path, output: Path) -> None:
     bad = corpus / "happy" / "take00.wav"
     bad.write_text("no audio")
     assert augment([corpus], output=output, options=QUICK).failed == 1
-    assert augment([corpus], output=output, options=QUICK, resume=True).failed == 1
+    assert augment([corpus], output=output, options=QUICK, run=Run(resume=True)).failed == 1
     record(bad)
-    summary = augment([corpus], output=output, options=QUICK, resume=True)
+    summary = augment([corpus], output=output, options=QUICK, run=Run(resume=True))
     assert (summary.failed, summary.resumed, len(rows(output))) == (0, 3, 4)
 
 
@@ -475,7 +476,7 @@ def test_resume_with_other_options_is_refused(corpus: Path, output: Path, other:
     augment([corpus], output=output, options=QUICK)
     before = contents(output), rows(output)
     with pytest.raises(ConfigError, match="other options"):
-        augment([corpus], output=output, options=other, resume=True)
+        augment([corpus], output=output, options=other, run=Run(resume=True))
     assert (contents(output), rows(output)) == before
 
 
@@ -486,10 +487,10 @@ def test_an_interrupted_run_leaves_whole_files_and_goes_on(corpus: Path, output:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match="2 of 4 utterances are finished"):
-        augment([corpus], output=output, options=QUICK, progress=interrupt)
+        augment([corpus], output=output, options=QUICK, run=Run(progress=interrupt))
     assert not (output / "manifest.csv").exists()
     assert len([path for path in (output / "corpus").rglob("*") if path.is_file()]) == 2
-    summary = augment([corpus], output=output, options=QUICK, resume=True)
+    summary = augment([corpus], output=output, options=QUICK, run=Run(resume=True))
     assert (summary.recordings, summary.resumed) == (4, 2)
     augment([corpus], output=tmp_path / "at once", options=QUICK)
     assert contents(output) == contents(tmp_path / "at once")
@@ -501,7 +502,7 @@ def test_a_copy_that_cannot_be_written_is_a_failure(corpus: Path, output: Path) 
     copy = output / "corpus/happy/take00.aug1.wav"
     copy.unlink()
     copy.mkdir()
-    summary = augment([corpus], output=output, options=QUICK, resume=True)
+    summary = augment([corpus], output=output, options=QUICK, run=Run(resume=True))
     ((_, error),) = summary.failures
     assert error == f"cannot write {copy}: Is a directory"
 
@@ -509,7 +510,7 @@ def test_a_copy_that_cannot_be_written_is_a_failure(corpus: Path, output: Path) 
 def test_progress_counts_utterances(corpus: Path, output: Path) -> None:
     (corpus / "sad" / "take01.wav").write_text("no audio")
     seen: list[augment_module.Progress] = []
-    augment([corpus], output=output, options=QUICK, jobs=1, progress=seen.append)
+    augment([corpus], output=output, options=QUICK, run=Run(jobs=1, progress=seen.append))
     assert [(step.done, step.total, step.failed) for step in seen] == [(1, 4, 0), (2, 4, 0), (3, 4, 1), (4, 4, 1)]
 
 

@@ -11,7 +11,7 @@ from serctl.errors import AudioError, ConfigError, Remedy, RunInterrupted, Stopp
 from serctl.reports.journal import Journal, journal_path
 from serctl.reports.schema import Column
 from serctl.reports.tables import read_report
-from serctl.run import Progress, RunOptions, ignore_progress
+from serctl.run import Progress, Run
 from serctl.verbs.batch import BatchSummary, ignore_table, run_batch
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def recordings(folder: Path, *names: str) -> list[Recording]:
 
 
 def run(found: list[Recording], output: Path | None, *, function: Any = measure, **options: Any) -> BatchSummary:
-    given = {"on_table": ignore_table, "progress": ignore_progress, "fingerprint": "one"}
+    given = {"on_table": ignore_table, "fingerprint": "one"}
     given |= {name: options.pop(name) for name in list(options) if name in given}
-    run_options = RunOptions(output, **{"jobs": 1, **options})
-    return run_batch(found, function, columns=COLUMNS, options=run_options, **given)
+    how = Run(**{"jobs": 1, **options})
+    return run_batch(found, function, columns=COLUMNS, output=output, run=how, **given)
 
 
 def test_every_recording_has_its_row_in_input_order_whatever_the_workers(tmp_path: Path) -> None:
@@ -130,7 +130,9 @@ def test_a_run_of_another_kind_is_not_resumed(tmp_path: Path) -> None:
 
 def test_options_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leaves nothing to resume") as raised:
-        RunOptions(resume=True)
+        run(recordings(tmp_path, "a.wav"), None, resume=True)
     assert raised.value.remedies == (Remedy.WITH_OUTPUT,)
     with pytest.raises(ConfigError, match="expected an output ending in"):
-        RunOptions(tmp_path / "o.xlsx")
+        run(recordings(tmp_path, "a.wav"), tmp_path / "o.xlsx")
+    with pytest.raises(ConfigError, match=r"a number of jobs of at least 1, or -1 .* Received: 0"):
+        Run(jobs=0)

@@ -15,6 +15,7 @@ from serctl.learning.dataset import Augmentation, LabelOptions
 from serctl.learning.options import FitOptions
 from serctl.reports.markdown import stamp
 from serctl.reports.tables import read_report
+from serctl.run import Run
 from serctl.transforms.speed import Speed
 from serctl.verbs.augment import AugmentOptions, augment
 from serctl.verbs.evaluate import CrossValidation, cross_validate, evaluate_model
@@ -44,7 +45,7 @@ def of_model(
 ) -> Evaluation:
     output = tmp_path_factory.mktemp("model") / "evaluation"
     return evaluate_model(
-        [samples], model=tiny_bundle, output=output, labels=LabelOptions(), cache=shared_cache, jobs=1
+        [samples], model=tiny_bundle, output=output, labels=LabelOptions(), run=Run(shared_cache, jobs=1)
     )
 
 
@@ -63,8 +64,7 @@ def crossed(
         [samples],
         output=tmp_path_factory.mktemp("crossed") / "evaluation",
         options=cross_validation(),
-        cache=shared_cache,
-        jobs=1,
+        run=Run(shared_cache, jobs=1),
         on_fold=lambda fold, *_: folds.append(fold),
     )
     return evaluation, folds
@@ -134,7 +134,7 @@ def test_shared_speakers_are_stamped(
 ) -> None:
     corpus = changed_copy(samples, tmp_path / "in" / samples.name, speaker)
     evaluation = evaluate_model(
-        [corpus], model=tiny_bundle, output=tmp_path / "e", labels=LabelOptions(), cache=shared_cache, jobs=1
+        [corpus], model=tiny_bundle, output=tmp_path / "e", labels=LabelOptions(), run=Run(shared_cache, jobs=1)
     )
     assert evaluation.metrics["leakage"]["identical_audio"] == 0
     assert evaluation.metrics["classes"] == ["happy", "sad"]
@@ -168,9 +168,7 @@ def test_an_existing_evaluation_is_replaced_only_when_asked_to(
             model=tiny_bundle,
             output=output,
             labels=labels,
-            cache=shared_cache,
-            jobs=1,
-            overwrite=overwrite,
+            run=Run(shared_cache, jobs=1, overwrite=overwrite),
         )
 
     with pytest.raises(ConfigError, match="already exists") as raised:
@@ -213,9 +211,9 @@ def test_a_cross_validation_interrupted_after_a_fold_ends_with_the_same_metrics(
         if number == 2:
             raise KeyboardInterrupt
 
-    def run(**options: Any) -> Evaluation:
-        given = {"options": cross_validation(), "cache": shared_cache, "jobs": 1, "output": tmp_path / "e"}
-        return cross_validate([samples], **{**given, **options})
+    def run(*, resume: bool = False, **options: Any) -> Evaluation:
+        how = Run(shared_cache, jobs=1, resume=resume)
+        return cross_validate([samples], output=tmp_path / "e", run=how, **{"options": cross_validation(), **options})
 
     with pytest.raises(KeyboardInterrupt):
         run(on_fold=stop_at_second)
@@ -247,7 +245,9 @@ def test_the_labels_of_the_test_part_change_nothing_but_the_scores(
             rows.append(f"{path},{swapped.get(emotion, emotion) if part == 'test' else emotion},{speaker},{part}")
         (tmp_path / f"{name}.csv").write_text("\n".join(rows))
         options = cross_validation("split", fit=FitOptions(epochs=2, batch_size=4))
-        cross_validate([tmp_path / f"{name}.csv"], output=tmp_path / name, options=options, cache=shared_cache, jobs=1)
+        cross_validate(
+            [tmp_path / f"{name}.csv"], output=tmp_path / name, options=options, run=Run(shared_cache, jobs=1)
+        )
         return read_report(tmp_path / name / "predictions.parquet")
 
     plain, swapped = judged("plain", {}), judged("swapped", {"happy": "sad", "sad": "happy"})
@@ -258,7 +258,7 @@ def test_the_labels_of_the_test_part_change_nothing_but_the_scores(
 
 def test_normalised_speakers_are_stamped_transductive(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
     options = cross_validation(architecture="mfcc", normalise_speakers=True)
-    evaluation = cross_validate([samples], output=tmp_path / "e", options=options, cache=shared_cache, jobs=1)
+    evaluation = cross_validate([samples], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1))
     assert evaluation.metrics["transductive"]
     assert stamp(evaluation.metrics).startswith("Speaker-independent")
     assert "; transductive: each speaker's features were normalised over all of their recordings" in stamp(
@@ -278,7 +278,7 @@ def test_what_an_earlier_model_has_heard_is_stamped_as_leaky(
 ) -> None:
     given = {"base": mfcc_bundle.folder} if role == "base" else {"teachers": (mfcc_bundle.folder,)}
     options = cross_validation(architecture="mfcc", **given)
-    evaluation = cross_validate([samples], output=tmp_path / "e", options=options, cache=shared_cache, jobs=1)
+    evaluation = cross_validate([samples], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1))
     assert evaluation.metrics["leakage"]["identical_audio"] == 8
     assert evaluation.metrics["leakage"]["speakers_shared"] == 2
     assert stamp(evaluation.metrics).startswith("Leaky: 8 test recordings were also trained on")
@@ -299,7 +299,7 @@ def test_a_copy_of_what_was_trained_on_is_stamped_as_leaky(
     copies: Path, mfcc_bundle: Bundle, shared_cache: Cache, tmp_path: Path
 ) -> None:
     evaluation = evaluate_model(
-        [copies], model=mfcc_bundle, output=tmp_path / "e", labels=LabelOptions(), cache=shared_cache, jobs=1
+        [copies], model=mfcc_bundle, output=tmp_path / "e", labels=LabelOptions(), run=Run(shared_cache, jobs=1)
     )
     assert evaluation.metrics["leakage"]["identical_audio"] == 16
     report = (tmp_path / "e/report.md").read_text()
@@ -315,9 +315,9 @@ def test_training_on_copies_is_training_on_their_sources(
         augmentation=Augmentation(copies=0),
         validation_share=0.25,
     )
-    model = load_bundle(train([copies], output=tmp_path / "m", options=options, cache=shared_cache, jobs=1).folder)
+    model = load_bundle(train([copies], output=tmp_path / "m", options=options, run=Run(shared_cache, jobs=1)).folder)
     evaluation = evaluate_model(
-        [samples], model=model, output=tmp_path / "e", labels=LabelOptions(), cache=shared_cache, jobs=1
+        [samples], model=model, output=tmp_path / "e", labels=LabelOptions(), run=Run(shared_cache, jobs=1)
     )
     assert evaluation.metrics["leakage"]["identical_audio"] == 16
 
@@ -326,7 +326,9 @@ def test_folds_do_not_hide_a_copy_from_its_source(
     samples: Path, copies: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
 ) -> None:
     options = cross_validation("random-kfold:4", architecture="mfcc")
-    evaluation = cross_validate([samples, copies], output=tmp_path / "e", options=options, cache=shared_cache, jobs=1)
+    evaluation = cross_validate(
+        [samples, copies], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1)
+    )
     assert evaluation.metrics["leakage"]["identical_audio"] > 0
     assert stamp(evaluation.metrics).startswith("Leaky")
 
@@ -335,7 +337,7 @@ def test_the_validation_part_is_drawn_as_the_test_part_is(
     crossed: tuple[Evaluation, list[Fold]], samples: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
 ) -> None:
     options = cross_validation("random-kfold:2", architecture="mfcc")
-    random = cross_validate([samples], output=tmp_path / "e", options=options, cache=shared_cache, jobs=1)
+    random = cross_validate([samples], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1))
     for metrics, drawn in ((crossed[0].metrics, "whole speakers"), (random.metrics, AT_RANDOM)):
         assert {fold["validation"] for fold in metrics["per_fold"]} == {drawn}
         assert metrics["protocol"]["validation"].endswith(f"temperature: {drawn}")
@@ -344,19 +346,12 @@ def test_the_validation_part_is_drawn_as_the_test_part_is(
 def test_random_folds_are_stamped_speaker_dependent(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
     from serctl.corpora import load_corpora, make_protocol
     from serctl.learning.leakage import fold_leakage
-    from serctl.run import ignore_progress
 
     options = cross_validation()
     from serctl.learning.dataset import load_dataset
 
     dataset = load_dataset(
-        [samples],
-        labels=options.labels,
-        config=options.features,
-        augmentation=None,
-        cache=shared_cache,
-        jobs=1,
-        progress=ignore_progress,
+        [samples], labels=options.labels, config=options.features, augmentation=None, run=Run(shared_cache, jobs=1)
     )
     protocol = make_protocol("random-kfold:4", dataset.utterances, seed=0)
     leakage = fold_leakage(dataset, protocol, [])
@@ -371,5 +366,7 @@ def test_options_that_cannot_be_used_are_refused(samples: Path, tmp_path: Path, 
     with pytest.raises(ConfigError, match="validation share"):
         CrossValidation(validation_share=0.0)
     with pytest.raises(CorpusError, match="unknown protocol 'magic'"):
-        cross_validate([samples], output=tmp_path / "e", options=cross_validation("magic"), cache=shared_cache, jobs=1)
+        cross_validate(
+            [samples], output=tmp_path / "e", options=cross_validation("magic"), run=Run(shared_cache, jobs=1)
+        )
     assert not list(tmp_path.glob("e*"))

@@ -16,6 +16,7 @@ from serctl.export.convert import to_litert, to_onnx
 from serctl.export.measure import measure_network
 from serctl.export.options import ExportOptions
 from serctl.features import FeatureReader
+from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser, network_inputs
 from serctl.verbs import export as module
 from serctl.verbs.export import ExportResult, export
@@ -44,7 +45,7 @@ def exported(
     """The separable model in each quantization."""
     options = ExportOptions(quantize=request.param, verify=samples, command="serctl export m")
     output = tmp_path_factory.mktemp(request.param) / "m"
-    return export(separable, output=output, options=options, cache=shared_cache, jobs=1)
+    return export(separable, output=output, options=options, run=Run(shared_cache, jobs=1))
 
 
 def test_an_exported_bundle_says_what_the_original_says_and_proves_it(
@@ -104,20 +105,20 @@ def test_a_network_that_says_something_else_is_not_written(
 
     monkeypatch.setattr(module, "_convert", worse)
     with pytest.raises(DisagreementError, match=r"0\.0 % of the labels .* expected at least 98 %: nothing was written"):
-        export(separable, output=tmp_path / "m", options=ExportOptions(), cache=shared_cache)
+        export(separable, output=tmp_path / "m", options=ExportOptions(), run=Run(shared_cache))
     assert not [path for path in tmp_path.iterdir() if "m" in path.name]
     shutil.copytree(separable.folder, tmp_path / "m")
     with pytest.raises(DisagreementError):
-        export(separable, output=tmp_path / "m", options=ExportOptions(), cache=shared_cache, overwrite=True)
+        export(separable, output=tmp_path / "m", options=ExportOptions(), run=Run(shared_cache, overwrite=True))
     assert load_bundle(tmp_path / "m").digest == separable.digest
     with pytest.raises(ConfigError, match="already exists") as raised:
-        export(separable, output=tmp_path / "m", options=ExportOptions(), cache=shared_cache)
+        export(separable, output=tmp_path / "m", options=ExportOptions(), run=Run(shared_cache))
     assert raised.value.remedies == (Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
 
 
 def test_without_cached_features_recordings_are_asked_for(separable: Bundle, tmp_path: Path) -> None:
     def run(**options: Any) -> None:
-        export(separable, output=tmp_path / "m", options=ExportOptions(**options), cache=None)
+        export(separable, output=tmp_path / "m", options=ExportOptions(**options))
 
     with pytest.raises(ConfigError, match="no speech in the feature cache") as raised:
         run()
@@ -141,7 +142,7 @@ def test_recordings_to_calibrate_with_serve_to_verify_and_a_bad_one_is_named(
     shutil.copytree(samples, tmp_path / "in")
     (tmp_path / "in" / "bad.wav").write_bytes(b"")
     options = ExportOptions(quantize="int8", calibrate=tmp_path / "in", min_agreement=0)
-    result = export(separable, output=tmp_path / "m", options=options, cache=None, jobs=1)
+    result = export(separable, output=tmp_path / "m", options=options, run=Run(jobs=1))
     assert [problem.endswith("bad.wav' is empty (0 bytes)") for problem in result.problems] == [True]
     assert result.facts.export["calibration"] == {"source": str(tmp_path / "in"), "windows": result.parity.windows}
     assert result.parity.windows > 10
@@ -183,7 +184,7 @@ def test_a_model_without_weights_or_with_others_is_refused(
             training=tiny_bundle.training_list(),
             card="",
         )
-        export(load_bundle(tmp_path / name), output=tmp_path / "m", options=ExportOptions(), cache=shared_cache)
+        export(load_bundle(tmp_path / name), output=tmp_path / "m", options=ExportOptions(), run=Run(shared_cache))
 
     with pytest.raises(BundleError, match=r"holds no weights\.npz to start from: it was exported, or trained before"):
         run([], "none")
@@ -219,7 +220,7 @@ def test_predicting_with_an_onnx_model(
     pytest.importorskip("onnxruntime")
     hybrid = opinionated("hybrid")
     options = ExportOptions(format="onnx", quantize="none", verify=samples)
-    export(hybrid, output=tmp_path / "m", options=options, cache=shared_cache, jobs=1)
+    export(hybrid, output=tmp_path / "m", options=options, run=Run(shared_cache, jobs=1))
     exported = load_bundle(tmp_path / "m")
     assert (exported.model_path.name, exported.facts.name) == ("model.onnx", "hybrid-onnx")
     assert not (tmp_path / "m" / "model.tflite").exists()
@@ -270,5 +271,5 @@ def test_the_training_list_names_the_recordings_that_are_used(
 def test_a_copy_never_takes_the_place_of_its_original(mfcc_bundle: Bundle) -> None:
     kept = sorted(path.name for path in mfcc_bundle.folder.iterdir())
     with pytest.raises(ConfigError, match="is the model itself"):
-        export(mfcc_bundle, output=mfcc_bundle.folder / ".", options=ExportOptions(), overwrite=True)
+        export(mfcc_bundle, output=mfcc_bundle.folder / ".", options=ExportOptions(), run=Run(overwrite=True))
     assert sorted(path.name for path in mfcc_bundle.folder.iterdir()) == kept

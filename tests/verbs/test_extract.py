@@ -12,7 +12,7 @@ from serctl.audio.segments import read_audio
 from serctl.errors import ConfigError
 from serctl.features import FeatureConfig, compute_features, functional_names, lld_names
 from serctl.reports.tables import read_report
-from serctl.run import RunOptions
+from serctl.run import Run
 from serctl.verbs import extract as module
 from serctl.verbs.extract import ExtractOptions, extract
 
@@ -25,7 +25,7 @@ CONFIG = FeatureConfig()
 
 
 def rows(path: Path, output: Path, **options: Any) -> list[dict[str, Any]]:
-    summary = extract([Recording(path)], options=ExtractOptions(**options), run=RunOptions(output, jobs=1))
+    summary = extract([Recording(path)], options=ExtractOptions(**options), output=output, run=Run(jobs=1))
     assert (summary.recordings, summary.failed) == (1, 0)
     return read_report(output)
 
@@ -80,7 +80,8 @@ def test_frames_of_a_very_long_recording_are_refused(
     summary = extract(
         [Recording(tmp_path / "long.wav")],
         options=ExtractOptions(level="frames"),
-        run=RunOptions(tmp_path / "o.parquet", jobs=1),
+        output=tmp_path / "o.parquet",
+        run=Run(jobs=1),
     )
     assert "long.wav' is longer than 5 s, too long for frame-level rows" in summary.failures[0][1]
 
@@ -91,7 +92,7 @@ def test_frames_go_to_parquet_only(samples: Path, tmp_path: Path, output: str | 
         extract(
             [Recording(samples / "tom-sad.flac")],
             options=ExtractOptions(level="frames"),
-            run=RunOptions(tmp_path / output if output else None),
+            output=tmp_path / output if output else None,
         )
 
 

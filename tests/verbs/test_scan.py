@@ -11,6 +11,7 @@ import soundfile
 
 from serctl.corpora import load_corpus
 from serctl.errors import ConfigError, CorpusError, Remedy
+from serctl.run import Run
 from serctl.verbs.scan import scan
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def odd_names(tmp_path: Path) -> Path:
 
 
 def test_a_corpus_is_counted(ravdess: Path) -> None:
-    (report,) = scan([ravdess], output=None, overwrite=False).corpora
+    (report,) = scan([ravdess], output=None).corpora
     assert (report.name, report.root, report.utterances, report.speakers) == ("ravdess", ravdess, 3, 2)
     assert report.hours == pytest.approx(6 / 3600)
     assert report.emotions == {"angry": 2, "fearful": 1}
@@ -55,13 +56,13 @@ def test_a_corpus_is_counted(ravdess: Path) -> None:
 def test_hours_count_the_labelled_parts(tmp_path: Path) -> None:
     record(tmp_path / "a.wav", 10)
     (tmp_path / "manifest.csv").write_text("path,emotion,start,end\na.wav,sad,1,3\na.wav,happy,8,99\n")
-    (report,) = scan([tmp_path], output=None, overwrite=False).corpora
+    (report,) = scan([tmp_path], output=None).corpora
     assert report.hours == pytest.approx(4 / 3600)
 
 
 def test_an_unreadable_recording_is_a_problem_and_stays_in_the_manifest(ravdess: Path, tmp_path: Path) -> None:
     (ravdess / "03-01-05-01-02-01-01.wav").write_text("no audio")
-    result = scan([ravdess], output=tmp_path / "m.csv", overwrite=False)
+    result = scan([ravdess], output=tmp_path / "m.csv")
     (problem,) = result.corpora[0].problems
     assert "03-01-05-01-02-01-01.wav: cannot be read as audio" in problem
     durations = pd.read_csv(tmp_path / "m.csv", index_col="path")["duration"]
@@ -80,7 +81,7 @@ def test_a_manifest_loads_as_the_same_utterances(tmp_path: Path, ravdess: Path, 
     )
     corpora = [ravdess, odd_names, tmp_path / "parts"]
     output = tmp_path / f"all{suffix}"
-    scan(corpora, output=output, overwrite=False)
+    scan(corpora, output=output)
     expected = [utterance for corpus in corpora for utterance in load_corpus(corpus).utterances]
     loaded = load_corpus(output)
     assert loaded.problems == ()
@@ -90,7 +91,7 @@ def test_a_manifest_loads_as_the_same_utterances(tmp_path: Path, ravdess: Path, 
 
 def test_paths_are_relative_below_the_manifest_and_absolute_elsewhere(tmp_path: Path, ravdess: Path) -> None:
     for output, prefix in ((tmp_path / "m.csv", "ravdess/"), (tmp_path / "new" / "m.csv", f"{ravdess}/")):
-        scan([ravdess], output=output, overwrite=False)
+        scan([ravdess], output=output)
         assert all(path.startswith(f"{prefix}03-01-") for path in pd.read_csv(output)["path"])
 
 
@@ -98,14 +99,14 @@ def test_relative_input_and_output_find_each_other(
     ravdess: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ravdess)
-    scan([Path()], output=Path("../m.csv"), overwrite=False)
+    scan([Path()], output=Path("../m.csv"))
     utterances = load_corpus(tmp_path / "m.csv").utterances
     assert {utterance.path.resolve() for utterance in utterances} == set(ravdess.glob("*.wav"))
 
 
 def test_a_joint_manifest_is_reported_by_corpus(tmp_path: Path, ravdess: Path, odd_names: Path) -> None:
-    scan([ravdess, odd_names], output=tmp_path / "m.csv", overwrite=False)
-    reports = scan([tmp_path / "m.csv"], output=None, overwrite=False).corpora
+    scan([ravdess, odd_names], output=tmp_path / "m.csv")
+    reports = scan([tmp_path / "m.csv"], output=None).corpora
     assert {report.name: (report.utterances, report.licence) for report in reports} == {
         "odd": (2, None),
         "ravdess": (3, "CC BY-NC-SA 4.0"),
@@ -116,16 +117,16 @@ def test_an_existing_manifest_is_replaced_only_on_demand(tmp_path: Path, ravdess
     output = tmp_path / "m.csv"
     output.write_text("precious")
     with pytest.raises(ConfigError, match=r"m\.csv exists") as raised:
-        scan([ravdess], output=output, overwrite=False)
+        scan([ravdess], output=output)
     assert raised.value.remedies == (Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     assert output.read_text() == "precious"
-    scan([ravdess], output=output, overwrite=True)
+    scan([ravdess], output=output, run=Run(overwrite=True))
     assert len(load_corpus(output).utterances) == 3
 
 
 def test_another_format_is_refused(tmp_path: Path, ravdess: Path) -> None:
     with pytest.raises(ConfigError, match=r"m.txt: expected a manifest named \*.csv or \*.parquet"):
-        scan([ravdess], output=tmp_path / "m.txt", overwrite=False)
+        scan([ravdess], output=tmp_path / "m.txt")
 
 
 def test_a_failed_write_leaves_the_old_manifest_and_nothing_else(
@@ -142,7 +143,7 @@ def test_a_failed_write_leaves_the_old_manifest_and_nothing_else(
     output.write_text("precious")
     monkeypatch.setattr(pd.DataFrame, "to_csv", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        scan([ravdess], output=output, overwrite=True)
+        scan([ravdess], output=output, run=Run(overwrite=True))
     assert output.read_text() == "precious"
     assert list(output.parent.iterdir()) == [output]
 
@@ -187,6 +188,6 @@ def test_the_command_raises_what_main_reports(run: Callable[..., Result], tmp_pa
 
 
 def test_the_manifest_keeps_the_speaker_that_is_given(tmp_path: Path, ravdess: Path) -> None:
-    scan([ravdess], output=tmp_path / "m.csv", overwrite=False)
+    scan([ravdess], output=tmp_path / "m.csv")
     first = load_corpus(ravdess).utterances[0]
     assert load_corpus(tmp_path / "m.csv").utterances[0] == replace(first, path=first.path)

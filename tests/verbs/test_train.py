@@ -11,6 +11,7 @@ import pytest
 from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.learning.checkpoints import open_checkpoints
 from serctl.learning.dataset import LabelOptions
+from serctl.run import Run
 from serctl.verbs.train import TrainOptions, train
 
 if TYPE_CHECKING:
@@ -73,8 +74,9 @@ def test_an_interrupted_training_goes_on_and_ends_like_an_uninterrupted_one(
     def stop(scores: EpochScores) -> None:
         raise KeyboardInterrupt
 
-    def run(options: TrainOptions = tiny_options, **more: Any) -> TrainResult:
-        return train([samples], output=tmp_path / "m", options=options, cache=shared_cache, jobs=1, **more)
+    def run(options: TrainOptions = tiny_options, *, resume: bool = False, **more: Any) -> TrainResult:
+        how = Run(shared_cache, jobs=1, resume=resume)
+        return train([samples], output=tmp_path / "m", options=options, run=how, **more)
 
     with pytest.raises(KeyboardInterrupt):
         run(on_epoch=stop)
@@ -96,7 +98,7 @@ def test_an_interrupted_training_goes_on_and_ends_like_an_uninterrupted_one(
 def test_corpora_that_do_not_suffice_are_refused(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
     def run(path: Path, labels: LabelOptions | None = None) -> None:
         options = TrainOptions(labels=labels or LabelOptions())
-        train([path], output=tmp_path / "m", options=options, cache=shared_cache, jobs=1)
+        train([path], output=tmp_path / "m", options=options, run=Run(shared_cache, jobs=1))
 
     with pytest.raises(CorpusError, match="at least two emotions"):
         run(samples, LabelOptions(classes=("sad",)))
