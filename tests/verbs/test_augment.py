@@ -371,7 +371,7 @@ def test_a_folder_of_other_things_is_never_touched(corpus: Path, output: Path, f
     output.mkdir()
     (output / "manifest.csv").write_text("mine")
     with pytest.raises(ConfigError, match="not written by serctl augment"):
-        augment([corpus], output=output, options=QUICK, **{flag: True})
+        augment([corpus], output=output, options=QUICK, run=Run(**{flag: True}))
     assert [path.name for path in output.iterdir()] == ["manifest.csv"]
 
 
