@@ -15,6 +15,10 @@ Why not joblib.Memory (as of joblib 1.6), the obvious candidate:
 An entry here is one file: `magic | digest | header length | header | arrays`. The header is JSON (name, dtype and shape
 of each array), the arrays are raw contiguous bytes, and the digest (BLAKE2b, keyed with the entry's own key, so that a
 misplaced file is found out too) covers everything behind it.
+
+The digest guards against damage, not against forgery: whoever may write into the folder can compute it. So an entry is
+decoded as untrusted input: numeric dtypes alone, shapes and sizes checked against the file, special files ignored. The
+features say what was spoken, so the folder and its files are for their owner alone.
 """
 
 from __future__ import annotations
@@ -25,9 +29,9 @@ import json
 import logging
 import os
 import re
+import stat
 import struct
 import time
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -36,7 +40,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from serctl.arrays import UNREADABLE, describe_arrays, view_arrays
 from serctl.errors import ConfigError, DamagedEntryError, Remedy
+from serctl.files import atomic_path, open_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,19 +54,84 @@ _DIGEST_SIZE = 16
 _HEADER_LENGTH = struct.Struct("<I")
 _PREFIX_SIZE = len(_MAGIC) + _DIGEST_SIZE + _HEADER_LENGTH.size
 _ALIGNMENT = 16
-_NUMERIC_KINDS = "biufc"
+_OWNER_ALONE = 0o700
 _KEY = re.compile(r"[0-9a-f]{8,64}")
 _TOUCH_AFTER_S = 3600.0
 _ABANDONED_AFTER_S = 3600.0
+
+LARGEST_ENTRY = 256 * 2**20
+"""Bytes of an entry's file: many times what the windows of one chunk take."""
 
 _logger = logging.getLogger(__name__)
 
 
 def default_folder() -> Path:
-    """The user's cache folder on this platform, such as ~/.cache/serctl on Linux."""
+    """Return the user's cache folder on this platform, such as ~/.cache/serctl on Linux.
+
+    Raises:
+        ConfigError: the user has no home folder.
+    """
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("serctl", appauthor=False))
+    homeless = ConfigError("there is no home folder to keep the cache in", Remedy.CACHE_FOLDER)
+    try:
+        folder = Path(platformdirs.user_cache_dir("serctl", appauthor=False))
+    except RuntimeError as error:
+        raise homeless from error
+    if not folder.is_absolute() or folder == Path("/.cache/serctl"):  # older platformdirs: no home, or an empty one
+        raise homeless
+    return folder
+
+
+def cache_folder(folder: Path | None) -> Path:
+    """Return the folder that was named, its ~ expanded, or else the default one.
+
+    Raises:
+        ConfigError: there is no home folder, or not that of the user whom ~ names.
+    """
+    if folder is None:
+        return default_folder()
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"there is no home folder for {folder}", Remedy.CACHE_FOLDER) from error
+
+
+def open_cache(folder: Path | None = None) -> Cache | None:
+    """Open the cache for a run, which works without one, too: more slowly.
+
+    Args:
+        folder: where the cache lies, or is to lie; None for the default folder.
+
+    Returns:
+        The cache; None, after one warning, where it can be neither read nor written.
+
+    Raises:
+        ConfigError: the folder's path leads to or through a file.
+    """
+    try:
+        cache = Cache(cache_folder(folder))
+    except ConfigError as error:
+        if folder is not None:
+            raise
+        _logger.warning("%s; carrying on without a cache", error)
+        return None
+    try:
+        cache.folder.mkdir(mode=_OWNER_ALONE, parents=True, exist_ok=True)
+        if folder is None:
+            _make_private(cache.folder)
+        with os.scandir(cache.folder):
+            return cache
+    except OSError as error:
+        _logger.warning("the cache %s cannot be used (%s); carrying on without it", cache.folder, error.strerror)
+        return None
+
+
+def _make_private(folder: Path) -> None:
+    """Close the folder to others, which earlier versions left open."""
+    if folder.stat().st_mode & 0o077:
+        with suppress(OSError):  # it belongs to somebody else
+            folder.chmod(_OWNER_ALONE)
 
 
 def make_key(*parts: str | int | float) -> str:
@@ -100,22 +171,26 @@ class _Entry:
 
 
 class Cache:
-    """Named arrays under opaque keys in one folder, shared safely by any number of processes.
+    """Named arrays under opaque keys in one folder, shared safely by any number of processes of one user.
 
-    folder: made at the first write.
-    Raises ConfigError when the folder's path leads to or through a file.
+    Args:
+        folder: made at the first write, for its owner alone.
+
+    Raises:
+        ConfigError: the folder's path leads to or through a file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        existing = next((path for path in (self.folder, *self.folder.parents) if path.exists()), None)
-        if existing is not None and not existing.is_dir():
+        existing = next(path for path in (self.folder, *self.folder.parents) if os.path.lexists(path))
+        if os.path.exists(existing) and not os.path.isdir(existing):  # noqa: PTH110, PTH112 - False where closed to us
             raise ConfigError(f"the cache needs a folder, but {existing} is a file", Remedy.CACHE_FOLDER)
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
-        """The arrays stored under the key, with their dtypes and shapes.
+        """Return the arrays stored under the key, with their dtypes and shapes.
 
-        None when there is no such entry, or when it was damaged: then it has been removed, to be computed again.
+        Returns:
+            None when there is no such entry, or when it was damaged: then it has been removed, to be computed again.
         """
         path = self._path(key)
         try:
@@ -132,11 +207,18 @@ class Cache:
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store the arrays under the key; a cache that cannot be written is reported once and does no other harm.
 
-        arrays: of boolean, integer, float or complex dtype and any shape.
-        Raises TypeError for any other dtype.
+        Args:
+            key: what make_key gives.
+            arrays: of boolean, integer, float or complex dtype and any shape; of more than LARGEST_ENTRY bytes
+                together, they are not stored.
+
+        Raises:
+            TypeError: an array has any other dtype.
         """
         path = self._path(key)
         pieces = _encode_entry(key, arrays)
+        if sum(len(piece) for piece in pieces) > LARGEST_ENTRY:
+            return
         try:
             _write_entry(path, pieces)
         except OSError as error:
@@ -196,8 +278,8 @@ class Cache:
         for shelf in self._shelves():
             for path in shelf.glob("*.entry"):
                 with suppress(FileNotFoundError):  # another process removed it since
-                    status = path.stat()
-                    if _KEY.fullmatch(path.stem):
+                    status = path.lstat()
+                    if _KEY.fullmatch(path.stem) and stat.S_ISREG(status.st_mode):
                         yield _Entry(path, status.st_size, status.st_mtime)
 
     def _sweep(self, *, older_than_s: float) -> None:
@@ -211,19 +293,13 @@ class Cache:
 
 def _encode_entry(key: str, arrays: Mapping[str, NDArray[Any]]) -> list[bytes | memoryview]:
     """The parts of an entry's file, in order; the arrays' bytes are views where the arrays are contiguous."""
-    header = json.dumps([_describe(name, array) for name, array in arrays.items()]).encode()
+    header = json.dumps(describe_arrays(arrays)).encode()
     length = _HEADER_LENGTH.pack(len(header))
     body: list[bytes | memoryview] = [length, header, _padding(_PREFIX_SIZE + len(header))]
     for array in arrays.values():
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         body += [data, _padding(data.nbytes)]
     return [_MAGIC, _digest(key, body), *body]
-
-
-def _describe(name: str, array: NDArray[Any]) -> tuple[str, str, tuple[int, ...]]:
-    if array.dtype.kind not in _NUMERIC_KINDS:
-        raise TypeError(f"the cache holds numbers only. Received: {name!r} of dtype {array.dtype}")
-    return name, array.dtype.str, array.shape
 
 
 def _padding(size: int) -> bytes:
@@ -241,30 +317,32 @@ def _digest(key: str, pieces: Sequence[bytes | memoryview]) -> bytes:
 def _write_entry(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
     """Write beside the entry and rename, so that other processes see all of it or nothing.
 
-    There is no fsync: it costs milliseconds, and an entry torn by a power cut fails its digest and is computed again.
+    Nothing waits for the disk: that costs milliseconds, and an entry torn by a power cut fails its digest and is
+    computed again.
     """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with _create(temporary) as file:
-            for piece in pieces:
-                file.write(piece)
-        temporary.replace(path)
-    except BaseException:
-        _remove(temporary)
-        raise
+    with atomic_path(path, durable=False) as draft, _create(draft) as file:
+        for piece in pieces:
+            file.write(piece)
 
 
 def _create(path: Path) -> BinaryIO:
     try:
-        return path.open("xb")
+        return _open_private(path)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("xb")
+        path.parent.parent.mkdir(mode=_OWNER_ALONE, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=_OWNER_ALONE, exist_ok=True)
+        return _open_private(path)
+
+
+def _open_private(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
 
 def _read_entry(path: Path, key: str) -> dict[str, NDArray[Any]]:
-    with path.open("rb", buffering=0) as file:
+    with open_input(path, follow=False) as file:
         status = os.fstat(file.fileno())
+        if status.st_size > LARGEST_ENTRY:
+            raise DamagedEntryError(f"{status.st_size} bytes, expected at most {LARGEST_ENTRY}")
         content = bytearray(status.st_size)
         read = file.readinto(content)
     if read != len(content):
@@ -284,16 +362,17 @@ def _decode_entry(content: bytearray, key: str) -> dict[str, NDArray[Any]]:
         raise DamagedEntryError("not an entry of this version")
     if view[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE] != _digest(key, [body]):
         raise DamagedEntryError("its digest does not fit its content")
-    (header_length,) = _HEADER_LENGTH.unpack_from(body)
+    try:
+        return _decode_body(content)
+    except (*UNREADABLE, struct.error) as error:
+        raise DamagedEntryError(f"its header is not one of ours: {error}") from error
+
+
+def _decode_body(content: bytearray) -> dict[str, NDArray[Any]]:
+    (header_length,) = _HEADER_LENGTH.unpack_from(content, len(_MAGIC) + _DIGEST_SIZE)
     offset = _PREFIX_SIZE + header_length
-    header = json.loads(bytes(view[_PREFIX_SIZE:offset]))
-    arrays = {}
-    for name, dtype_text, shape in header:
-        offset += -offset % _ALIGNMENT
-        dtype = np.dtype(dtype_text)
-        arrays[name] = np.ndarray(shape, dtype, buffer=content, offset=offset)
-        offset += arrays[name].nbytes
-    return arrays
+    header = json.loads(content[_PREFIX_SIZE:offset])
+    return view_arrays(header, content, offset=offset, alignment=_ALIGNMENT)[0]
 
 
 def _is_whole(path: Path) -> bool:

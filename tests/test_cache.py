@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import logging
 import multiprocessing
 import os
 import pickle
+import struct
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from serctl.cache import Cache, default_folder, make_key
+from serctl.cache import Cache, cache_folder, default_folder, make_key, open_cache
 from serctl.errors import ConfigError
 
 KEY = make_key("recording", 1)
@@ -78,22 +84,93 @@ def test_putting_again_replaces(cache):
     assert cache.info().entries == 1
 
 
-@pytest.mark.parametrize("position", [0, 7, 12, 26, 40, -1])
-def test_a_flipped_bit_anywhere_is_found_and_the_entry_removed(cache, arrays, position):
-    cache.put(KEY, arrays)
-    content = bytearray(_entry(cache).read_bytes())
-    content[position] ^= 4
-    _entry(cache).write_bytes(content)
-    assert cache.get(KEY) is None
-    assert not _entry(cache).exists()
+def _forge(cache: Cache, header: object, body: bytes = bytes(64)) -> Path:
+    """Write an entry whose digest fits, as anybody can who may write into the folder."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    rest = struct.pack("<I", len(text)) + text
+    rest += bytes(-(len(rest) + 24) % 16) + body
+    digest = hashlib.blake2b(rest, digest_size=16, key=KEY.encode()).digest()
+    path = _entry(cache)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"serctl\x00\x01" + digest + rest)
+    return path
 
 
-@pytest.mark.parametrize("size", [0, 5, 20, 30, 200])
-def test_a_torn_entry_is_found_and_removed(cache, arrays, size):
-    cache.put(KEY, arrays)
-    os.truncate(_entry(cache), size)
+def test_the_forger_of_these_tests_writes_entries_that_are_read(cache):
+    _forge(cache, [["x", "<f8", [8]]])
+    assert cache.get(KEY)["x"].shape == (8,)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        [["x", "|O", [8]]],
+        [["x", "<U2", [8]]],
+        [["x", "<M8[s]", [8]]],
+        [["x", "<f3", [8]]],
+        [["x", [["a", "|O"]], [8]]],
+        [["x", "<f8", [9]]],
+        [["x", "<f8", [2**40]]],
+        [["x", "<f8", [2**32, 2**32, 0, 2**62]]],
+        [["x", "<f8", [-8]]],
+        [["x", "<f8", [8.0]]],
+        [["x", "<f8", 8]],
+        [["x", "<f8", [1] * 100]],
+        [["x", "<f8"]],
+        [["x", "<f8", [4]], ["x", "<f8", [4]]],
+        [[1, "<f8", [8]]],
+        {"x": 1},
+        3,
+        None,
+        b"no JSON",
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+    ids=repr,
+)
+def test_a_forged_header_is_healed_like_any_damage(cache, header):
+    for heal in (cache.verify, lambda: cache.get(KEY)):
+        path = _forge(cache, header)
+        assert heal() in ([path], None)
+        assert not path.exists()
+
+
+def test_an_entry_too_large_to_be_ours_is_never_read(cache):
+    path = _forge(cache, [["x", "<f8", [8]]])
+    os.truncate(path, 2**40)  # sparse: a terabyte to read, nothing on the disk
     assert cache.get(KEY) is None
-    assert not _entry(cache).exists()
+    assert not path.exists()
+
+
+def test_what_is_too_large_to_be_read_is_not_stored(cache, monkeypatch):
+    monkeypatch.setattr("serctl.cache.LARGEST_ENTRY", 1000)
+    cache.put(KEY, {"x": np.zeros(200)})
+    assert cache.info().entries == 0
+
+
+def test_special_files_as_entries_are_ignored_and_never_waited_for(cache):
+    path = _entry(cache)
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    linked = make_key("linked")
+    _entry(cache, linked).parent.mkdir(exist_ok=True)
+    _entry(cache, linked).symlink_to("/dev/zero")
+    assert (cache.get(KEY), cache.get(linked)) == (None, None)
+    assert (cache.verify(), cache.info().entries) == ([], 0)
+    assert path.exists()
+
+
+def test_the_cache_is_for_its_owner_alone(cache):
+    cache.put(KEY, {"x": np.zeros(3)})
+    modes = [path.stat().st_mode & 0o777 for path in (cache.folder, _entry(cache).parent, _entry(cache))]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+def test_a_default_folder_that_others_may_read_is_closed_to_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "serctl").mkdir(mode=0o755)
+    assert open_cache().folder == tmp_path / "serctl"
+    assert (tmp_path / "serctl").stat().st_mode & 0o777 == 0o700
 
 
 def test_an_entry_under_another_key_is_damaged(cache):
@@ -105,7 +182,7 @@ def test_an_entry_under_another_key_is_damaged(cache):
 
 @pytest.mark.parametrize("array", [np.array(["text"]), np.array([None]), np.array(["2020"], "M8[Y]")])
 def test_only_numbers_are_stored(cache, array):
-    with pytest.raises(TypeError, match="numbers only"):
+    with pytest.raises(TypeError, match="only numbers"):
         cache.put(KEY, {"x": array})
 
 
@@ -143,6 +220,51 @@ def test_a_cache_that_cannot_be_made_is_no_obstacle(caplog):
     cache.put(KEY, {"x": np.zeros(3)})
     assert cache.get(KEY) is None
     assert "cannot be written" in caplog.text
+
+
+def test_a_run_without_a_usable_cache_warns_once_and_carries_on(caplog):
+    assert open_cache(Path("/proc/serctl-cache")) is None
+    (record,) = caplog.records
+    assert record.message.startswith("the cache /proc/serctl-cache cannot be used (")
+
+
+STRANGER = 54_321  # a user id without a name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize(
+    ("environment", "warning"),
+    [
+        ({"HOME": "{private}"}, "cannot be used (Permission denied); carrying on without it"),
+        ({"HOME": "{private}/below"}, "cannot be used (Permission denied); carrying on without it"),
+        ({"HOME": ""}, "there is no home folder to keep the cache in; carrying on without a cache"),
+        ({}, "there is no home folder to keep the cache in; carrying on without a cache"),
+    ],
+    ids=["closed", "below closed", "empty", "unset"],
+)
+def test_without_a_home_to_write_into_a_run_carries_on_without_a_cache(tmp_path, environment, warning):
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    code = f"""
+        import os
+        from serctl.cache import open_cache
+        os.chdir("/")
+        os.setuid({STRANGER})
+        print(open_cache())
+    """
+    given = {"PATH": os.environ["PATH"]} | {name: value.format(private=private) for name, value in environment.items()}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
+    assert len(done.stderr.splitlines()) == 1
+    assert warning in done.stderr
+
+
+def test_a_tilde_leads_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder(Path("~/cache")) == tmp_path / "cache"
+    with pytest.raises(ConfigError, match="no home folder for ~nobody-of-this-name"):
+        cache_folder(Path("~nobody-of-this-name/cache"))
 
 
 def test_keys_tell_parts_types_and_order_apart():

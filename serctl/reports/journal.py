@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import stat
 import struct
 import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from serctl.arrays import UNREADABLE, describe_arrays, view_arrays
 from serctl.errors import ConfigError, Remedy
 
 if TYPE_CHECKING:
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
     from serctl.reports.schema import Table
 
 
-# The journal
-
 _MAGIC = b"serctl journal 1\n"
 _RECORD = struct.Struct("<QI")  # length and CRC-32 of the record's content
 _HEADER_LENGTH = struct.Struct("<I")
+_UNREADABLE = (*UNREADABLE, struct.error)
+"""What decoding a record that is none of ours raises."""
 
 
 def journal_path(output: Path) -> Path:
-    """Where the journal of a run that writes this output lies."""
+    """Return where the journal of a run that writes this output lies."""
     return output.with_name(f"{output.name}.partial")
 
 
@@ -39,8 +40,14 @@ class Journal:
     A record is appended with one write, so a killed process tears at most the last one, which is dropped when the
     journal is opened again. Adding a key anew replaces its table. Memory holds the keys and where their tables lie.
 
-    fingerprint: what determined the results (model, options, version); only a run with the same one may resume.
-    Raises ConfigError when a journal to resume belongs to another run or the file is no journal.
+    Args:
+        output: the report; the journal lies beside it.
+        fingerprint: what determined the results (model, options, version); only a run with the same one may resume.
+        resume: go on from the journal that an interrupted run left, if there is one.
+
+    Raises:
+        ConfigError: the journal to resume belongs to another run, or the file is not a journal.
+        OSError: the file cannot be opened or written.
     """
 
     def __init__(self, output: Path, *, fingerprint: str, resume: bool) -> None:
@@ -67,12 +74,19 @@ class Journal:
         self._append(key, _encode(key, table))
 
     def read(self, key: str) -> dict[str, Any]:
-        """The table of an input. Raises KeyError for a key that was not added."""
+        """Return the table of an input.
+
+        Raises:
+            KeyError: the key was not added.
+            OSError: the record is not, or no longer, the one that was added: another program has changed the file.
+        """
         self._file.seek(self._places[key])
         content = _read_record(self._file)
-        if content is None:
-            raise OSError(f"{self.path} was changed by another program while in use")
-        return _decode(content)[1]
+        with suppress(*_UNREADABLE):
+            found, table = _decode(content or b"")
+            if found == key:
+                return table
+        raise OSError(f"{self.path} was changed by another program while in use")
 
     def close(self) -> None:
         """Close the file, which stays for a later run to resume."""
@@ -84,21 +98,19 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
     def _open(self, fingerprint: str, *, resume: bool) -> BinaryIO:
-        if resume and self.path.exists():
-            with ExitStack() as stack:
-                file: BinaryIO = stack.enter_context(self.path.open("r+b", buffering=0))
-                if self._recover(file, fingerprint):
-                    stack.pop_all()
-                    return file
-        file = self.path.open("w+b", buffering=0)
-        file.write(_MAGIC + _framed(fingerprint.encode()))
+        with ExitStack() as stack:
+            file: BinaryIO = stack.enter_context(_open_regular(self.path))
+            if not _MAGIC.startswith(file.read(len(_MAGIC))):
+                raise ConfigError(f"{self.path} is not a serctl journal: move it away", Remedy.OTHER_OUTPUT)
+            if not (resume and self._recover(file, fingerprint)):
+                file.truncate(0)
+                file.seek(0)
+                file.write(_MAGIC + _framed(fingerprint.encode()))
+            stack.pop_all()
         return file
 
     def _recover(self, file: BinaryIO, fingerprint: str) -> bool:
         """Find the whole records and cut off a torn tail; False when not even the fingerprint is whole."""
-        magic = file.read(len(_MAGIC))
-        if not _MAGIC.startswith(magic):
-            raise ConfigError(f"{self.path} is not a serctl journal: move it away", Remedy.OTHER_OUTPUT)
         found = _read_record(file)
         if found is None:
             return False
@@ -110,7 +122,11 @@ class Journal:
             )
         end = file.tell()
         while (content := _read_record(file)) is not None:
-            self._places[_decode_header(content)["key"]] = end
+            try:
+                key, _ = _decode(content)
+            except _UNREADABLE:
+                break
+            self._places[key] = end
             end = file.tell()
         file.truncate(end)
         return True
@@ -126,6 +142,15 @@ class Journal:
             self._file.truncate(place)
             raise
         self._places[key] = place
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open or create the file. Raises ConfigError if it is a special file, for which nothing waits."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigError(f"{path} is not a serctl journal: move it away", Remedy.OTHER_OUTPUT)
+    return os.fdopen(descriptor, "r+b", buffering=0)
 
 
 def _framed(content: bytes) -> bytes:
@@ -148,8 +173,8 @@ def _encode(key: str, table: Table) -> bytes:
     """A JSON header with the key and the plain values, then the bytes of the arrays."""
     arrays = {name: value for name, value in table.items() if isinstance(value, np.ndarray) and value.ndim}
     plain = {name: value for name, value in table.items() if name not in arrays}
-    shapes = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
-    header = json.dumps({"key": key, "plain": plain, "arrays": shapes}, default=_plain_scalar).encode()
+    facts = {"key": key, "plain": plain, "arrays": describe_arrays(arrays)}
+    header = json.dumps(facts, default=_plain_scalar).encode()
     return b"".join([_HEADER_LENGTH.pack(len(header)), header, *(array.tobytes() for array in arrays.values())])
 
 
@@ -160,21 +185,11 @@ def _plain_scalar(value: Any) -> Any:
 
 
 def _decode(content: bytes) -> tuple[str, dict[str, Any]]:
-    header = _decode_header(content)
-    table = header["plain"]
-    offset = _HEADER_LENGTH.size + _header_length(content)
-    for name, dtype, shape in header["arrays"]:
-        table[name] = np.frombuffer(content, dtype, count=math.prod(shape), offset=offset).reshape(shape)
-        offset += table[name].nbytes
-    return header["key"], table
-
-
-def _decode_header(content: bytes) -> dict[str, Any]:
-    start = _HEADER_LENGTH.size
-    header: dict[str, Any] = json.loads(content[start : start + _header_length(content)])
-    return header
-
-
-def _header_length(content: bytes) -> int:
+    """The key and the table of a record. Raises one of _UNREADABLE if the record is none of ours."""
     (length,) = _HEADER_LENGTH.unpack_from(content)
-    return int(length)
+    offset = _HEADER_LENGTH.size + length
+    header = json.loads(content[_HEADER_LENGTH.size : offset])
+    arrays, end = view_arrays(header["arrays"], content, offset=offset)
+    if end != len(content):
+        raise ValueError(f"expected {end} bytes. Received: {len(content)}")
+    return str(header["key"]), dict(header["plain"]) | arrays

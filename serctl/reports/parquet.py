@@ -13,13 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    pass
-
 
 _ROW_GROUP_BYTES = 16 * 2**20
-
-
-# Parquet
 
 
 def write_parquet(path: Path, columns: Columns, tables: Iterable[Table]) -> None:

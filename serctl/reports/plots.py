@@ -7,7 +7,6 @@ colour-blind readers can tell apart.
 
 from __future__ import annotations
 
-import os
 import textwrap
 import warnings
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from serctl.errors import ConfigError
+from serctl.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,15 +108,9 @@ def plot_speakers(path: Path, per_speaker: Mapping[str, Mapping[str, Any]], *, t
 
 def _write(path: Path, build: Callable[[], Figure]) -> None:
     """Save the figure so that path never holds half a picture."""
-    # Named here and not by tempfile, whose files only their owner can read.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with _style():
-            # The Software entry would make the bytes depend on the version of matplotlib.
-            build().savefig(part, format="png", metadata={"Software": None})
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_path(path) as draft, _style():
+        # The Software entry would make the bytes depend on the version of matplotlib.
+        build().savefig(draft, format="png", metadata={"Software": None})
 
 
 @contextmanager

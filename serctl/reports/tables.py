@@ -10,12 +10,11 @@ dict of scalars is a table of one row. Missing columns, None and NaN are empty i
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError, Remedy
 from serctl.extras import require_extra
-from serctl.files import atomic_path
+from serctl.files import atomic_path, check_new_file
 from serctl.reports.journal import journal_path
 from serctl.reports.parquet import read_parquet, write_parquet
 from serctl.reports.schema import Columns, Table, report_format
@@ -25,31 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    pass
-
 
 def check_output(path: Path, *, overwrite: bool, resume: bool) -> None:
-    """Make sure, before the work starts, that the output can be written; its folder is created.
+    """Make sure, before the work starts, that the report can be written; its folder is created.
 
-    Raises ConfigError when the path is a folder or cannot be written, or when a report or the journal of an interrupted
-    run is there and neither overwrite nor resume is given.
+    Raises:
+        ConfigError: the path is a folder or cannot be written; a report or the journal of an interrupted run is there,
+            and neither overwrite nor resume is given.
     """
-    if path.suffix.lower() == ".parquet":
+    if report_format(path) == "parquet":
         require_extra("parquet", "a Parquet file", "pyarrow")
-    if path.is_dir():
-        raise ConfigError(f"expected a file to write to, but {path} is a folder")
     interrupted = journal_path(path).exists()
-    if path.exists() and not (overwrite or (resume and interrupted)):
-        finished = "; no interrupted run is there to resume" if resume else ""
-        raise ConfigError(f"{path} exists{finished}", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     if interrupted and not (overwrite or resume):
         raise ConfigError(f"an interrupted run left {journal_path(path)}", Remedy.RESUME, Remedy.RESTART)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make the folder of {path}: {error.strerror}") from error
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"cannot write into the folder {path.parent}: permission denied")
+    check_new_file(path, overwrite=overwrite or (resume and interrupted))
 
 
 def write_report(path: Path, *, columns: Columns, tables: Iterable[Table]) -> None:

@@ -123,7 +123,7 @@ def test_failed_plot_keeps_the_previous_file_and_leaves_no_other(tmp_path, monke
 
 def test_plots_use_neither_pyplot_nor_a_display(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from serctl import plots\n"
+        "import sys; from pathlib import Path; from serctl.reports import plots\n"
         "assert 'matplotlib' not in sys.modules\n"
         f"plots.plot_confusion(Path({str(tmp_path / 'plot.png')!r}), [[1, 0], [0, 2]], ['happy', 'sad'], title='Two')\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
