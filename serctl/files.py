@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import shutil
@@ -10,15 +11,18 @@ import stat
 import sys
 import tempfile
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
 
 from serctl.errors import ConfigError, Remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from io import BufferedReader
+
+_Given = ParamSpec("_Given")
+_Returned = TypeVar("_Returned")
 
 _LONGEST_NAME = 180
 _RENAME_EXCHANGE = 2
@@ -91,13 +95,14 @@ def check_new_file(path: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"cannot write into the folder {path.parent}: permission denied")
 
 
-def check_new_folder(folder: Path, *, overwrite: bool, mark: str) -> None:
+def check_new_folder(folder: Path, *, overwrite: bool, mark: str, kind: str) -> None:
     """Make sure that a folder may be written, before any work.
 
     Args:
         folder: the output.
         overwrite: replace an earlier output.
         mark: the file that every earlier output holds; a folder without it is never replaced.
+        kind: what a folder with the mark is, such as "a bundle".
 
     Raises:
         ConfigError: the folder exists and may not be replaced, or is a file.
@@ -105,9 +110,9 @@ def check_new_folder(folder: Path, *, overwrite: bool, mark: str) -> None:
     if not os.path.lexists(folder):
         return
     if not (folder / mark).is_file():
-        raise ConfigError(f"{folder} exists and holds no {mark}", Remedy.OTHER_OUTPUT)
+        raise ConfigError(f"{folder} already exists and is not {kind}", Remedy.OTHER_OUTPUT)
     if not overwrite:
-        raise ConfigError(f"{folder} exists", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
+        raise ConfigError(f"{folder} already exists", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
 
 
 def make_folder(folder: Path) -> None:
@@ -266,6 +271,18 @@ def claim(output: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(lock)
+
+
+def claiming(verb: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
+    """Make a function hold its keyword argument `output`, where that is not None, while it works; see claim."""
+
+    @functools.wraps(verb)
+    def holding(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
+        output = kwargs.get("output")
+        with claim(output) if isinstance(output, Path) else nullcontext():
+            return verb(*args, **kwargs)
+
+    return holding
 
 
 def _locked(path: Path, output: Path) -> int:

@@ -226,17 +226,17 @@ def test_the_folder_is_never_missing_while_it_is_replaced(tmp_path: Path) -> Non
 
 
 def test_a_folder_that_must_not_be_replaced_is_refused(tmp_path: Path) -> None:
-    check_new_folder(tmp_path / "new", overwrite=False, mark="mark")
-    with pytest.raises(ConfigError, match="exists and holds no mark") as refused:
-        check_new_folder(tmp_path, overwrite=True, mark="mark")
+    check_new_folder(tmp_path / "new", overwrite=False, mark="mark", kind="a model")
+    with pytest.raises(ConfigError, match="already exists and is not a model") as refused:
+        check_new_folder(tmp_path, overwrite=True, mark="mark", kind="a model")
     assert refused.value.remedies == (Remedy.OTHER_OUTPUT,)
     (tmp_path / "mark").touch()
     with pytest.raises(ConfigError, match="exists") as refused:
-        check_new_folder(tmp_path, overwrite=False, mark="mark")
+        check_new_folder(tmp_path, overwrite=False, mark="mark", kind="a model")
     assert Remedy.OVERWRITE in refused.value.remedies
-    check_new_folder(tmp_path, overwrite=True, mark="mark")
+    check_new_folder(tmp_path, overwrite=True, mark="mark", kind="a model")
     with pytest.raises(ConfigError, match="exists"):
-        check_new_folder(tmp_path / "mark", overwrite=True, mark="mark")
+        check_new_folder(tmp_path / "mark", overwrite=True, mark="mark", kind="a model")
 
 
 # One run at a time

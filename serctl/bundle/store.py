@@ -39,6 +39,9 @@ from serctl.bundle.facts import (
 )
 from serctl.errors import BundleError, ConfigError, Remedy
 from serctl.features import UNREADABLE_NPZ, FeatureConfig, Normaliser
+from serctl.files import check_new_folder
+from serctl.reports.schema import Column
+from serctl.reports.tables import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,10 +135,7 @@ def bundled_models() -> list[str]:
 
 def check_new_bundle(folder: Path, *, overwrite: bool) -> None:
     """Raise ConfigError if the folder exists, unless overwrite is given and it holds a bundle."""
-    if folder.exists() and not (folder / MANIFEST).exists():
-        raise ConfigError(f"{folder} already exists and is not a bundle", Remedy.OTHER_OUTPUT)
-    if folder.exists() and not overwrite:
-        raise ConfigError(f"{folder} already exists", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
+    check_new_folder(folder, overwrite=overwrite, mark=MANIFEST, kind="a bundle")
 
 
 def write_bundle(
@@ -205,10 +205,8 @@ def _read_facts(folder: Path, manifest: Mapping[str, Any]) -> BundleFacts:
 
 
 def _write_training_list(path: Path, training: list[TrainingEntry]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [each.name for each in fields(TrainingEntry)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(entry) for entry in training)
+    columns = [Column(each.name, "text") for each in fields(TrainingEntry)]
+    write_report(path, columns=columns, tables=map(asdict, training))
 
 
 def _sha256(path: Path) -> str:

@@ -101,9 +101,9 @@ def open_cache(cache_dir: Path | None, *, no_cache: bool) -> Cache | None:
     """The feature cache that the shared options describe; None with --no-cache."""
     if no_cache:
         return None
-    from serctl.cache import Cache, default_folder
+    from serctl import cache
 
-    return Cache(cache_dir or default_folder())
+    return cache.open_cache(cache_dir)
 
 
 @contextmanager

@@ -93,9 +93,9 @@ def format_size(size: int) -> str:
 
 
 def _open(cache_dir: Path | None) -> Cache:
-    from serctl.cache import Cache, default_folder
+    from serctl.cache import Cache, cache_folder
 
-    return Cache(cache_dir or default_folder())
+    return Cache(cache_folder(cache_dir))
 
 
 def _show(info: CacheInfo) -> None:

@@ -32,7 +32,7 @@ def check_output(path: Path, *, overwrite: bool, resume: bool) -> None:
         ConfigError: the path is a folder or cannot be written; a report or the journal of an interrupted run is there,
             and neither overwrite nor resume is given.
     """
-    if report_format(path) == "parquet":
+    if path.suffix.lower() == ".parquet":
         require_extra("parquet", "a Parquet file", "pyarrow")
     interrupted = journal_path(path).exists()
     if interrupted and not (overwrite or resume):

@@ -23,7 +23,7 @@ from serctl.audio.find import find_recordings
 from serctl.audio.segments import read_audio, read_header
 from serctl.corpora import Corpus, Utterance, load_corpora
 from serctl.errors import AudioError, ConfigError, CorpusError, Failure, Remedy, RunInterrupted
-from serctl.files import atomic_path
+from serctl.files import atomic_path, claim, make_folder
 from serctl.reports.journal import Journal, journal_path
 from serctl.run import Progress, Run
 from serctl.transforms.apply import Transform, apply_transforms, file_generator
@@ -166,10 +166,12 @@ def augment(
     _check_noise(options)
     todo, test_utterances = _plan(corpora)
     summary = AugmentSummary(test_utterances=test_utterances, problems=sum(len(corpus.problems) for corpus in corpora))
-    _prepare(output, resume=run.resume, overwrite=run.overwrite)
-    with Journal(output / _RECORD, fingerprint=options.fingerprint(), resume=run.resume) as journal:
-        _make_copies(todo, journal, summary, output=output, options=options, run=run)
-        _write_manifest(output / MANIFEST, _rows(todo, journal, options))
+    _make_output(output)
+    with claim(output / MANIFEST):
+        _prepare(output, resume=run.resume, overwrite=run.overwrite)
+        with Journal(output / _RECORD, fingerprint=options.fingerprint(), resume=run.resume) as journal:
+            _make_copies(todo, journal, summary, output=output, options=options, run=run)
+            _write_manifest(output / MANIFEST, _rows(todo, journal, options))
     summary.wall_s = time.monotonic() - start
     return summary
 
@@ -202,16 +204,15 @@ def _check_noise(options: AugmentOptions) -> None:
             read_header(path)
 
 
-def _prepare(output: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the output folder ready, and remove what an earlier run left half written, or all of it to overwrite."""
+def _make_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise ConfigError(f"expected a folder to write to, but {output} is a file")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        used = any(output.iterdir())
-    except OSError as error:
-        raise ConfigError(f"cannot use the folder {output}: {error.strerror}") from error
-    if not used:
+    make_folder(output)
+
+
+def _prepare(output: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make the output folder ready, and remove what an earlier run left half written, or all of it to overwrite."""
+    if all(path.suffix == ".lock" for path in output.iterdir()):  # but for this run's own lock, it is empty
         return
     if not journal_path(output / _RECORD).is_file():
         raise ConfigError(f"{output} is not empty, and not written by serctl augment", Remedy.OTHER_OUTPUT)

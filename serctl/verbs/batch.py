@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from serctl.errors import ConfigError, Failure, Remedy, RunInterrupted, StoppedAtFailureError
+from serctl.errors import Failure, Remedy, RunInterrupted, StoppedAtFailureError
+from serctl.files import claim
 from serctl.reports.journal import Journal, journal_path
 from serctl.reports.schema import report_format
 from serctl.reports.tables import check_output, write_report
@@ -93,8 +94,9 @@ def run_batch(
         summary = _stream(recordings, function, run, on_table)
     else:
         report_format(output)
-        check_output(output, overwrite=run.overwrite, resume=run.resume)
-        summary = _write(recordings, function, output, columns, fingerprint, run)
+        with claim(output):
+            check_output(output, overwrite=run.overwrite, resume=run.resume)
+            summary = _write(recordings, function, output, columns, fingerprint, run)
     summary.wall_s = time.monotonic() - start
     return summary
 

@@ -17,8 +17,8 @@ import numpy as np
 from serctl import __version__
 from serctl.bundle.versions import package_versions
 from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol
-from serctl.errors import ConfigError, CorpusError, Remedy
-from serctl.files import atomic_folder, atomic_path
+from serctl.errors import ConfigError, CorpusError
+from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming
 from serctl.learning.calibrate import judge, judge_with, restrict
 from serctl.learning.checkpoints import open_checkpoints
 from serctl.learning.dataset import Dataset, LabelOptions, load_dataset, normalise_speakers
@@ -28,6 +28,8 @@ from serctl.learning.recipe import Recipe, check_recipe, earlier_models, with_kn
 from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
 from serctl.reports.markdown import evaluation_page
 from serctl.reports.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
+from serctl.reports.schema import Column
+from serctl.reports.tables import write_report
 from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser
 from serctl.verbs.train import ignore_epoch
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 
 METRICS = "metrics.json"
+_TRUTH = "truth \\ predicted"
+_DESCRIBED = ("path", "fold", "corpus", "speaker", "gender", "language", "emotion", "predicted")
 
 FoldCallback = Callable[[Fold, int, int], None]
 
@@ -80,6 +84,7 @@ def ignore_fold(fold: Fold, number: int, total: int) -> None:
     """Watch nothing."""
 
 
+@claiming
 def evaluate_model(
     paths: Sequence[Path],
     *,
@@ -97,7 +102,7 @@ def evaluate_model(
     corpora and the model share fewer than two classes.
     """
     run = run or Run()
-    _check_folder(output, overwrite=run.overwrite)
+    check_new_folder(output, overwrite=run.overwrite, mark=METRICS, kind="an evaluation")
     commit = _commit()
     foreign = sorted(set(labels.classes) - set(model.facts.labels))
     if foreign:
@@ -137,6 +142,7 @@ def evaluate_model(
     return _write(output, judged, dataset, facts, seed=seed)
 
 
+@claiming
 def cross_validate(
     paths: Sequence[Path],
     *,
@@ -153,7 +159,7 @@ def cross_validate(
     Raises ConfigError if the output exists or another run's folds are there, CorpusError if the corpora do not suffice.
     """
     run = run or Run()
-    _check_folder(output, overwrite=run.overwrite)
+    check_new_folder(output, overwrite=run.overwrite, mark=METRICS, kind="an evaluation")
     check_protocol(options.protocol)
     commit = _commit()
     dataset = load_dataset(
@@ -206,14 +212,6 @@ def cross_validate(
     evaluation = _write(output, judged, dataset, facts, seed=options.fit.seed)
     shutil.rmtree(work)
     return evaluation
-
-
-def _check_folder(output: Path, *, overwrite: bool) -> None:
-    evaluated = (output / METRICS).exists()
-    if output.exists() and not evaluated:
-        raise ConfigError(f"{output} already exists and is not an evaluation", Remedy.OTHER_OUTPUT)
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output} already exists", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
 
 
 def _shared_classes(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple[str, ...]:
@@ -340,27 +338,29 @@ def _scores_by_group(judged: _Judged, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _write_tables(output: Path, judged: _Judged, scores: Scores) -> None:
-    import pandas as pd
+    classes = scores.classes
+    columns = [*(Column(name, "text") for name in _DESCRIBED), *(Column(f"p_{emotion}") for emotion in classes)]
+    write_report(output / "predictions.parquet", columns=columns, tables=[_predictions(judged, classes)])
+    counts = {emotion: scores.confusion[:, index] for index, emotion in enumerate(classes)}
+    columns = [Column(_TRUTH, "text"), *(Column(emotion, "int") for emotion in classes)]
+    write_report(output / "confusion.csv", columns=columns, tables=[{_TRUTH: list(classes), **counts}])
 
-    classes = list(scores.classes)
+
+def _predictions(judged: _Judged, classes: Sequence[str]) -> dict[str, Any]:
+    """The table of all tested utterances."""
     utterances = judged.utterances
-    predictions = pd.DataFrame(
-        {
-            # A name that is not UTF-8 keeps its bytes spelt out.
-            "path": [str(each.path).encode("utf-8", "backslashreplace").decode() for each in utterances],
-            "fold": list(judged.folds),
-            "corpus": [each.corpus for each in utterances],
-            "speaker": [each.speaker for each in utterances],
-            "gender": [each.gender for each in utterances],
-            "language": [each.language for each in utterances],
-            "emotion": [classes[label] for label in judged.truth],
-            "predicted": [classes[label] for label in judged.probabilities.argmax(axis=1)],
-        }
-    )
-    probabilities = pd.DataFrame(judged.probabilities, columns=[f"p_{emotion}" for emotion in classes])
-    predictions.join(probabilities).to_parquet(output / "predictions.parquet", index=False)
-    confusion = pd.DataFrame(scores.confusion, index=classes, columns=classes)
-    confusion.to_csv(output / "confusion.csv", index_label="truth \\ predicted")
+    probabilities = {f"p_{emotion}": judged.probabilities[:, index] for index, emotion in enumerate(classes)}
+    return {
+        "path": [str(each.path) for each in utterances],
+        "fold": list(judged.folds),
+        "corpus": [each.corpus for each in utterances],
+        "speaker": [each.speaker for each in utterances],
+        "gender": [each.gender for each in utterances],
+        "language": [each.language for each in utterances],
+        "emotion": [classes[label] for label in judged.truth],
+        "predicted": [classes[label] for label in judged.probabilities.argmax(axis=1)],
+        **probabilities,
+    }
 
 
 def _write_plots(output: Path, judged: _Judged, scores: Scores, metrics: Mapping[str, Any]) -> None:

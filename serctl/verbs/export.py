@@ -23,7 +23,7 @@ from serctl.export.material import Material, gather, materials, shuffled
 from serctl.export.measure import measure_network
 from serctl.export.parity import Cost, Parity, check_labels
 from serctl.features import functional_names
-from serctl.files import atomic_folder
+from serctl.files import atomic_folder, claiming
 from serctl.models import ModelSpec
 from serctl.run import Run
 from serctl.runtime.recogniser import calibrated, network_inputs
@@ -51,6 +51,7 @@ class ExportResult:
     problems: tuple[str, ...]
 
 
+@claiming
 def export(
     model: Bundle,
     *,

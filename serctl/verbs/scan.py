@@ -10,7 +10,7 @@ import soundfile
 
 from serctl.corpora import Corpus, Utterance, citation_of, licence_of, load_corpora
 from serctl.errors import ConfigError
-from serctl.files import atomic_path
+from serctl.files import atomic_path, claiming
 from serctl.reports.tables import check_output
 from serctl.run import Progress, ProgressCallback, Run
 
@@ -64,6 +64,7 @@ class ScanResult:
     manifest: Path | None
 
 
+@claiming
 def scan(paths: Sequence[Path], *, output: Path | None = None, run: Run | None = None) -> ScanResult:
     """Recognise the corpora at paths and count what is in them; write their utterances to output as one manifest.
 

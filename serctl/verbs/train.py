@@ -18,7 +18,7 @@ from serctl.corpora import Split, citation_of, hold_out, licence_of
 from serctl.errors import ConfigError, CorpusError
 from serctl.export.convert import step_to_litert, to_litert
 from serctl.features import VOICE_ENCODER_CITATION
-from serctl.files import atomic_folder
+from serctl.files import atomic_folder, claiming
 from serctl.learning.calibrate import Learned, judge
 from serctl.learning.checkpoints import open_checkpoints
 from serctl.learning.dataset import Dataset, Sample, load_dataset
@@ -26,6 +26,8 @@ from serctl.learning.learn import learn
 from serctl.learning.recipe import Recipe, check_recipe, earlier_models, with_known_classes
 from serctl.metrics import Scores, score, score_by
 from serctl.reports.plots import plot_confusion, plot_history
+from serctl.reports.schema import Column
+from serctl.reports.tables import write_report
 from serctl.run import Run
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def ignore_epoch(scores: EpochScores) -> None:
     """Watch nothing."""
 
 
+@claiming
 def train(
     paths: Sequence[Path],
     *,
@@ -259,11 +262,9 @@ def _learned_before(training: Sequence[TrainingEntry], options: TrainOptions) ->
 
 def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
     history = learned.fitted.history
-    lines = ["epoch," + ",".join(history)]
-    lines += [
-        f"{number},{','.join(map(repr, row))}" for number, row in enumerate(zip(*history.values(), strict=True), 1)
-    ]
-    (folder / "history.csv").write_text("\n".join(lines) + "\n")
+    epochs = range(1, len(history["loss"]) + 1)
+    columns = [Column("epoch", "int"), *map(Column, history)]
+    write_report(folder / "history.csv", columns=columns, tables=[{"epoch": list(epochs), **history}])
     plot_history(folder / "history.png", history, best_epoch=learned.fitted.best_epoch, title="Training history")
     plot_confusion(
         folder / "confusion.png", scores.confusion, scores.classes, title="Confusion on the held-out validation part"

@@ -504,7 +504,7 @@ def test_a_copy_that_cannot_be_written_is_a_failure(corpus: Path, output: Path) 
     copy.mkdir()
     summary = augment([corpus], output=output, options=QUICK, run=Run(resume=True))
     ((_, error),) = summary.failures
-    assert error == f"cannot write {copy}: Is a directory"
+    assert error == f"expected a file or a pipe to write to, but {copy} is a folder"
 
 
 def test_progress_counts_utterances(corpus: Path, output: Path) -> None:
