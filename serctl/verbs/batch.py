@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from serctl.errors import Failure, Remedy, RunInterrupted, StoppedAtFailureError
+from serctl.errors import ConfigError, Failure, Remedy, RunInterrupted, StoppedAtFailureError
 from serctl.files import claim
 from serctl.reports.journal import Journal, journal_path
 from serctl.reports.schema import report_format
