@@ -59,13 +59,27 @@ def unknown_labels(source: str, found: Mapping[str, int]) -> CorpusError:
     )
 
 
+SPLITS: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What manifests and folders call the parts of a split, in lower case."""
+
+
 @dataclass(frozen=True)
 class Utterance:
     """A labelled recording, or the part of one between start_s and end_s (seconds; None: to the end).
 
     emotion is one of EMOTIONS, speaker is the corpus's own code ('01'), gender 'female' or 'male', language an
-    ISO 639-1 code, split 'train', 'validation' or 'test' where a manifest gives one. source is the digest of the
-    recording that this one is an augmented copy of, as `digest_of_part` gives it, where a manifest tells.
+    ISO 639-1 code, split 'train', 'validation' or 'test' where a manifest or a folder's name gives one. source is the
+    digest, as `digest_of_part` gives it, of the recording that was said here: that which an augmented copy (is_copy)
+    was made of, or the utterance's own, where it is known.
     """
 
     path: Path
@@ -79,6 +93,7 @@ class Utterance:
     end_s: float | None = None
     split: str | None = None
     source: str | None = None
+    is_copy: bool = False
 
     @property
     def speaker_id(self) -> str | None:

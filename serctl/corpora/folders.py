@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from serctl.corpora import filename
-from serctl.corpora.base import Corpus, Utterance, normalise_emotion, unknown_labels
+from serctl.corpora.base import SPLITS, Corpus, Utterance, normalise_emotion, unknown_labels
 from serctl.corpora.manifest import MANIFEST_NAMES
 from serctl.errors import CorpusError
 
@@ -44,6 +45,14 @@ def load_class_folders(root: Path, recordings: Sequence[Path]) -> Corpus:
         ),
         root=root,
     )
+
+
+def with_split(utterance: Utterance, root: Path) -> Utterance:
+    """Mark an utterance below a folder named train, val, test or alike as of that part, unless it is marked already."""
+    if utterance.split is not None:
+        return utterance
+    parts = (SPLITS.get(part.lower()) for part in utterance.path.relative_to(root).parent.parts)
+    return replace(utterance, split=next(filter(None, parts), None))
 
 
 def _folder_label(recording: Path) -> str:

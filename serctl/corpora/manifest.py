@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from serctl.corpora import filename
-from serctl.corpora.base import Corpus, Utterance, digest_of_part, normalise_emotion, unknown_labels
+from serctl.corpora.base import SPLITS, Corpus, Utterance, digest_of_part, normalise_emotion, unknown_labels
 from serctl.corpora.terms import citation_of, licence_of
 from serctl.errors import BadRowError, CorpusError
 from serctl.extras import require_extra
@@ -29,15 +29,6 @@ _GENDERS = {
     "m": "male",
     "male": "male",
     "man": "male",
-}
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
 }
 
 
@@ -157,6 +148,7 @@ def _utterance(manifest: Path, row: _Row) -> Utterance:
         end_s=end_s,
         split=_split(manifest, row),
         source=_source(row),
+        is_copy=_is_copy(row),
     )
 
 
@@ -164,6 +156,11 @@ def _source(row: _Row) -> str | None:
     if not row["source_digest"]:
         return None
     return digest_of_part(row["source_digest"], *_span(row, "source_"))
+
+
+def _is_copy(row: _Row) -> bool:
+    """Whether the row is an augmented copy: one with a source is, unless its number as a copy is 0."""
+    return bool(row["source_digest"]) and row["copy"] not in ("0", "0.0")
 
 
 def _span(row: _Row, prefix: str = "") -> tuple[float, float | None]:
@@ -201,7 +198,7 @@ def _split(manifest: Path, row: _Row) -> str | None:
     if not row["split"]:
         return None
     try:
-        return _SPLITS[row["split"].lower()]
+        return SPLITS[row["split"].lower()]
     except KeyError:
         # An error, not a problem: a guess could put test recordings into the training.
         raise CorpusError(

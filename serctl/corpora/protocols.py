@@ -1,34 +1,40 @@
-"""Named evaluation protocols, and the held-out part that training validates on, speaker-disjoint where it can be."""
+"""Named evaluation protocols: which utterances are trained on and which are tested, fold by fold."""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.errors import ConfigError, CorpusError
+from serctl.corpora.splits import group, sources, testable, training_beside
+from serctl.errors import CorpusError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from serctl.corpora.base import Utterance
 
-_DRAWS = 200
-_ABSENT_FROM_TRAINING = 10.0
-_ABSENT_FROM_HELD_OUT = 1.0
+_RAVDESS_SPEECH = re.compile(r"03-01-(?:01-01|0[2-8]-0[12])-0[12]-0[12]-(?:0[1-9]|1\d|2[0-4])")
+_RAVDESS_SPEECH_COUNT = 1440
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One train/test split; both parts are indices into the utterances the protocol was made for."""
+    """One train/test split; both parts are indices into the utterances the protocol was made for.
+
+    No recording is in both, nor an augmented copy of one; copies are never tested. classes: those that the answers are
+    chosen among in the test, where the training part has others as well; None: all.
+    """
 
     name: str
     train: tuple[int, ...]
     test: tuple[int, ...]
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,33 +50,42 @@ class Protocol:
     description: str
 
 
-@dataclass(frozen=True)
-class Split:
-    """Utterances divided in two, as indices; reason says how, and why if the speakers could not be kept apart."""
-
-    train: tuple[int, ...]
-    held_out: tuple[int, ...]
-    speaker_disjoint: bool
-    reason: str
-
-
 def protocol_names() -> tuple[str, ...]:
     """The protocols that make_protocol knows; K stands for the number of folds."""
     return (*_FIXED, *(f"{name}:K" for name in _WITH_FOLDS))
 
 
 def make_protocol(name: str, utterances: Sequence[Utterance], *, seed: int) -> Protocol:
-    """The named protocol's folds over these utterances; the same seed gives the same folds.
+    """Divide the utterances into the folds of a protocol.
 
-    Raises CorpusError if the name is unknown, or the utterances do not suffice: one class, unknown speakers, fewer
-    speakers than folds, or another corpus than the protocol is for.
+    Augmented copies, and recordings that are there twice, train only; the description counts them.
+
+    Args:
+        name: one of `protocol_names`.
+        utterances: labelled utterances; their audio is not opened.
+        seed: the same seed gives the same folds.
+
+    Returns:
+        The protocol, its folds as indices into utterances.
+
+    Raises:
+        CorpusError: the name is unknown, or the utterances do not suffice: one class, nothing but copies, unknown
+            speakers, fewer speakers than folds, or other recordings than the protocol is for.
     """
     check_protocol(name)
     _require_classes(name, utterances)
+    tested = testable(utterances)
+    if not tested:
+        raise CorpusError(f"protocol {name} needs original recordings to test on. Found: augmented copies alone")
     base, _, count = name.partition(":")
     if base in _FIXED:
-        return _FIXED[base](utterances)
-    return _WITH_FOLDS[base](utterances, int(count), np.random.default_rng(seed))
+        protocol = _FIXED[base](utterances)
+    else:
+        protocol = _WITH_FOLDS[base](utterances, int(count), np.random.default_rng(seed))
+    train_only = len(utterances) - len(tested)
+    stamp = f"; {train_only} augmented copies or repeated recordings train only" if train_only else ""
+    folds = tuple(fold for fold in protocol.folds if fold.test)
+    return replace(protocol, folds=folds, description=protocol.description + stamp)
 
 
 def check_protocol(name: str) -> None:
@@ -99,17 +114,49 @@ def _leave_one_language_out(utterances: Sequence[Utterance]) -> Protocol:
             f"protocol {name} needs the language of every utterance; {unknown} of {len(utterances)} have none. "
             "Give a manifest with a language column"
         )
-    by_language = _group(range(len(utterances)), [utterance.language or "" for utterance in utterances])
+    by_language = group(range(len(utterances)), [utterance.language or "" for utterance in utterances])
     if len(by_language) < 2:
-        raise CorpusError(f"protocol {name} needs at least 2 languages; came {', '.join(by_language)}")
-    speakers = {code: {utterances[index].speaker_id for index in indices} for code, indices in by_language.items()}
-    shared = sum(map(len, speakers.values())) > len(set().union(*speakers.values()))
+        raise CorpusError(f"protocol {name} needs at least 2 languages. Found: {', '.join(by_language)}")
     return Protocol(
         name=name,
-        speaker_independent=not shared and not any(None in group for group in speakers.values()),
-        folds=tuple(_fold(code, test, utterances) for code, test in by_language.items()),
+        speaker_independent=_speakers_apart(by_language.values(), utterances),
+        folds=tuple(_fold(code, members, utterances) for code, members in by_language.items()),
         description=f"leave one language out: {len(by_language)} folds, {', '.join(by_language)}",
     )
+
+
+def _leave_one_corpus_out(utterances: Sequence[Utterance]) -> Protocol:
+    name = "leave-one-corpus-out"
+    by_corpus = group(range(len(utterances)), [utterance.corpus for utterance in utterances])
+    if len(by_corpus) < 2:
+        raise CorpusError(f"protocol {name} needs at least 2 corpora. Found: {', '.join(by_corpus)}")
+    emotions = {corpus: {utterances[index].emotion for index in members} for corpus, members in by_corpus.items()}
+    folds = []
+    for corpus, members in by_corpus.items():
+        trained = set[str]().union(*(emotions[other] for other in emotions if other != corpus))
+        shared = sorted(emotions[corpus] & trained)
+        if len(shared) < 2:
+            raise CorpusError(
+                f"protocol {name} needs at least 2 emotions that {corpus} shares with the other corpora. "
+                f"Found: {', '.join(shared) or 'none'}"
+            )
+        folds.append(_fold(corpus, members, utterances, classes=tuple(shared)))
+    listed = ", ".join(
+        f"{fold.name} ({len(fold.classes or ())} classes, {len(fold.test)} utterances)" for fold in folds
+    )
+    return Protocol(
+        name=name,
+        speaker_independent=_speakers_apart(by_corpus.values(), utterances),
+        folds=tuple(folds),
+        description=f"leave one corpus out, tested on the classes that it shares with the others: {listed}",
+    )
+
+
+def _speakers_apart(groups: Iterable[Sequence[int]], utterances: Sequence[Utterance]) -> bool:
+    """Whether every speaker is known and in one group only."""
+    speakers = [{utterances[index].speaker_id for index in members} for members in groups]
+    every = set[str | None]().union(*speakers)
+    return None not in every and sum(map(len, speakers)) == len(every)
 
 
 def _speaker_kfold(utterances: Sequence[Utterance], count: int, rng: np.random.Generator) -> Protocol:
@@ -132,7 +179,7 @@ def _emobox_ravdess(utterances: Sequence[Utterance]) -> Protocol:
     name = "emobox-ravdess-6"
     others = sorted({utterance.corpus for utterance in utterances} - {"ravdess"})
     if others:
-        raise CorpusError(f"{name} is for RAVDESS alone; came {', '.join(others)}")
+        raise CorpusError(f"{name} is for RAVDESS alone. Found: {', '.join(others)}")
     fold_of = _stored_folds("emobox_ravdess_6.csv")
     by_speaker = _indices_by_speaker(name, utterances, at_least=2)
     different = sorted(set(fold_of) ^ {speaker.partition("/")[2] for speaker in by_speaker})
@@ -141,15 +188,34 @@ def _emobox_ravdess(utterances: Sequence[Utterance]) -> Protocol:
             f"{name} needs exactly the {len(fold_of)} speakers of RAVDESS, 01 to 24; "
             f"absent or unknown: {', '.join(different)}"
         )
-    tests: defaultdict[str, list[int]] = defaultdict(list)
+    found = _check_ravdess_speech(name, utterances)
+    members: defaultdict[str, list[int]] = defaultdict(list)
     for index, utterance in enumerate(utterances):
-        tests[fold_of[utterance.speaker or ""]].append(index)
+        members[fold_of[utterance.speaker or ""]].append(index)
+    complete = found == _RAVDESS_SPEECH_COUNT
+    stamp = "" if complete else f"; incomplete, so not comparable: {found} of its {_RAVDESS_SPEECH_COUNT} recordings"
     return Protocol(
         name=name,
         speaker_independent=True,
-        folds=tuple(_fold(number, test, utterances) for number, test in sorted(tests.items())),
-        description="the six speaker-independent folds of EmoBox for RAVDESS (Ma et al. 2024, arXiv:2406.07162)",
+        folds=tuple(_fold(number, indices, utterances) for number, indices in sorted(members.items())),
+        description="the six speaker-independent folds of EmoBox for RAVDESS (Ma et al. 2024, arXiv:2406.07162)"
+        + stamp,
     )
+
+
+def _check_ravdess_speech(name: str, utterances: Sequence[Utterance]) -> int:
+    """Count the recordings of the protocol. Raises CorpusError if there are others, or one is there twice."""
+    takes = Counter(utterance.path.stem for utterance in utterances if not utterance.is_copy)
+    others = sorted(take for take in takes if not _RAVDESS_SPEECH.fullmatch(take))
+    if others:
+        raise CorpusError(
+            f"{name} is for the {_RAVDESS_SPEECH_COUNT} audio-only speech recordings of RAVDESS, named 03-01-...: "
+            f"{len(others)} others are there (song, or the sound of the videos?), such as {others[0]}"
+        )
+    twice = sorted(take for take, count in takes.items() if count > 1)
+    if twice:
+        raise CorpusError(f"{name} needs every recording once; {len(twice)} are there twice, such as {twice[0]}")
+    return len(takes)
 
 
 def _stored_folds(file: str) -> dict[str, str]:
@@ -160,9 +226,10 @@ def _stored_folds(file: str) -> dict[str, str]:
 
 def _random_kfold(utterances: Sequence[Utterance], count: int, rng: np.random.Generator) -> Protocol:
     name = f"random-kfold:{count}"
-    if count > len(utterances):
-        raise CorpusError(f"{name} needs at least {count} utterances; came {len(utterances)}")
-    by_emotion = _group(range(len(utterances)), [utterance.emotion for utterance in utterances])
+    tested = testable(utterances)
+    if count > len(tested):
+        raise CorpusError(f"{name} needs at least {count} recordings. Found: {len(tested)}")
+    by_emotion = group(tested, [utterances[index].emotion for index in tested])
     dealt = [index for indices in by_emotion.values() for index in rng.permutation(indices).tolist()]
     return Protocol(
         name=name,
@@ -172,21 +239,26 @@ def _random_kfold(utterances: Sequence[Utterance], count: int, rng: np.random.Ge
     )
 
 
-def _manifest_split(utterances: Sequence[Utterance]) -> Protocol:
-    parts = _group(range(len(utterances)), [utterance.split or "no split" for utterance in utterances])
-    train, test = parts.pop("train", []), parts.pop("test", [])
+def _marked_split(utterances: Sequence[Utterance]) -> Protocol:
+    parts = group(range(len(utterances)), [utterance.split or "no split" for utterance in utterances])
+    marked_train, marked_test = parts.pop("train", []), parts.pop("test", [])
+    test = sorted(set(marked_test).intersection(testable(utterances)))
+    train = sorted(set(marked_train).intersection(training_beside(test, utterances)))
     if not train or not test:
         raise CorpusError(
-            "protocol split needs a manifest whose split column names both train and test; "
-            f"came {len(train)} train and {len(test)} test of {len(utterances)} utterances"
+            "protocol split needs utterances marked train and others marked test, by the split column of a manifest or "
+            f"by folders of these names. Found: {len(train)} train and {len(test)} test of {len(utterances)} utterances"
         )
     tested = {utterances[index].speaker_id for index in test}
     left_out = "".join(f", {len(indices)} {part} left out" for part, indices in parts.items())
+    shared = len(marked_train) - len(train)
+    if shared:
+        left_out += f", {shared} marked train left out since they are of tested recordings"
     return Protocol(
         name="split",
         speaker_independent=None not in tested and tested.isdisjoint(utterances[index].speaker_id for index in train),
         folds=(Fold("split", tuple(train), tuple(test)),),
-        description=f"the manifest's split column: {len(train)} train, {len(test)} test{left_out}",
+        description=f"the split that is marked in the corpus: {len(train)} train, {len(test)} test{left_out}",
     )
 
 
@@ -194,7 +266,8 @@ _FIXED: Mapping[str, Callable[[Sequence[Utterance]], Protocol]] = {
     "loso": _leave_one_speaker_out,
     "leave-one-language-out": _leave_one_language_out,
     "emobox-ravdess-6": _emobox_ravdess,
-    "split": _manifest_split,
+    "leave-one-corpus-out": _leave_one_corpus_out,
+    "split": _marked_split,
 }
 _WITH_FOLDS: Mapping[str, Callable[[Sequence[Utterance], int, np.random.Generator], Protocol]] = {
     "speaker-kfold": _speaker_kfold,
@@ -202,16 +275,26 @@ _WITH_FOLDS: Mapping[str, Callable[[Sequence[Utterance], int, np.random.Generato
 }
 
 
-def _fold(name: str, test: Sequence[int], utterances: Sequence[Utterance]) -> Fold:
-    tested = frozenset(test)
-    train = tuple(index for index in range(len(utterances)) if index not in tested)
-    return Fold(name=name, train=train, test=tuple(sorted(tested)))
+def _fold(
+    name: str, members: Iterable[int], utterances: Sequence[Utterance], classes: tuple[str, ...] | None = None
+) -> Fold:
+    """Test the members that can be tested (of the classes, where given); train on all that has nothing to do with them.
+
+    Members are left out of the training, copies and other classes included.
+    """
+    out = set(members)
+    candidates = out.intersection(testable(utterances))
+    test = sorted(index for index in candidates if classes is None or utterances[index].emotion in classes)
+    names = sources(utterances)
+    excluded = {names[index] for index in out}
+    train = tuple(index for index, source in enumerate(names) if index not in out and source not in excluded)
+    return Fold(name=name, train=train, test=tuple(test), classes=classes)
 
 
 def _require_classes(name: str, utterances: Sequence[Utterance]) -> None:
     classes = sorted({utterance.emotion for utterance in utterances})
     if len(classes) < 2:
-        raise CorpusError(f"protocol {name} needs at least two emotions; came {', '.join(classes) or 'no utterance'}")
+        raise CorpusError(f"protocol {name} needs at least two emotions. Found: {', '.join(classes) or 'no utterance'}")
 
 
 def _indices_by_speaker(name: str, utterances: Sequence[Utterance], *, at_least: int) -> dict[str, list[int]]:
@@ -222,115 +305,7 @@ def _indices_by_speaker(name: str, utterances: Sequence[Utterance], *, at_least:
             f"protocol {name} needs the speaker of every utterance; {unknown} of {len(utterances)} have none. "
             "Give a manifest with a speaker column, or use random-kfold:K"
         )
-    by_speaker = _group(range(len(utterances)), [speaker for speaker in speakers if speaker is not None])
+    by_speaker = group(range(len(utterances)), [speaker for speaker in speakers if speaker is not None])
     if len(by_speaker) < at_least:
-        raise CorpusError(f"protocol {name} needs at least {at_least} speakers; came {', '.join(by_speaker)}")
+        raise CorpusError(f"protocol {name} needs at least {at_least} speakers. Found: {', '.join(by_speaker)}")
     return by_speaker
-
-
-def _group(indices: Sequence[int], labels: Sequence[str]) -> dict[str, list[int]]:
-    """The indices of each label, labels in sorted order."""
-    groups: defaultdict[str, list[int]] = defaultdict(list)
-    for index, label in zip(indices, labels, strict=True):
-        groups[label].append(index)
-    return dict(sorted(groups.items()))
-
-
-def hold_out(utterances: Sequence[Utterance], *, share: float, seed: int, by_speaker: bool = True) -> Split:
-    """Hold out about `share` (between 0 and 1) of the utterances, whole speakers at a time, deterministic by seed.
-
-    Every corpus with two or more speakers gives some. Among random draws that one wins whose emotions, genders and
-    languages come closest to that share each, so that they are represented on both sides where that is possible.
-    Where a speaker is unknown, or no corpus has two, utterances are drawn at random, stratified by corpus and emotion;
-    so they are without by_speaker, for a part that is like the test part of a speaker-dependent protocol.
-    Raises ConfigError if share is not between 0 and 1, CorpusError if there are fewer than two utterances.
-    """
-    if not 0 < share < 1:
-        raise ConfigError(f"the held-out share must be between 0 and 1, came {share}")
-    if len(utterances) < 2:
-        raise CorpusError(f"holding out utterances needs at least two of them; came {len(utterances)}")
-    rng = np.random.default_rng(seed)
-    corpora = _group(range(len(utterances)), [utterance.corpus for utterance in utterances])
-    obstacle = _obstacle(utterances) if by_speaker else "the test part has no speakers of its own"
-    if obstacle:
-        held_out = _draw_utterances(utterances, share, rng)
-        return _split(held_out, utterances, speaker_disjoint=False, reason=f"random utterances, since {obstacle}")
-    drawn = [_draw_speakers(utterances, indices, share, rng) for indices in corpora.values()]
-    undivided = [corpus for corpus, indices in zip(corpora, drawn, strict=True) if not indices]
-    reason = "whole speakers"
-    if undivided:
-        reason += f"; none of {', '.join(undivided)}, which has a single speaker"
-    return _split([index for indices in drawn for index in indices], utterances, speaker_disjoint=True, reason=reason)
-
-
-def _split(held_out: Sequence[int], utterances: Sequence[Utterance], *, speaker_disjoint: bool, reason: str) -> Split:
-    fold = _fold("held out", held_out, utterances)
-    return Split(train=fold.train, held_out=fold.test, speaker_disjoint=speaker_disjoint, reason=reason)
-
-
-def _obstacle(utterances: Sequence[Utterance]) -> str | None:
-    """Why whole speakers cannot be held out, or None if they can."""
-    unknown = sum(utterance.speaker is None for utterance in utterances)
-    if unknown:
-        return f"{unknown} of {len(utterances)} utterances have no speaker"
-    speakers = {(utterance.corpus, utterance.speaker) for utterance in utterances}
-    if max(Counter(corpus for corpus, _ in speakers).values()) < 2:
-        return "no corpus has two speakers"
-    return None
-
-
-def _draw_utterances(utterances: Sequence[Utterance], share: float, rng: np.random.Generator) -> list[int]:
-    strata = _group(range(len(utterances)), [f"{utterance.corpus}/{utterance.emotion}" for utterance in utterances])
-    held_out: list[int] = []
-    for indices in strata.values():
-        wanted = min(max(round(share * len(indices)), 1), len(indices) - 1)
-        held_out += rng.permutation(indices)[:wanted].tolist()
-    return held_out or rng.permutation(len(utterances))[:1].tolist()
-
-
-def _draw_speakers(
-    utterances: Sequence[Utterance], indices: Sequence[int], share: float, rng: np.random.Generator
-) -> list[int]:
-    """The utterances of the best drawn set of speakers of one corpus; none if it has a single speaker."""
-    by_speaker = _group(indices, [utterances[index].speaker or "" for index in indices])
-    if len(by_speaker) < 2:
-        return []
-    speakers = list(by_speaker)
-    counts = _trait_counts(utterances, list(by_speaker.values()))
-    sizes = np.array([len(group) for group in by_speaker.values()])
-    draws = [_draw(sizes, share, rng) for _ in range(_DRAWS)]
-    best = min(draws, key=lambda draw: _imbalance(counts, draw, share))
-    return [index for position in best for index in by_speaker[speakers[position]]]
-
-
-def _trait_counts(utterances: Sequence[Utterance], groups: Sequence[Sequence[int]]) -> np.ndarray:
-    """Utterances of each group (row) that have each emotion, gender and language; int, shape (groups, traits)."""
-    tallies = [
-        Counter(
-            trait
-            for index in group
-            for trait in (
-                ("emotion", utterances[index].emotion),
-                ("gender", utterances[index].gender or ""),
-                ("language", utterances[index].language or ""),
-            )
-        )
-        for group in groups
-    ]
-    traits = sorted({trait for tally in tallies for trait in tally})
-    return np.array([[tally[trait] for trait in traits] for tally in tallies])
-
-
-def _draw(sizes: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Random positions whose sizes sum to about share of all: at least one, never all."""
-    order = rng.permutation(len(sizes))
-    distance = np.abs(np.cumsum(sizes[order])[:-1] - share * sizes.sum())
-    return order[: int(np.argmin(distance)) + 1]
-
-
-def _imbalance(counts: np.ndarray, drawn: np.ndarray, share: float) -> float:
-    """How far a draw is from holding out `share` of every trait; a trait that one side lacks weighs extra."""
-    total = counts.sum(axis=0)
-    held_out = counts[drawn].sum(axis=0)
-    penalty = _ABSENT_FROM_TRAINING * (held_out == total) + _ABSENT_FROM_HELD_OUT * (held_out == 0)
-    return float(np.sum(np.abs(held_out / total - share) + penalty))

@@ -64,7 +64,8 @@ def _load_folder(root: Path) -> Corpus:
     recordings, problems = _recordings(root)
     naming = filename.recognise(recordings)
     corpus = filename.load(root, recordings, naming) if naming else folders.load_class_folders(root, recordings)
-    return replace(corpus, problems=(*corpus.problems, *problems))
+    marked = tuple(folders.with_split(utterance, root) for utterance in corpus.utterances)
+    return replace(corpus, utterances=marked, problems=(*corpus.problems, *problems))
 
 
 def _recordings(root: Path) -> tuple[list[Path], list[str]]:

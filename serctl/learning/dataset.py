@@ -19,7 +19,7 @@ from serctl.transforms.noise import Noise
 from serctl.transforms.speed import Speed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -88,8 +88,8 @@ class Dataset:
 
     @property
     def utterances(self) -> tuple[Utterance, ...]:
-        """The utterances, in the order of the samples."""
-        return tuple(sample.utterance for sample in self.samples)
+        """The utterances, in the order of the samples; the source of each is known, its own digest for an original."""
+        return tuple(replace(sample.utterance, source=sample.origin) for sample in self.samples)
 
     @property
     def labels(self) -> NDArray[np.intp]:
@@ -129,17 +129,21 @@ def load_dataset(
     augmentation: Augmentation | None,
     run: Run,
     skip_test: bool = False,
+    check: Callable[[Sequence[Utterance]], object] | None = None,
 ) -> Dataset:
     """Recognise the corpora, keep the utterances that take part, and compute their features.
 
     A recording that fails is a problem of the dataset, not the end of the run. skip_test leaves out what a manifest
-    marks as test. Raises CorpusError if fewer than two classes are left, naming what was found.
+    marks as test. check: sees the utterances before any audio is read, and raises what is wrong with them.
+    Raises CorpusError if fewer than two classes are left, naming what was found.
     """
     corpora = tuple(load_corpora(paths))
     problems = [problem for corpus in corpora for problem in corpus.problems]
     found = [utterance for corpus in corpora for utterance in corpus.utterances]
     taking_part = [kept for each in found if (kept := labels.apply(each))]
     utterances = [each for each in taking_part if not (skip_test and each.split == "test")]
+    if check:
+        check(utterances)
     samples = _featurise(utterances, config, augmentation, run, problems)
     return Dataset(
         tuple(samples),

@@ -16,7 +16,7 @@ import numpy as np
 
 from serctl import __version__
 from serctl.bundle.versions import package_versions
-from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol
+from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
 from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming
 from serctl.learning.calibrate import judge, judge_with, restrict
@@ -114,8 +114,11 @@ def evaluate_model(
         augmentation=None,
         run=run,
     )
-    marked = tuple(sample for sample in dataset.samples if sample.utterance.split == "test")
-    dataset = replace(dataset, samples=marked or dataset.samples)
+    originals = tuple(dataset.samples[index] for index in testable(dataset.utterances))
+    if not originals:
+        raise CorpusError("expected original recordings to score the model on, found augmented copies alone")
+    marked = tuple(sample for sample in originals if sample.utterance.split == "test")
+    dataset = replace(dataset, samples=marked or originals)
     recogniser = Recogniser(model)
     everything = judge_with(recogniser.probabilities, dataset.samples)
     judged = _Judged(
@@ -168,6 +171,7 @@ def cross_validate(
         config=options.extracted_features,
         augmentation=options.augmentation,
         run=run,
+        check=lambda utterances: make_protocol(options.protocol, utterances, seed=options.fit.seed),
     )
     if options.normalise_speakers:
         dataset = replace(dataset, samples=tuple(normalise_speakers(dataset.samples)))
@@ -246,7 +250,7 @@ def _run_fold(
     folder.mkdir(exist_ok=True)
     candidates = [dataset.samples[index] for index in fold.train]
     split = hold_out(
-        [sample.utterance for sample in candidates],
+        [dataset.utterances[index] for index in fold.train],
         share=options.validation_share,
         seed=options.fit.seed,
         by_speaker=by_speaker,
@@ -260,7 +264,7 @@ def _run_fold(
         on_epoch=on_epoch,
     )
     tested = [dataset.samples[index] for index in fold.test]
-    probabilities = judge(learned, tested)
+    probabilities = _among(judge(learned, tested), dataset.classes, fold.classes)
     truth = dataset.labels[list(fold.test)]
     scores = score(truth, probabilities, classes=dataset.classes, groups=None, seed=options.fit.seed)
     result = {
@@ -283,6 +287,16 @@ def _run_fold(
     with atomic_path(saved) as draft:
         draft.write_text(json.dumps(result))
     return result
+
+
+def _among(
+    probabilities: NDArray[np.float64], classes: Sequence[str], chosen: Sequence[str] | None
+) -> NDArray[np.float64]:
+    """The probabilities given that it is one of the chosen classes, 0 for the others; all where none are chosen."""
+    if chosen is None:
+        return probabilities
+    among = probabilities * np.isin(classes, chosen)
+    return among / among.sum(axis=1, keepdims=True)
 
 
 def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> _Judged:

@@ -14,7 +14,7 @@ from serctl.bundle.card import model_card
 from serctl.bundle.facts import BundleFacts, TrainingEntry
 from serctl.bundle.store import check_new_bundle, load_bundle, write_bundle
 from serctl.bundle.versions import package_versions
-from serctl.corpora import Split, citation_of, hold_out, licence_of
+from serctl.corpora import Split, citation_of, hold_out, licence_of, marked_split
 from serctl.errors import ConfigError, CorpusError
 from serctl.export.convert import step_to_litert, to_litert
 from serctl.features import VOICE_ENCODER_CITATION
@@ -157,14 +157,7 @@ def _in_language(dataset: Dataset, code: str | None) -> Dataset:
 
 def _split(dataset: Dataset, options: TrainOptions) -> Split:
     utterances = dataset.utterances
-    marked = tuple(index for index, utterance in enumerate(utterances) if utterance.split == "validation")
-    if marked:
-        rest = tuple(index for index in range(len(utterances)) if index not in set(marked))
-        speakers = {utterances[index].speaker_id for index in rest} - {None}
-        disjoint = not speakers & {utterances[index].speaker_id for index in marked}
-        split = Split(rest, marked, disjoint, "the manifest marks the validation part")
-    else:
-        split = hold_out(utterances, share=options.validation_share, seed=options.fit.seed)
+    split = marked_split(utterances) or hold_out(utterances, share=options.validation_share, seed=options.fit.seed)
     if not split.train or not split.held_out:
         raise CorpusError(f"expected utterances to train on and others to validate on, came {len(utterances)} in all")
     return split
@@ -186,6 +179,7 @@ def _fingerprint(options: TrainOptions, dataset: Dataset, split: Split) -> str:
 
 def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
     held_out = set(split.held_out)
+    used = held_out.union(split.train)
     return [
         TrainingEntry(
             digest=sample.digest,
@@ -196,6 +190,7 @@ def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
             source=sample.utterance.source or "",
         )
         for index, sample in enumerate(dataset.samples)
+        if index in used
     ]
 
 

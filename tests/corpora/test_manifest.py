@@ -46,10 +46,12 @@ def test_path_and_emotion_suffice(tmp_path: Path) -> None:
 
 
 def test_an_augmented_copy_names_its_source(tmp_path: Path) -> None:
-    make(tmp_path, "a.wav", "b.wav", "c.wav")
-    columns = "path,emotion,source_digest,source_start,source_end"
-    write(tmp_path, f"{columns}\na.wav,sad,ab,,\nb.wav,sad,ab,0.5,2\nc.wav,sad,,,\n")
-    assert [utterance.source for utterance in load_corpus(tmp_path).utterances] == ["ab", "ab@0.5-2", None]
+    make(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav")
+    columns = "path,emotion,source_digest,source_start,source_end,copy"
+    write(tmp_path, f"{columns}\na.wav,sad,ab,,,\nb.wav,sad,ab,0.5,2,1\nc.wav,sad,,,,\nd.wav,sad,ab,0.5,2,0\n")
+    utterances = load_corpus(tmp_path).utterances
+    assert [utterance.source for utterance in utterances] == ["ab", "ab@0.5-2", None, "ab@0.5-2"]
+    assert [utterance.is_copy for utterance in utterances] == [True, True, False, False]
 
 
 def test_absolute_paths_and_a_byte_order_mark_are_understood(tmp_path: Path) -> None:

@@ -47,6 +47,18 @@ def test_an_unrecognised_folder_tells_what_was_looked_for(tmp_path: Path) -> Non
         load_corpus(tmp_path)
 
 
+def test_folders_named_after_the_parts_of_a_split_mark_their_recordings(tmp_path: Path) -> None:
+    make(tmp_path, "Train/happy/a.wav", "sad/val/b.wav", "test/sad/c.wav", "sad/d.wav")
+    splits = {utterance.path.name: utterance.split for utterance in load_corpus(tmp_path).utterances}
+    assert splits == {"a.wav": "train", "b.wav": "validation", "c.wav": "test", "d.wav": None}
+
+
+def test_a_corpus_known_by_its_file_names_is_marked_by_its_folders(tmp_path: Path) -> None:
+    make(tmp_path / "test", "train/03-01-06-01-02-01-12.wav", "dev/03-01-05-01-02-01-12.wav")
+    splits = [utterance.split for utterance in load_corpus(tmp_path / "test").utterances]
+    assert splits == ["validation", "train"]
+
+
 def test_no_recordings_no_corpus(tmp_path: Path) -> None:
     make(tmp_path, "notes.txt")
     with pytest.raises(CorpusError, match="no corpus: no recording in"):

@@ -11,8 +11,10 @@ import pytest
 import soundfile
 
 from serctl.audio.decode import content_digest
-from serctl.corpora import load_corpus
+from serctl.corpora import hold_out, load_corpus, make_protocol
 from serctl.errors import AudioError, ConfigError, CorpusError, Remedy
+from serctl.features import FeatureConfig
+from serctl.learning.dataset import Dataset, LabelOptions, load_dataset
 from serctl.run import Run
 from serctl.transforms.noise import Noise
 from serctl.transforms.spectral_mask import SpectralMask
@@ -331,6 +333,40 @@ def test_originals_are_listed_where_they_lie(tmp_path: Path, output: Path) -> No
     listed = [row for row in rows(output) if row["copy"] == "0"]
     assert [(row["transforms"], row["parameters"], row["seed"]) for row in listed] == [("", "", "")] * 2
     assert [float(row["duration"]) for row in listed] == [0.4, 0.6]
+
+
+# Copies and the splits that are drawn
+
+
+def dataset_of(*paths: Path) -> Dataset:
+    return load_dataset(
+        paths,
+        labels=LabelOptions(),
+        config=FeatureConfig(),
+        augmentation=None,
+        run=Run(jobs=1),
+    )
+
+
+@pytest.mark.parametrize("include_originals", [True, False], ids=["manifest of both", "corpus and copies"])
+def test_copies_neither_validate_nor_test_and_leave_with_their_originals(
+    tmp_path: Path, output: Path, include_originals: bool
+) -> None:
+    corpus = make_corpus(tmp_path / "corpus", 12)
+    options = AugmentOptions(copies=2, transforms=(Noise(),), include_originals=include_originals)
+    augment([corpus], output=output, options=options)
+    dataset = dataset_of(output) if include_originals else dataset_of(corpus, output)
+    assert len(dataset.samples) == 36
+    split = hold_out(dataset.utterances, share=0.25, seed=1)
+    folds = make_protocol("random-kfold:3", dataset.utterances, seed=1).folds
+    assert sorted(index for fold in folds for index in fold.test) == [
+        index for index, utterance in enumerate(dataset.utterances) if not utterance.is_copy
+    ]
+    for train, apart in [(split.train, split.held_out), *((fold.train, fold.test) for fold in folds)]:
+        assert not any(dataset.utterances[index].is_copy for index in apart)
+        origins = {dataset.samples[index].origin for index in apart}
+        assert origins.isdisjoint(dataset.samples[index].origin for index in train)
+        assert len(train) == 3 * (12 - len(apart))
 
 
 # Noise from a folder

@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 
@@ -295,15 +296,17 @@ def copies(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_a_copy_of_what_was_trained_on_is_stamped_as_leaky(
-    copies: Path, mfcc_bundle: Bundle, shared_cache: Cache, tmp_path: Path
+def test_a_model_is_scored_on_originals_and_never_on_copies(
+    samples: Path, copies: Path, mfcc_bundle: Bundle, shared_cache: Cache, tmp_path: Path
 ) -> None:
-    evaluation = evaluate_model(
-        [copies], model=mfcc_bundle, output=tmp_path / "e", labels=LabelOptions(), run=Run(shared_cache, jobs=1)
-    )
+    options: dict[str, Any] = {"model": mfcc_bundle, "labels": LabelOptions(), "run": Run(shared_cache, jobs=1)}
+    evaluation = evaluate_model([samples, copies], output=tmp_path / "e", **options)
+    assert evaluation.metrics["n"] == 16
     assert evaluation.metrics["leakage"]["identical_audio"] == 16
     report = (tmp_path / "e/report.md").read_text()
     assert "In training as in test, the same or as an augmented copy: 16 of 16" in report
+    with pytest.raises(CorpusError, match="augmented copies alone"):
+        evaluate_model([copies], output=tmp_path / "copies", **options)
 
 
 def test_training_on_copies_is_training_on_their_sources(
@@ -322,15 +325,16 @@ def test_training_on_copies_is_training_on_their_sources(
     assert evaluation.metrics["leakage"]["identical_audio"] == 16
 
 
-def test_folds_do_not_hide_a_copy_from_its_source(
+def test_no_fold_trains_on_a_copy_of_what_it_tests(
     samples: Path, copies: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
 ) -> None:
     options = cross_validation("random-kfold:4", architecture="mfcc")
     evaluation = cross_validate(
         [samples, copies], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1)
     )
-    assert evaluation.metrics["leakage"]["identical_audio"] > 0
-    assert stamp(evaluation.metrics).startswith("Leaky")
+    assert evaluation.metrics["n"] == 8
+    assert evaluation.metrics["leakage"]["identical_audio"] == 0
+    assert stamp(evaluation.metrics).startswith("Speaker-dependent")
 
 
 def test_the_validation_part_is_drawn_as_the_test_part_is(
@@ -358,6 +362,44 @@ def test_random_folds_are_stamped_speaker_dependent(samples: Path, shared_cache:
     assert leakage["speakers_shared"] >= 1
     assert stamp({"leakage": leakage, "per_speaker": {"x": {}}}).startswith("Speaker-dependent")
     assert len(load_corpora([samples])) == 1
+
+
+@pytest.mark.parametrize("protocol", ["loso", "split", "emobox-ravdess-6", "leave-one-corpus-out"])
+def test_corpora_that_do_not_suffice_are_refused_before_any_audio_is_read(
+    tmp_path: Path, shared_cache: Cache, protocol: str
+) -> None:
+    for name in ("happy/a.wav", "happy/b.wav", "sad/c.wav", "sad/d.wav"):
+        (tmp_path / "corpus" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "corpus" / name).write_text("no audio")
+    options = cross_validation(protocol)
+    with pytest.raises(CorpusError, match=r"needs|is for RAVDESS alone"):
+        cross_validate([tmp_path / "corpus"], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1))
+
+
+def test_a_corpus_is_left_out_and_answers_are_chosen_among_the_classes_it_shares(
+    samples: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
+) -> None:
+    rows = (samples / "manifest.csv").read_text(encoding="utf-8").splitlines()[1:]
+    first = [row for row in rows if row.startswith(("emma", "tom"))]
+    second = [row for row in rows if row.startswith(("jana", "marek")) and ",sad," not in row]
+    for name, kept in (("one", first), ("two", second)):
+        lines = [f"{samples}/{row}" for row in kept]
+        (tmp_path / f"{name}.csv").write_text(
+            "\n".join(["path,emotion,speaker,gender,language,text", *lines]), encoding="utf-8"
+        )
+    evaluation = cross_validate(
+        [tmp_path / "one.csv", tmp_path / "two.csv"],
+        output=tmp_path / "e",
+        options=cross_validation("leave-one-corpus-out", architecture="mfcc", labels=LabelOptions()),
+        run=Run(shared_cache, jobs=1),
+    )
+    predictions = pd.read_parquet(tmp_path / "e" / "predictions.parquet")
+    assert set(predictions["fold"]) == {"one", "two"}
+    assert set(predictions["emotion"]) == {"angry", "happy", "neutral"}
+    assert (predictions["p_sad"] == 0).all()
+    probabilities = predictions[[column for column in predictions if column.startswith("p_")]]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert evaluation.metrics["protocol"]["name"] == "leave-one-corpus-out"
 
 
 def test_options_that_cannot_be_used_are_refused(samples: Path, tmp_path: Path, shared_cache: Cache) -> None:
