@@ -5,7 +5,8 @@ from serctl.encoders.voice import PARAMETERS as VOICE_ENCODER_PARAMETERS
 from serctl.encoders.voice import PREFIX as VOICE_ENCODER_PREFIX
 from serctl.features.compute import Features, compute_features
 from serctl.features.config import FEATURE_VERSION, FeatureConfig
-from serctl.features.functionals import functional_names, lld_names
+from serctl.features.descriptors import lld_names
+from serctl.features.functionals import functional_names
 from serctl.features.normaliser import UNREADABLE_NPZ, Normaliser, language_input
 from serctl.features.reader import FeatureReader, Window, cached_windows, changed_windows, is_silent
 from serctl.features.streaming import MelStream

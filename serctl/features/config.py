@@ -1,4 +1,4 @@
-"""What to compute from a recording: a frozen description with a digest."""
+"""The parameters of the features: a frozen description with a digest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from serctl.errors import ConfigError
 
 FEATURE_VERSION = 1
-"""Raised whenever the feature code changes what it computes, so that no cache entry outlives its code."""
+"""Version of the feature code. Raise it whenever the code computes other values, so that no cache entry is stale."""
 
 VOICE_ENCODER_RATES = (16_000, 0.01)
 """Sample rate in Hz and step from frame to frame in seconds that the voice encoder was trained on."""
@@ -21,10 +21,14 @@ VOICE_ENCODER_RATES = (16_000, 0.01)
 class FeatureConfig:
     """Parameters of the feature set; frequencies in Hz, times in seconds.
 
-    A recording is cut into windows of window_s. Of each window, the frames before the first and after the last one
-    within trim_db of the loudest are left out, so that silence around the speech does not dilute its statistics.
-    voice_encoder: whether the deep features of the voice encoder follow the hand-made functionals.
-    Raises ConfigError if a value is no number or out of range.
+    A recording is cut into windows of window_s. The frames of a window before the first and after the last one within
+    trim_db of the loudest are left out, so that silence around the speech does not change its statistics.
+
+    Attributes:
+        voice_encoder: whether the deep features of the voice encoder follow the acoustic functionals.
+
+    Raises:
+        ConfigError: a value is not a number or out of range.
     """
 
     sample_rate: int = 16_000
@@ -76,23 +80,23 @@ class FeatureConfig:
 
     @property
     def frame_length(self) -> int:
-        """Samples in a frame."""
+        """Number of samples in a frame."""
         return round(self.frame_s * self.sample_rate)
 
     @property
     def hop_length(self) -> int:
-        """Samples from one frame to the next."""
+        """Number of samples from one frame to the next."""
         return round(self.hop_s * self.sample_rate)
 
     def digest(self) -> str:
-        """Hex digest of the parameters and of the version of the feature code."""
+        """Return a hexadecimal digest of the parameters and the version of the feature code."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """The version of the feature code and the parameters, as JSON-able values; voice_encoder only where it is on.
+        """Return the version of the feature code and the parameters, as JSON values.
 
-        So what was cached or trained before there was one is still found.
+        voice_encoder is left out where it is off, so that older cache entries and models are still found.
         """
         values = {"version": FEATURE_VERSION, **asdict(self)}
         if not self.voice_encoder:
@@ -101,18 +105,28 @@ class FeatureConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FeatureConfig:
-        """The inverse of to_dict. Raises ConfigError on another version, or an unknown or missing parameter."""
+        """Make a config from the result of to_dict.
+
+        Args:
+            values: the version and the parameters.
+
+        Returns:
+            The config.
+
+        Raises:
+            ConfigError: the version is another one, or a parameter is unknown, missing or out of range.
+        """
         expected = {"version", *(field.name for field in fields(cls))}
         if set(values) | {"voice_encoder"} != expected:
-            raise ConfigError(f"feature config: expected the parameters {sorted(expected)}, came {sorted(values)}")
+            raise ConfigError(f"feature config: expected the parameters {sorted(expected)}. Received: {sorted(values)}")
         if values["version"] != FEATURE_VERSION:
-            raise ConfigError(f"feature config: expected version {FEATURE_VERSION}, came {values['version']}")
+            raise ConfigError(f"feature config: expected version {FEATURE_VERSION}. Received: {values['version']}")
         return cls(**{name: value for name, value in values.items() if name != "version"})
 
 
-def _require(condition: bool, expected: str, came: object) -> None:
+def _require(condition: bool, expected: str, received: object) -> None:
     if not condition:
-        raise ConfigError(f"feature config: expected {expected}, came {came}")
+        raise ConfigError(f"feature config: expected {expected}. Received: {received}")
 
 
 def _require_number(name: str, value: object, *, whole: bool) -> None:

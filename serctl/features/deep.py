@@ -1,4 +1,4 @@
-"""Deep features of a window: the names of an encoder's statistics, and what the encoder hears of the window."""
+"""Deep features of a window: the names of the statistics of an encoder, and the input of the encoder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,20 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def deep_names() -> tuple[str, ...]:
-    """Names of the deep features, in the order of encode_voices' columns."""
+    """Return the names of the deep features, in the order of the columns of encode_voices."""
     return tuple(f"{PREFIX}{unit:03d}_{statistic}" for statistic in STATISTICS for unit in range(UNITS))
 
 
 def voice_bands(spectrum: FloatArray, power: FloatArray, config: FeatureConfig) -> FloatArray:
-    """What the encoder hears of a window, whatever its level; float32, shape (frames, N_MELS).
+    """Compute the input of the voice encoder: mel bands, scaled so that the level of the window does not matter.
 
-    spectrum: float32, shape (frames, bins); power: the frames' mean squares, float32, shape (frames,).
+    Args:
+        spectrum: power spectrum, float32, shape (frames, bins).
+        power: mean square of each frame, float32, shape (frames,).
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (frames, N_MELS).
     """
     level = max(float(power.mean()), spectral.FLOOR)
     return spectrum @ spectral.mel_filterbank(_bands(config)) * np.float32(LEVEL / level)
@@ -33,6 +39,6 @@ def voice_bands(spectrum: FloatArray, power: FloatArray, config: FeatureConfig) 
 
 @lru_cache(maxsize=8)
 def _bands(config: FeatureConfig) -> FeatureConfig:
-    """What tells mel_filterbank of the encoder's bands; of their cepstrum nothing is wanted."""
+    """Return a config whose mel bands are those of the encoder; its n_mfcc only has to be valid."""
     n_mfcc = min(config.n_mfcc, N_MELS - 1)
     return replace(config, n_mels=N_MELS, n_mfcc=n_mfcc, mel_low_hz=0.0, mel_high_hz=MEL_HIGH_HZ)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serctl.features.deep import deep_names
+from serctl.features.descriptors import SPECTRAL, VOICE, lld_names
 from serctl.features.spectral import FloatArray, delta
 
 if TYPE_CHECKING:
@@ -19,38 +20,6 @@ STATISTICS = ("mean", "sd", "skewness", "p05", "p25", "p50", "p75", "p95", "slop
 DELTA_STATISTICS = ("sd", "p05", "p95")
 PERCENTILES = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
 
-SPECTRAL = (
-    "level_db",
-    "loudness",
-    "zcr",
-    "centroid_hz",
-    "bandwidth_hz",
-    "rolloff_hz",
-    "flux",
-    "alpha_ratio_db",
-    "hammarberg_db",
-    "slope_low",
-    "slope_mid",
-    "periodicity",
-)
-VOICE = (
-    "f0_hz",
-    "f0_semitone",
-    "hnr_db",
-    "jitter",
-    "shimmer_db",
-    "h1_h2_db",
-    "h1_a3_db",
-    "f1_hz",
-    "f2_hz",
-    "f3_hz",
-    "f1_bandwidth_hz",
-    "f2_bandwidth_hz",
-    "f3_bandwidth_hz",
-    "f1_level_db",
-    "f2_level_db",
-    "f3_level_db",
-)
 TEMPORAL = (
     "active_s",
     "voiced_share",
@@ -68,17 +37,8 @@ TEMPORAL = (
 
 
 @lru_cache(maxsize=8)
-def lld_names(config: FeatureConfig) -> tuple[str, ...]:
-    """Names of the low-level descriptors, in the order of the columns of Features.lld.
-
-    Those of the voice are NaN in unvoiced frames.
-    """
-    return (*SPECTRAL, *(f"mfcc_{k:02d}" for k in range(1, config.n_mfcc + 1)), *VOICE)
-
-
-@lru_cache(maxsize=8)
 def functional_names(config: FeatureConfig) -> tuple[str, ...]:
-    """Names of the functionals, in the order of Features.functionals: the hand-made ones, then any deep ones."""
+    """Return the names of the functionals, in the order of Features.functionals: acoustic, then deep ones if any."""
     full = _full_names(config)
     return (
         *(f"{name}_{statistic}" for statistic in STATISTICS for name in full),
@@ -96,11 +56,17 @@ def _full_names(config: FeatureConfig) -> tuple[str, ...]:
 
 
 def compute_functionals(lld: FloatArray, log_mel: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Statistics of every descriptor, over all frames or, for those of the voice, over the voiced ones.
+    """Compute the statistics of every descriptor; those of the voice are over the voiced frames only.
 
-    A descriptor that no frame has (the pitch of a whisper) gives zeros, so that the result is always finite.
-    lld: float32, shape (frames, len(lld_names)); log_mel: float32, shape (frames, n_mels).
-    Returns float32, shape (functionals,): the hand-made ones.
+    A descriptor without any value (the pitch of a whisper) gives zeros, so the result is always finite.
+
+    Args:
+        lld: descriptors, float32, shape (frames, len(lld_names)).
+        log_mel: float32, shape (frames, n_mels), dB.
+        config: analysis parameters.
+
+    Returns:
+        The acoustic functionals, float32, shape (functionals,).
     """
     n_full = len(SPECTRAL) + config.n_mfcc
     full = np.concatenate([lld[:, :n_full], _every_second_band(log_mel)], axis=1)
@@ -122,7 +88,7 @@ def _every_second_band(log_mel: FloatArray) -> FloatArray:
 
 
 def _statistics(values: FloatArray, config: FeatureConfig) -> FloatArray:
-    """The STATISTICS of each column; float32, shape (len(STATISTICS), columns); slopes per second of frames."""
+    """Compute the STATISTICS of each column, float32, shape (len(STATISTICS), columns); slopes are per second."""
     if not len(values):
         return np.zeros((len(STATISTICS), values.shape[1]), dtype=np.float32)
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -141,7 +107,7 @@ def _delta_statistics(values: FloatArray) -> FloatArray:
 
 
 def _percentiles(values: FloatArray, shares: NDArray[np.float64]) -> FloatArray:
-    """Linearly interpolated percentiles of each column; shape (len(shares), columns)."""
+    """Compute linearly interpolated percentiles of each column, shape (len(shares), columns)."""
     ordered = np.sort(np.ascontiguousarray(values.T), axis=1)
     position = shares * (ordered.shape[1] - 1)
     below = position.astype(np.intp)
@@ -151,7 +117,7 @@ def _percentiles(values: FloatArray, shares: NDArray[np.float64]) -> FloatArray:
 
 
 def _fill_gaps(values: FloatArray) -> FloatArray:
-    """Replace what a voiced frame lacks (a third formant, say) by the column's mean, or by zero."""
+    """Replace missing values of a voiced frame, such as a third formant, by the mean of the column, or by zero."""
     missing = np.isnan(values)
     if not missing.any():
         return values
@@ -181,7 +147,14 @@ def _temporal(lld: FloatArray, voiced: NDArray[np.bool_], config: FeatureConfig)
 
 
 def run_lengths(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Lengths of the runs of True and of the runs of False, in frames."""
+    """Measure the runs of equal flags.
+
+    Args:
+        flags: bool, shape (frames,), at least one.
+
+    Returns:
+        The lengths of the runs of True, and of the runs of False, in frames.
+    """
     edges = np.flatnonzero(np.diff(flags)) + 1
     bounds = np.concatenate([[0], edges, [len(flags)]])
     lengths = np.diff(bounds)
@@ -190,7 +163,14 @@ def run_lengths(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.
 
 
 def count_peaks(loudness: FloatArray) -> int:
-    """Local maxima that rise above the mean: about one per syllable, so a proxy of the speech rate."""
+    """Count the local maxima above the mean: about one per syllable, so an estimate of the speech rate.
+
+    Args:
+        loudness: float32, shape (frames,).
+
+    Returns:
+        The number of maxima.
+    """
     inner = loudness[1:-1]
     return int(np.sum((inner > loudness[:-2]) & (inner >= loudness[2:]) & (inner > loudness.mean())))
 
@@ -205,7 +185,7 @@ def _mean_sd(values: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def _rise_and_fall(values: FloatArray, config: FeatureConfig) -> tuple[float, float]:
-    """Mean rise and mean fall per second."""
+    """Compute the mean rise and the mean fall per second."""
     steps = np.diff(values) / config.hop_s
     rise, fall = np.maximum(steps, 0), np.maximum(-steps, 0)
     return (float(np.mean(rise)), float(np.mean(fall))) if len(rise) else (0.0, 0.0)

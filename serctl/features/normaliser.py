@@ -21,20 +21,21 @@ if TYPE_CHECKING:
     from serctl.features.spectral import FloatArray
 
 LIMIT_SD = 5.0
-"""Functionals farther from the mean are taken back to this many standard deviations."""
+"""Functionals are clipped to this many standard deviations from the mean."""
 
 _SMALLEST_SD = 1e-3
 
 UNREADABLE_NPZ = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-"""What numpy and zipfile raise on a damaged npz, depending on the byte that is damaged."""
+"""The exceptions of numpy and zipfile for a damaged npz; which one depends on the damaged byte."""
 
 
 @dataclass(frozen=True)
 class Normaliser:
     """Means and standard deviations of the training data.
 
-    mel_mean, mel_sd: float32, shape (n_mels,), over all frames. functional_mean, functional_sd: float32, shape
-    (functionals,), over all windows.
+    Attributes:
+        mel_mean, mel_sd: float32, shape (n_mels,), over all frames.
+        functional_mean, functional_sd: float32, shape (functionals,), over all windows.
     """
 
     mel_mean: FloatArray
@@ -44,18 +45,30 @@ class Normaliser:
 
     @classmethod
     def fit(cls, windows: Sequence[Features], *, n_functionals: int | None = None) -> Normaliser:
-        """Measure the training windows, at least one; of their functionals only so many, if that is given."""
+        """Measure the training windows.
+
+        Args:
+            windows: at least one.
+            n_functionals: number of functionals to use, from the first; None for all.
+
+        Returns:
+            The normaliser.
+        """
         return cls(
             *_mean_and_sd([window.log_mel for window in windows]),
             *_mean_and_sd([window.functionals[None, :n_functionals] for window in windows]),
         )
 
     def model_inputs(self, windows: Sequence[Features], *, n_frames: int) -> dict[str, FloatArray]:
-        """Normalised inputs of equal length; what is longer is cut to its middle, what is shorter padded with zeros.
+        """Make normalised inputs of equal length: longer windows are cut to their middle, shorter ones zero-padded.
 
-        Windows may hold deep features that were not measured; those are left out.
-        Returns log_mel (windows, n_frames, n_mels), mask (windows, n_frames), 1 for speech and 0 for padding, and
-        functionals (windows, functionals), all float32.
+        Args:
+            windows: at least one; deep features that this normaliser does not know are left out.
+            n_frames: frames of the input of the network.
+
+        Returns:
+            log_mel (windows, n_frames, n_mels), mask (windows, n_frames), 1 for speech and 0 for padding, and
+            functionals (windows, functionals), all float32.
         """
         log_mel = np.zeros((len(windows), n_frames, len(self.mel_mean)), np.float32)
         mask = np.zeros((len(windows), n_frames), np.float32)
@@ -68,11 +81,18 @@ class Normaliser:
         return {"log_mel": log_mel, "mask": mask, "functionals": scaled}
 
     def standardise_frames(self, log_mel: FloatArray) -> FloatArray:
-        """Frames of log-mel, (frames, n_mels), in standard deviations from the mean, as model_inputs gives them."""
+        """Standardise frames.
+
+        Args:
+            log_mel: float32, shape (frames, n_mels), dB.
+
+        Returns:
+            float32, shape (frames, n_mels), in standard deviations from the mean, as in model_inputs.
+        """
         return (log_mel - self.mel_mean) / self.mel_sd
 
     def standardise(self, window: Features) -> Features:
-        """The window with its log-mel and its functionals in standard deviations from the mean."""
+        """Return the window with its log-mel and its functionals in standard deviations from the mean."""
         log_mel = ((window.log_mel.astype(np.float32) - self.mel_mean) / self.mel_sd).astype(window.log_mel.dtype)
         functionals = (window.functionals - self.functional_mean) / self.functional_sd
         return replace(window, log_mel=log_mel, functionals=functionals)
@@ -83,7 +103,17 @@ class Normaliser:
 
     @classmethod
     def load(cls, path: Path) -> Normaliser:
-        """Read what save wrote. Raises BundleError if it is something else."""
+        """Read a file that save wrote.
+
+        Args:
+            path: the npz file.
+
+        Returns:
+            The normaliser.
+
+        Raises:
+            BundleError: the file is damaged or is not a normaliser.
+        """
         try:
             with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
@@ -92,7 +122,15 @@ class Normaliser:
 
 
 def language_input(codes: Sequence[str | None], languages: Sequence[str]) -> FloatArray:
-    """One-hot rows, shape (codes, languages); all zeros for a language that is not among them, or not known."""
+    """Encode languages as one-hot rows.
+
+    Args:
+        codes: the language of each row, None if it is not known.
+        languages: the languages of the model.
+
+    Returns:
+        float32, shape (codes, languages); a row of zeros for any other language.
+    """
     encoded = np.zeros((len(codes), len(languages)), np.float32)
     for row, code in enumerate(codes):
         if code in languages:
@@ -106,7 +144,7 @@ def _middle(log_mel: NDArray[np.float16], n_frames: int) -> NDArray[np.float16]:
 
 
 def _mean_and_sd(blocks: Sequence[NDArray[np.floating]]) -> tuple[FloatArray, FloatArray]:
-    """Of the rows of all blocks, each of shape (rows, columns), without a copy of them all."""
+    """Compute mean and standard deviation over the rows of all blocks, each (rows, columns), without joining them."""
     rows = sum(len(block) for block in blocks)
     mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / rows
     squares = sum(np.square(block - mean).sum(axis=0) for block in blocks) / rows

@@ -1,7 +1,7 @@
 """Voice descriptors per frame: pitch, periodicity, formants and harmonic levels.
 
-Both the pitch and the vocal-tract filter come from autocorrelations, and an autocorrelation is the inverse Fourier
-transform of the power spectrum that already exists: one product with a small cosine matrix gives just the lags needed.
+Pitch and formants are computed from autocorrelations. An autocorrelation is the inverse Fourier transform of the power
+spectrum, which exists already: one product with a small cosine matrix gives the lags that are needed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ _GRID = 256
 
 
 class Pitch(NamedTuple):
-    """Pitch per frame, each field of shape (frames,): f0_hz (NaN when unvoiced), periodicity in [0, 1], voiced."""
+    """Pitch of each frame.
+
+    Attributes:
+        f0_hz: float32, shape (frames,), Hz; NaN when unvoiced.
+        periodicity: float32, shape (frames,), 0 to 1.
+        voiced: bool, shape (frames,).
+    """
 
     f0_hz: FloatArray
     periodicity: FloatArray
@@ -42,12 +48,20 @@ class Pitch(NamedTuple):
 
 
 def track_pitch(spectrum: FloatArray, audible: NDArray[np.bool_], config: FeatureConfig) -> Pitch:
-    """Fundamental frequency by the normalised autocorrelation, in two passes.
+    """Track the fundamental frequency by the normalised autocorrelation, in two passes.
 
-    The first pass takes each frame's best period; the second one weighs the candidates by their distance from the
-    median pitch of the first, which removes octave jumps.
-    spectrum: float32, shape (frames, bins); audible: bool, shape (frames,), False where no voice can be.
-    Source: Boersma 1993, Proc. Institute of Phonetic Sciences 17; two passes after De Looze & Hirst 2008.
+    The first pass takes the best period of each frame. The second pass lowers the strength of each candidate by its
+    distance from the median pitch of the first pass, which removes octave jumps.
+
+    Args:
+        spectrum: power spectrum, float32, shape (frames, bins).
+        audible: bool, shape (frames,), False where a frame is too quiet to be voiced.
+        config: analysis parameters.
+
+    Returns:
+        The pitch of each frame.
+
+    Source: Boersma 1993, Proc. Institute of Phonetic Sciences 17; two passes as in De Looze & Hirst 2008.
     """
     correlation = _normalised_autocorrelation(spectrum, config)
     lags = _pitch_lags(config)
@@ -69,7 +83,13 @@ def track_pitch(spectrum: FloatArray, audible: NDArray[np.bool_], config: Featur
 
 
 def harmonics_to_noise_db(periodicity: FloatArray) -> FloatArray:
-    """Harmonics-to-noise ratio in dB, from -10 to 30; periodicity and result of shape (frames,).
+    """Compute the harmonics-to-noise ratio.
+
+    Args:
+        periodicity: float32, shape (frames,), 0 to 1.
+
+    Returns:
+        float32, shape (frames,), dB, limited to -10 to 30.
 
     Source: Boersma 1993, Proc. Institute of Phonetic Sciences 17.
     """
@@ -78,11 +98,18 @@ def harmonics_to_noise_db(periodicity: FloatArray) -> FloatArray:
 
 
 def formants(spectrum: FloatArray, config: FeatureConfig) -> tuple[FloatArray, FloatArray]:
-    """Frequencies and bandwidths in Hz of the first three formants, each float32, shape (frames, 3); NaN if not found.
+    """Estimate the first three formants by selective linear prediction of the band up to 5 kHz.
 
-    Selective linear prediction of the band up to 5 kHz. Near a resonance the inverse filter's power is a parabola in
-    frequency, c * ((f - F)^2 + (B / 2)^2), so its local minima give F and B without finding roots.
-    spectrum: float32, shape (frames, bins).
+    Near a resonance the power of the inverse filter is a parabola in frequency, c * ((f - F)^2 + (B / 2)^2), so its
+    local minima give frequency F and bandwidth B without a search for roots.
+
+    Args:
+        spectrum: power spectrum, float32, shape (frames, bins).
+        config: analysis parameters.
+
+    Returns:
+        Frequencies and bandwidths in Hz, each float32, shape (frames, 3); NaN if not found.
+
     Source: Makhoul 1975, doi:10.1109/TASSP.1975.1162685.
     """
     coefficients = _levinson(spectrum[:, : _band_bins(FORMANT_BAND_HZ, config)] @ _formant_cosines(config))
@@ -105,9 +132,15 @@ def formants(spectrum: FloatArray, config: FeatureConfig) -> tuple[FloatArray, F
 
 
 def level_at(spectrum: FloatArray, hz: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Level in dB of the strongest of the three bins around a frequency; NaN where hz is NaN.
+    """Compute the level of the strongest of the three bins around a frequency.
 
-    spectrum: float32, shape (frames, bins); hz: float32, shape (frames,) or (frames, k). Returns the shape of hz.
+    Args:
+        spectrum: power spectrum, float32, shape (frames, bins).
+        hz: float32, shape (frames,) or (frames, k).
+        config: analysis parameters.
+
+    Returns:
+        float32, the shape of hz, dB; NaN where hz is NaN.
     """
     bins = np.nan_to_num(hz) * (config.n_fft / config.sample_rate)
     centre = np.clip(np.rint(bins).astype(np.intp), 1, spectrum.shape[1] - 2)
@@ -121,7 +154,7 @@ def _where_found(found: NDArray[np.bool_], values: NDArray[np.floating]) -> Floa
 
 
 def _vertex(left: RealArray, centre: RealArray, right: RealArray) -> RealArray:
-    """Position of a parabola's vertex, in steps from the centre one of three points; at most half a step away."""
+    """Find the vertex of the parabola through three points, in steps from the centre point; at most half a step."""
     curvature = left - 2 * centre + right
     safe = np.where(np.abs(curvature) < FLOOR, 1, curvature)
     return np.clip(np.where(np.abs(curvature) < FLOOR, 0, 0.5 * (left - right) / safe), -0.5, 0.5)
@@ -139,7 +172,7 @@ def _band_bins(high_hz: float, config: FeatureConfig) -> int:
 
 @lru_cache(maxsize=8)
 def _pitch_lags(config: FeatureConfig) -> NDArray[np.float64]:
-    """Lags searched, in samples at twice the pitch band, one more on either side for the interpolation."""
+    """Return the lags to search, in samples at twice the pitch band; one more at each end for the interpolation."""
     rate = 2 * PITCH_BAND_HZ
     return np.arange(int(rate / config.f0_high_hz) - 1, int(np.ceil(rate / config.f0_low_hz)) + 2, dtype=np.float64)
 
@@ -159,7 +192,7 @@ def _formant_cosines(config: FeatureConfig) -> FloatArray:
 
 
 def _cosines(n_bins: int, lags: NDArray[np.floating] | NDArray[np.integer]) -> FloatArray:
-    """Weights that turn a one-sided power spectrum into autocorrelations at lags of its own sample rate."""
+    """Return weights that turn a one-sided power spectrum into autocorrelations at lags in its own sample rate."""
     weights = np.full(n_bins, 2.0)
     weights[[0, -1]] = 1
     angles = np.pi * np.arange(n_bins)[:, None] * lags[None, :] / (n_bins - 1)
@@ -175,7 +208,7 @@ def _window_autocorrelation(config: FeatureConfig) -> FloatArray:
 
 
 def _levinson(autocorrelation: FloatArray) -> NDArray[np.float64]:
-    """Prediction-error filters [1, a1, ..., ap] of many frames at once; shape (frames, p + 1).
+    """Compute the prediction-error filters [1, a1, ..., ap] of many frames at once, shape (frames, p + 1).
 
     Source: Durbin 1960, doi:10.2307/1401322.
     """

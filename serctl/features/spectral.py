@@ -1,6 +1,6 @@
 """Frame-level spectral descriptors, all from one shared power spectrum.
 
-Whatever is a weighted sum over frequency is one matrix product with constant weights, computed once per config.
+Every weighted sum over frequency is one matrix product with constant weights, computed once for each config.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ _BLOCK = 16
 
 
 def frame_signal(samples: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Overlapping frames, centred on multiples of the hop, zeros beyond the edges.
+    """Cut a signal into overlapping frames, centred on multiples of the hop, with zeros beyond the edges.
 
-    samples: float32, shape (n,), mono at config.sample_rate.
-    Returns a float32 view, shape (1 + n // hop_length, frame_length).
+    Args:
+        samples: float32, shape (n,), mono at config.sample_rate Hz.
+        config: analysis parameters.
+
+    Returns:
+        float32 view, shape (1 + n // hop_length, frame_length).
     """
     half = config.frame_length // 2
     padded = np.pad(samples, (half, config.frame_length - half))
@@ -37,7 +41,15 @@ def frame_signal(samples: FloatArray, config: FeatureConfig) -> FloatArray:
 
 
 def frame_power(samples: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Mean square of every frame, float32, shape (frames,)."""
+    """Compute the mean square of every frame.
+
+    Args:
+        samples: float32, shape (n,), mono at config.sample_rate Hz.
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (frames,).
+    """
     half = config.frame_length // 2
     squares = np.zeros(len(samples) + config.frame_length + 1, dtype=np.float64)
     np.cumsum(np.square(samples, dtype=np.float64), out=squares[half + 1 : half + 1 + len(samples)])
@@ -48,9 +60,14 @@ def frame_power(samples: FloatArray, config: FeatureConfig) -> FloatArray:
 
 
 def active_frames(power: FloatArray, config: FeatureConfig) -> slice:
-    """From the first to the last frame within config.trim_db of the loudest; all frames of a silent window.
+    """Find the frames between the first and the last one within config.trim_db of the loudest.
 
-    power: float32, shape (frames,), as frame_power gives it.
+    Args:
+        power: float32, shape (frames,), as returned by frame_power.
+        config: analysis parameters.
+
+    Returns:
+        A slice of the frames; all frames of a silent window.
     """
     threshold = float(power.max()) * 10 ** (-config.trim_db / 10)
     loud = np.flatnonzero(power >= max(threshold, FLOOR))
@@ -58,39 +75,71 @@ def active_frames(power: FloatArray, config: FeatureConfig) -> slice:
 
 
 def power_spectrum(frames: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Power spectrum of Hann-windowed frames.
+    """Compute the power spectrum of Hann-windowed frames.
 
-    frames: float32, shape (frames, frame_length). Returns float32, shape (frames, n_fft // 2 + 1).
+    Args:
+        frames: float32, shape (frames, frame_length).
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (frames, n_fft // 2 + 1).
     """
     spectrum = scipy.fft.rfft(frames * hann(config.frame_length), n=config.n_fft, axis=-1)
     return np.square(spectrum.real) + np.square(spectrum.imag)
 
 
 def to_db(power: FloatArray) -> FloatArray:
-    """Decibels re 1.0, floored at -100 dB; float32, the shape of power."""
+    """Convert power to decibels re 1.0, with a floor of -100 dB.
+
+    Args:
+        power: float32, any shape.
+
+    Returns:
+        float32, the shape of power.
+    """
     return np.float32(10) * np.log10(np.maximum(power, np.float32(FLOOR)))
 
 
 def log_mel(spectrum: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Log-mel spectrogram in dB.
+    """Compute the log-mel spectrogram in dB.
 
-    spectrum: float32, shape (frames, bins). Returns float32, shape (frames, config.n_mels).
+    Args:
+        spectrum: power spectrum, float32, shape (frames, bins).
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (frames, config.n_mels).
+
     Source: Davis & Mermelstein 1980, doi:10.1109/TASSP.1980.1163420; Slaney's mel scale and area normalisation.
     """
     return to_db(spectrum @ mel_filterbank(config))
 
 
 def mfcc(log_mel_db: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Mel-frequency cepstral coefficients 1 to n_mfcc: the orthonormal DCT-II of the log-mel without 0, the level.
+    """Compute mel-frequency cepstral coefficients 1 to n_mfcc: the orthonormal DCT-II of the log-mel spectrogram.
 
-    log_mel_db: float32, shape (frames, n_mels). Returns float32, shape (frames, n_mfcc).
+    Coefficient 0, the level, is left out.
+
+    Args:
+        log_mel_db: float32, shape (frames, n_mels).
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (frames, n_mfcc).
+
     Source: Davis & Mermelstein 1980, doi:10.1109/TASSP.1980.1163420.
     """
     return log_mel_db @ _dct_matrix(config)
 
 
 def delta(values: FloatArray) -> FloatArray:
-    """Slope per frame over nine frames, the edges repeated; float32, shape (frames, descriptors).
+    """Compute the slope at each frame over nine frames; the edges are repeated.
+
+    Args:
+        values: float32, shape (frames, descriptors).
+
+    Returns:
+        float32, shape (frames, descriptors), change per frame.
 
     Source: Furui 1986, doi:10.1109/TASSP.1986.1164788.
     """
@@ -103,24 +152,40 @@ def delta(values: FloatArray) -> FloatArray:
 
 
 def zero_crossing_rate(frames: FloatArray) -> FloatArray:
-    """Share of neighbouring samples of different sign; frames: shape (frames, length); returns shape (frames,)."""
+    """Compute the share of neighbouring samples of different sign.
+
+    Args:
+        frames: float32, shape (frames, frame_length).
+
+    Returns:
+        float32, shape (frames,).
+    """
     negative = frames < 0
     return np.mean(negative[:, 1:] != negative[:, :-1], axis=1, dtype=np.float32)
 
 
 def loudness(mel_power: FloatArray) -> FloatArray:
-    """Perceived loudness: the auditory bands compressed by the power 0.33 and summed; shape (frames,).
+    """Compute the perceived loudness: the sum of the auditory bands, each raised to the power 0.33.
 
-    mel_power: float32, shape (frames, n_mels).
+    Args:
+        mel_power: power in mel bands, float32, shape (frames, n_mels).
+
+    Returns:
+        float32, shape (frames,).
+
     Source: Hermansky 1990, doi:10.1121/1.399423; in eGeMAPS: Eyben et al. 2016, doi:10.1109/TAFFC.2015.2457417.
     """
     return np.power(np.maximum(mel_power, np.float32(FLOOR)), np.float32(0.33)).sum(axis=1)
 
 
 def flux(magnitude: FloatArray) -> FloatArray:
-    """Euclidean distance of consecutive magnitude spectra of unit length; 0 for the first frame; shape (frames,).
+    """Compute the spectral flux: the Euclidean distance of consecutive magnitude spectra, each scaled to length 1.
 
-    magnitude: float32, shape (frames, bins).
+    Args:
+        magnitude: float32, shape (frames, bins).
+
+    Returns:
+        float32, shape (frames,); 0 for the first frame and between silent frames.
     """
     norms = np.sqrt(np.einsum("tb,tb->t", magnitude, magnitude))
     products = np.einsum("tb,tb->t", magnitude[1:], magnitude[:-1])
@@ -131,9 +196,14 @@ def flux(magnitude: FloatArray) -> FloatArray:
 
 
 def moments(magnitude: FloatArray, config: FeatureConfig) -> tuple[FloatArray, FloatArray]:
-    """Spectral centroid and bandwidth (the standard deviation around it) in Hz, each of shape (frames,).
+    """Compute the spectral centroid and bandwidth, the standard deviation around the centroid.
 
-    magnitude: float32, shape (frames, bins).
+    Args:
+        magnitude: float32, shape (frames, bins).
+        config: analysis parameters.
+
+    Returns:
+        Centroid and bandwidth in Hz, each float32, shape (frames,).
     """
     hz = frequencies(config)
     sums = magnitude @ np.stack([np.ones_like(hz), hz / 1000, np.square(hz / 1000)], axis=1)
@@ -144,10 +214,17 @@ def moments(magnitude: FloatArray, config: FeatureConfig) -> tuple[FloatArray, F
 
 
 def rolloff(magnitude: FloatArray, config: FeatureConfig) -> FloatArray:
-    """Frequency in Hz below which lie 85 % of the magnitudes; shape (frames,).
+    """Find the frequency below which 85 % of the magnitude is.
 
-    magnitude: float32, shape (frames, bins). Found first among blocks of bins, then within one block, for a running sum
-    over all bins would take longer than the Fourier transform.
+    The search is first among blocks of bins, then within one block: a running sum over all bins would take longer than
+    the Fourier transform.
+
+    Args:
+        magnitude: float32, shape (frames, bins).
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (frames,), Hz.
     """
     bins = magnitude.shape[1]
     blocks = np.cumsum(np.add.reduceat(magnitude, np.arange(0, bins, _BLOCK), axis=1), axis=1)
@@ -162,26 +239,53 @@ def rolloff(magnitude: FloatArray, config: FeatureConfig) -> FloatArray:
     return frequencies(config)[inside[rows, offset]]
 
 
-def balance(spectrum: FloatArray, config: FeatureConfig) -> dict[str, FloatArray]:
-    """Measures of spectral balance as in eGeMAPS, each of shape (frames,).
+def alpha_ratio_db(spectrum: FloatArray, config: FeatureConfig) -> FloatArray:
+    """Compute the alpha ratio: the power of 50-1000 Hz over that of 1-5 kHz.
 
-    alpha_ratio_db: power of 50-1000 Hz over 1-5 kHz; hammarberg_db: strongest peak below 2 kHz over that in 2-5 kHz;
-    slope_low, slope_mid: linear slopes of the level over 0-500 and 500-1500 Hz, in dB per kHz.
-    spectrum: float32, shape (frames, bins).
+    Args:
+        spectrum: power spectrum, float32, shape (frames, bins).
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (frames,), dB.
+
     Source: Eyben et al. 2016, doi:10.1109/TAFFC.2015.2457417.
     """
     low, high = _bins(50, 1000, config), _bins(1000, 5000, config)
-    peak_low = spectrum[:, _bins(0, 2000, config)].max(axis=1)
-    peak_high = spectrum[:, _bins(2000, 5000, config)].max(axis=1)
-    return {
-        "alpha_ratio_db": to_db(spectrum[:, low].sum(axis=1)) - to_db(spectrum[:, high].sum(axis=1)),
-        "hammarberg_db": to_db(peak_low) - to_db(peak_high),
-        "slope_low": _level_slope(spectrum, _bins(0, 500, config), config),
-        "slope_mid": _level_slope(spectrum, _bins(500, 1500, config), config),
-    }
+    return to_db(spectrum[:, low].sum(axis=1)) - to_db(spectrum[:, high].sum(axis=1))
 
 
-def _level_slope(spectrum: FloatArray, bins: slice, config: FeatureConfig) -> FloatArray:
+def hammarberg_db(spectrum: FloatArray, config: FeatureConfig) -> FloatArray:
+    """Compute the Hammarberg index: the strongest peak below 2 kHz over that in 2-5 kHz.
+
+    Args:
+        spectrum: power spectrum, float32, shape (frames, bins).
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (frames,), dB.
+
+    Source: Eyben et al. 2016, doi:10.1109/TAFFC.2015.2457417.
+    """
+    low, high = _bins(0, 2000, config), _bins(2000, 5000, config)
+    return to_db(spectrum[:, low].max(axis=1)) - to_db(spectrum[:, high].max(axis=1))
+
+
+def level_slope(spectrum: FloatArray, low_hz: float, high_hz: float, config: FeatureConfig) -> FloatArray:
+    """Compute the linear slope of the level over a band, by least squares.
+
+    Args:
+        spectrum: power spectrum, float32, shape (frames, bins).
+        low_hz: lower edge of the band.
+        high_hz: upper edge of the band.
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (frames,), dB per kHz.
+
+    Source: Eyben et al. 2016, doi:10.1109/TAFFC.2015.2457417.
+    """
+    bins = _bins(low_hz, high_hz, config)
     khz = frequencies(config)[bins] / 1000
     centred = khz - khz.mean()
     return to_db(spectrum[:, bins]) @ (centred / np.sum(np.square(centred)))
@@ -194,19 +298,25 @@ def _bins(low_hz: float, high_hz: float, config: FeatureConfig) -> slice:
 
 @lru_cache(maxsize=8)
 def frequencies(config: FeatureConfig) -> FloatArray:
-    """Centre frequency of every bin of the spectrum in Hz, float32, shape (bins,)."""
+    """Return the centre frequency of every bin of the spectrum in Hz, float32, shape (bins,)."""
     return (np.arange(config.n_fft // 2 + 1) * (config.sample_rate / config.n_fft)).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
 def hann(length: int) -> FloatArray:
-    """Periodic Hann window, float32, shape (length,)."""
+    """Return the periodic Hann window, float32, shape (length,)."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
 def mel_filterbank(config: FeatureConfig) -> FloatArray:
-    """Triangular filters on Slaney's mel scale, each of unit area; float32, shape (bins, n_mels).
+    """Return triangular filters on Slaney's mel scale, each of area 1.
+
+    Args:
+        config: analysis parameters.
+
+    Returns:
+        float32, shape (bins, n_mels).
 
     Source: Slaney 1998, Auditory Toolbox, Interval Research Technical Report 1998-010.
     """

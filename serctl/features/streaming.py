@@ -1,4 +1,4 @@
-"""The log-mel spectrogram of a signal that is still going on: every frame once, as soon as its last sample is there."""
+"""The log-mel spectrogram of a live signal: every frame once, as soon as its last sample has arrived."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from serctl.features.spectral import FloatArray
 
 _DC_POLE = 0.995
-"""Of the high-pass at 13 Hz that takes the constant part out, since no one knows the mean of what is to come."""
+"""Pole of the high-pass filter at 13 Hz that removes the constant part: the mean of a live signal is not known yet."""
 
 
 class MelStream:
     """Frames of a growing signal, centred on multiples of the hop as in spectral.frame_signal.
 
-    However the samples are cut into pieces, the frames are the same. Frame i is there once (i * hop + half a frame)
-    samples are, so it lags by half a frame.
+    The frames do not depend on how the samples are cut into pieces. Frame i needs (i * hop + half a frame) samples, so
+    the delay is half a frame.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
@@ -32,10 +32,13 @@ class MelStream:
         self._pending = np.zeros(config.frame_length // 2, np.float32)
 
     def push(self, samples: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Take the next samples and give the frames that they complete.
+        """Add samples and return the frames that they complete.
 
-        samples: float32, shape (n,), mono at config.sample_rate Hz, full scale 1.0, all finite.
-        Returns log_mel (frames, n_mels) in dB and level_db (frames,) re full scale, both float32.
+        Args:
+            samples: float32, shape (n,), mono at config.sample_rate Hz, full scale 1.0, all finite.
+
+        Returns:
+            log_mel (frames, n_mels) in dB and level_db (frames,) in dB re full scale, both float32.
         """
         config = self._config
         if len(samples):

@@ -8,7 +8,7 @@ import pytest
 import scipy.signal
 
 from serctl.features import FeatureConfig, compute_features, functional_names, lld_names
-from serctl.features.functionals import SPECTRAL, VOICE
+from serctl.features.descriptors import SPECTRAL, VOICE
 
 RATE = 16_000
 CONFIG = FeatureConfig()

@@ -10,12 +10,11 @@ import pytest
 import scipy.stats
 
 from serctl.features import FeatureConfig, functional_names, lld_names
+from serctl.features.descriptors import SPECTRAL, VOICE
 from serctl.features.functionals import (
     DELTA_STATISTICS,
-    SPECTRAL,
     STATISTICS,
     TEMPORAL,
-    VOICE,
     compute_functionals,
     count_peaks,
     run_lengths,
