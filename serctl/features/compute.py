@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serctl.encoders.speech import encode_speech
 from serctl.encoders.voice import encode_voices
 from serctl.features import spectral
 from serctl.features.deep import voice_bands
@@ -64,12 +65,19 @@ def compute_windows(windows: Sequence[FloatArray], config: FeatureConfig) -> lis
         The features of each window, in order.
     """
     described = [_describe(samples, config) for samples in windows]
-    if not config.voice_encoder:
-        return [features for features, _ in described]
-    deep = encode_voices([bands for _, bands in described])
+    features = [each for each, _ in described]
+    if config.voice_encoder:
+        features = _with_deep(features, encode_voices([bands for _, bands in described]))
+    if config.speech_encoder:
+        features = _with_deep(features, encode_speech(windows))
+    return features
+
+
+def _with_deep(features: Sequence[Features], rows: FloatArray) -> list[Features]:
+    """Append the deep features of each window, one row each, to its functionals."""
     return [
-        replace(features, functionals=np.concatenate([features.functionals, row]))
-        for (features, _), row in zip(described, deep, strict=True)
+        replace(each, functionals=np.concatenate([each.functionals, row]))
+        for each, row in zip(features, rows, strict=True)
     ]
 
 

@@ -8,10 +8,17 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from serctl.encoders.speech import SAMPLE_RATE
 from serctl.errors import ConfigError
 
 FEATURE_VERSION = 1
 """Version of the feature code. Raise it whenever the code computes other values, so that no cache entry is stale."""
+
+LATER_PARAMETERS = ("voice_encoder", "speech_encoder")
+"""Written down only where they are on, so that what was cached or trained before they existed is still found."""
+
+LONGEST_FOR_SPEECH_ENCODER_S = 6.0
+"""Longest window for the speech encoder: a window may get half as long again, and the encoder takes 10 s."""
 
 VOICE_ENCODER_RATES = (16_000, 0.01)
 """Sample rate in Hz and step from frame to frame in seconds that the voice encoder was trained on."""
@@ -25,7 +32,7 @@ class FeatureConfig:
     trim_db of the loudest are left out, so that silence around the speech does not change its statistics.
 
     Attributes:
-        voice_encoder: whether the deep features of the voice encoder follow the acoustic functionals.
+        voice_encoder, speech_encoder: whether the deep features of these encoders follow the acoustic functionals.
 
     Raises:
         ConfigError: a value is not a number or out of range.
@@ -44,6 +51,7 @@ class FeatureConfig:
     f0_high_hz: float = 500.0
     trim_db: float = 30.0
     voice_encoder: bool = False
+    speech_encoder: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -77,6 +85,16 @@ class FeatureConfig:
             "sample_rate and hop_s of {} and {} for the voice encoder".format(*VOICE_ENCODER_RATES),
             (self.sample_rate, self.hop_s),
         )
+        _require(
+            not self.speech_encoder or self.sample_rate == SAMPLE_RATE,
+            f"sample_rate of {SAMPLE_RATE} for the speech encoder",
+            self.sample_rate,
+        )
+        _require(
+            not self.speech_encoder or self.window_s <= LONGEST_FOR_SPEECH_ENCODER_S,
+            f"window_s of at most {LONGEST_FOR_SPEECH_ENCODER_S} for the speech encoder",
+            self.window_s,
+        )
 
     @property
     def frame_length(self) -> int:
@@ -96,12 +114,10 @@ class FeatureConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the version of the feature code and the parameters, as JSON values.
 
-        voice_encoder is left out where it is off, so that older cache entries and models are still found.
+        LATER_PARAMETERS are left out where they are off, so that older cache entries and models are still found.
         """
         values = {"version": FEATURE_VERSION, **asdict(self)}
-        if not self.voice_encoder:
-            del values["voice_encoder"]
-        return values
+        return {name: value for name, value in values.items() if value or name not in LATER_PARAMETERS}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FeatureConfig:
@@ -117,7 +133,7 @@ class FeatureConfig:
             ConfigError: the version is another one, or a parameter is unknown, missing or out of range.
         """
         expected = {"version", *(field.name for field in fields(cls))}
-        if set(values) | {"voice_encoder"} != expected:
+        if set(values) | set(LATER_PARAMETERS) != expected:
             raise ConfigError(f"feature config: expected the parameters {sorted(expected)}. Received: {sorted(values)}")
         if values["version"] != FEATURE_VERSION:
             raise ConfigError(f"feature config: expected version {FEATURE_VERSION}. Received: {values['version']}")
