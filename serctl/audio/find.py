@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,33 +28,63 @@ class Recording:
     path: Path
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a search found: the recordings, and how many other files there were of each suffix (lower case)."""
+
+    recordings: list[Recording]
+    others: Counter[str]
+
+
 def find_recordings(paths: Sequence[Path]) -> list[Recording]:
-    """The recordings among `paths`: files as given, folders searched recursively in natural order, each file once.
+    """Find the recordings among `paths`, as search does.
+
+    Raises:
+        AudioError: a path does not exist, or there is no recording in all of them.
+    """
+    for path in paths:
+        if not os.path.lexists(path):
+            raise AudioError(f"{show_path(path)} does not exist: expected a recording or a folder of recordings")
+    return search(paths).recordings
+
+
+def search(paths: Sequence[Path]) -> Search:
+    """Find the recordings among `paths`: files as given, folders searched recursively in natural order, each file once.
 
     Files given by name are taken whatever their suffix. In folders, hidden entries are skipped, links are followed, and
-    each real folder is read once, so that a loop of links ends. What carries a recording's suffix but cannot be read,
-    and a folder that cannot be listed, are returned too: reading them says why it failed.
+    each real folder is read once, so that a loop of links ends. A path that does not exist, what carries a recording's
+    suffix but cannot be read, and a folder that cannot be listed, are returned too: reading them says why it failed.
 
-    Raises AudioError if a path does not exist, or if there is no recording in all of them.
+    Raises:
+        AudioError: there is no recording in all of them.
     """
     found: dict[_FileId, Path] = {}
     seen: set[tuple[int, int]] = set()
+    others: Counter[str] = Counter()
     for path in map(Path, paths):
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where the parent folder is closed to us
-            for file_id, file in _walk(path, seen):
+            for file_id, file in _walk(path, seen, others):
                 found.setdefault(file_id, file)
-        elif os.path.lexists(path):
-            found.setdefault((*_folder_id(path.parent), path.name), path)
         else:
-            raise AudioError(f"{show_path(path)} does not exist: expected a recording or a folder of recordings")
+            found.setdefault(_file_id(path), path)
     if not found:
         places = ", ".join(map(show_path, paths)) or "an empty list of paths"
         raise AudioError(f"no recording in {places}: looked for {' '.join(sorted(SUFFIXES))}")
-    return [Recording(path) for path in found.values()]
+    return Search([Recording(path) for path in found.values()], others)
 
 
-def _walk(root: Path, seen: set[tuple[int, int]]) -> list[tuple[_FileId, Path]]:
-    """The recordings below root in natural order, without the folders that were `seen` before; adds its own to them."""
+def _file_id(path: Path) -> _FileId:
+    try:
+        return (*_folder_id(path.parent), path.name)
+    except (OSError, ValueError):  # its folder is closed to us, or is none
+        return (0, 0, str(path))
+
+
+def _walk(root: Path, seen: set[tuple[int, int]], others: Counter[str]) -> list[tuple[_FileId, Path]]:
+    """The recordings below root in natural order, without the folders that were `seen` before; adds its own to them.
+
+    Counts the suffixes of all other files in others.
+    """
     found: list[tuple[_FileId, str]] = []
     folders, links = [os.fspath(root)], list[str]()
     while folders or links:
@@ -69,10 +100,13 @@ def _walk(root: Path, seen: set[tuple[int, int]]) -> list[tuple[_FileId, Path]]:
             found.append(((*folder_id, ""), folder))
             continue
         for entry in entries:
+            suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - Path is too slow for 100,000 files
             if _is_folder(entry):
                 (links if entry.is_symlink() else folders).append(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - Path is too slow for 100,000 files
+            elif suffix in SUFFIXES:
                 found.append(((*folder_id, entry.name), entry.path))
+            else:
+                others[suffix] += 1
     found.sort(key=lambda item: _natural_key(item[1]))
     return [(file_id, Path(path)) for file_id, path in found]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,10 +14,11 @@ import typer
 
 from serctl.cli._app import console, exit_code
 from serctl.cli._remedies import with_remedies
+from serctl.cli._terminal import terminal_text
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from serctl.audio.find import Recording
+    from serctl.audio.find import Search
     from serctl.errors import StoppedAtFailureError
     from serctl.verbs.batch import BatchSummary
 
@@ -34,6 +37,9 @@ SummaryJsonOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--summary-json", help="Also write the summary to this file, as JSON."),
 ]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse folders that hold files other than recordings; else they are counted.")
+]
 RecordingsArgument = Annotated[
     Optional[list[Path]],  # noqa: UP045
     typer.Argument(
@@ -42,14 +48,28 @@ RecordingsArgument = Annotated[
 ]
 
 
-def find_inputs(paths: list[Path] | None, files_from: str | None) -> list[Recording]:
-    """The recordings that the arguments name. Raises ConfigError if none is given."""
-    from serctl.audio.find import find_recordings
+def find_inputs(paths: list[Path] | None, files_from: str | None, *, strict: bool) -> Search:
+    """Find the recordings that the arguments name.
+
+    Raises:
+        ConfigError: no path is given; strict, and there are files that are no recordings.
+        AudioError: there is no recording in all of the paths.
+    """
+    from serctl.audio.find import search
 
     listed = [*(paths or []), *(_listed(files_from) if files_from else [])]
     if not listed:
         raise ConfigError("no recordings given: expected paths, or --files-from FILE; see --help")
-    return find_recordings(listed)
+    found = search(listed)
+    if strict and found.others:
+        raise ConfigError(_name_others(found.others))
+    return found
+
+
+def _name_others(others: Counter[str], most: int = 5) -> str:
+    kinds = [f"{terminal_text(suffix) or 'without a suffix'} {count}" for suffix, count in others.most_common()]
+    rest = [f"{len(kinds) - most} more suffixes"] if len(kinds) > most else []
+    return f"{others.total()} files are not recordings: {', '.join([*kinds[:most], *rest])}"
 
 
 def _listed(files_from: str) -> list[Path]:
@@ -75,12 +95,61 @@ def to_file(output: Path | None) -> Path | None:
     return None if output is None or str(output) == "-" else output
 
 
-def finish(summary: BatchSummary, *, verb: str, output: Path | None, summary_json: Path | None, quiet: bool) -> None:
-    """Print the summary to stderr, write it as JSON where asked for, and exit with the code that tells the truth."""
+def check_summary_json(path: Path | None, output: Path | None) -> None:
+    """Make sure, before any work, that the summary can be written.
+
+    Args:
+        path: where to; - is stdout.
+        output: the report; None if it goes to stdout.
+
+    Raises:
+        ConfigError: it cannot be written, or stdout has the report already.
+    """
+    if path is None:
+        return
+    if str(path) == "-":
+        if output is None:
+            raise ConfigError("--summary-json - writes to stdout, as the report does: expected -o FILE with it")
+        return
+    if path.is_dir():
+        raise ConfigError(f"--summary-json {path}: expected a file, found a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.stat(path.parent / path.name)  # noqa: PTH116 - tells a name that is too long
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConfigError(f"--summary-json {path}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"--summary-json {path}: cannot write into its folder")
+
+
+def finish(
+    summary: BatchSummary,
+    *,
+    verb: str,
+    output: Path | None,
+    summary_json: Path | None,
+    quiet: bool,
+    others: Counter[str] | None = None,
+) -> None:
+    """Print the summary to stderr, write it as JSON where asked for, and exit with the code that tells the truth.
+
+    Args:
+        summary: what the run did.
+        verb: the first word of the summary.
+        output: the report.
+        summary_json: where to write the summary as JSON; - is stdout.
+        quiet: print one line for each kind of failure, and nothing else.
+        others: how many files of each suffix were no recordings.
+    """
+    summary.others.update(others or {})
     if summary_json:
         _write_json(summary_json, summary)
     if not quiet:
         _print_summary(summary, verb, output)
+    elif summary.failed:
+        _print_kinds(summary)
     code = exit_code(done=summary.recordings, failed=summary.failed)
     if code:
         raise typer.Exit(code)
@@ -88,7 +157,7 @@ def finish(summary: BatchSummary, *, verb: str, output: Path | None, summary_jso
 
 def stop_at_failure(error: StoppedAtFailureError, *, summary_json: Path | None) -> None:
     """End a run that --fail-fast stopped."""
-    console().print(f"error: {with_remedies(error)}", style="red", markup=False)
+    console().print(f"error: {terminal_text(with_remedies(error))}", style="red", markup=False)
     if summary_json:
         _write_json(summary_json, error.summary)
     raise typer.Exit(exit_code(done=error.summary.recordings, failed=error.summary.failed)) from error
@@ -99,9 +168,12 @@ def _write_json(path: Path, summary: BatchSummary) -> None:
 
     from serctl.files import atomic_path
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(summary.to_dict(), indent=2) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return
     with atomic_path(path) as draft:
-        draft.write_text(json.dumps(summary.to_dict(), indent=2) + "\n", encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
 
 
 def _print_summary(summary: BatchSummary, verb: str, output: Path | None) -> None:
@@ -117,10 +189,12 @@ def _print_summary(summary: BatchSummary, verb: str, output: Path | None) -> Non
     if summary.emotions:
         counts = ", ".join(f"{emotion} {count}" for emotion, count in summary.emotions.most_common())
         out.print(f"emotions: {counts}", markup=False)
+    if summary.others:
+        out.print(_name_others(summary.others), markup=False)
     if summary.failed:
         _print_failures(summary)
     if output:
-        out.print(f"report: {output}", markup=False)
+        out.print(f"report: {terminal_text(str(output))}", markup=False)
 
 
 def _print_failures(summary: BatchSummary, most: int = 5) -> None:
@@ -129,16 +203,29 @@ def _print_failures(summary: BatchSummary, most: int = 5) -> None:
     for path, error in summary.failures[:most]:
         # A message names its file already; the path helps where the message came from elsewhere.
         named = repr(Path(path).name)[1:-1] in error
-        out.print(f"  {error if named else f'{path!r}: {error}'}", markup=False)
+        out.print(f"  {terminal_text(error if named else f'{path!r}: {error}')}", markup=False)
     if summary.failed > most:
-        kinds = Counter(_cause(error) for _, error in summary.failures[most:])
-        rest = ", ".join(f"{count} x {cause}" for cause, count in kinds.most_common(3))
+        kinds = Counter(_cause(path, error) for path, error in summary.failures[most:])
+        rest = ", ".join(f"{count} x {terminal_text(cause)}" for cause, count in kinds.most_common(3))
         out.print(f"  and {summary.failed - most} more ({rest}); --summary-json lists them all", markup=False)
 
 
-def _cause(error: str) -> str:
-    """The message without its file: equal for equal causes."""
-    return error.rsplit("' ", 1)[-1].split(":")[0][:60]
+def _print_kinds(summary: BatchSummary) -> None:
+    """One line for each kind of failure: how often, and the first of it."""
+    first: dict[str, str] = {}
+    kinds = Counter(_cause(path, error) for path, error in summary.failures)
+    for path, error in summary.failures:
+        first.setdefault(_cause(path, error), path)
+    for cause, count in kinds.most_common():
+        place = f"{first[cause]!r}" if count == 1 else f"{count} recordings, first {first[cause]!r}"
+        console().print(f"error: {place}: {terminal_text(cause)}", markup=False)
+
+
+def _cause(path: str, error: str, longest: int = 200) -> str:
+    """The message without its file and what is told of this file alone: equal for equal causes."""
+    for named in (repr(path), path):
+        error = error.removeprefix(named).strip()
+    return re.sub(r"[0-9]+([.,:][0-9]+)*", "N", error.removeprefix(": "))[:longest] or "no message"
 
 
 def _duration(seconds: float) -> str:

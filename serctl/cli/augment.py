@@ -18,7 +18,7 @@ from serctl.cli._app import (
     console,
     progress_bar,
 )
-from serctl.cli._batch import SummaryJsonOption, finish
+from serctl.cli._batch import SummaryJsonOption, check_summary_json, finish
 from serctl.errors import ConfigError
 from serctl.extras import require_extra
 
@@ -83,6 +83,7 @@ def augment(
     from serctl.run import Run
     from serctl.verbs import augment as verb
 
+    check_summary_json(summary_json, output)
     chosen = (
         *_speed(speed),
         *_noise(noise_snr, noise_dir),

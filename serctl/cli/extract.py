@@ -22,7 +22,9 @@ from serctl.cli._batch import (
     FilesFromOption,
     OutputOption,
     RecordingsArgument,
+    StrictOption,
     SummaryJsonOption,
+    check_summary_json,
     find_inputs,
     finish,
     stop_at_failure,
@@ -56,6 +58,7 @@ def extract(
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     fail_fast: FailFastOption = False,
+    strict: StrictOption = False,
     summary_json: SummaryJsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -73,11 +76,12 @@ def extract(
     options = verb.ExtractOptions(level=level, per=per, window_s=window, deep=deep)
     report = to_file(output)
     cache = open_cache(cache_dir, no_cache=no_cache)
-    found = find_inputs(recordings, files_from)
+    check_summary_json(summary_json, report)
+    found = find_inputs(recordings, files_from, strict=strict)
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
             summary = verb.extract(
-                found,
+                found.recordings,
                 options=options,
                 output=report,
                 run=Run(cache, jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast, progress=progress),
@@ -85,4 +89,4 @@ def extract(
             )
     except StoppedAtFailureError as error:
         stop_at_failure(error, summary_json=summary_json)
-    finish(summary, verb="Extracted", output=report, summary_json=summary_json, quiet=quiet)
+    finish(summary, verb="Extracted", output=report, summary_json=summary_json, quiet=quiet, others=found.others)

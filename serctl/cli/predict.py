@@ -27,7 +27,9 @@ from serctl.cli._batch import (
     FilesFromOption,
     OutputOption,
     RecordingsArgument,
+    StrictOption,
     SummaryJsonOption,
+    check_summary_json,
     find_inputs,
     finish,
     stop_at_failure,
@@ -71,6 +73,7 @@ def predict(
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     fail_fast: FailFastOption = False,
+    strict: StrictOption = False,
     summary_json: SummaryJsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -96,14 +99,15 @@ def predict(
             "what its languages share must do",
             markup=False,
         )
-    found = find_inputs(recordings, files_from)
+    check_summary_json(summary_json, report)
+    found = find_inputs(recordings, files_from, strict=strict)
     try:
         with (
             _printer(verb.columns(bundle), output) as on_table,
             progress_bar("Predicting", quiet=quiet) as progress,
         ):
             summary = verb.predict(
-                found,
+                found.recordings,
                 model=bundle,
                 options=options,
                 output=report,
@@ -112,7 +116,7 @@ def predict(
             )
     except StoppedAtFailureError as error:
         stop_at_failure(error, summary_json=summary_json)
-    finish(summary, verb="Predicted", output=report, summary_json=summary_json, quiet=quiet)
+    finish(summary, verb="Predicted", output=report, summary_json=summary_json, quiet=quiet, others=found.others)
 
 
 @contextmanager

@@ -36,7 +36,10 @@ STATUS_ERROR = "error"
 
 @dataclass
 class BatchSummary:
-    """What a batch did: recordings, failures by message, seconds of audio, wall seconds, and what it found."""
+    """What a batch did: recordings, failures by message, seconds of audio, wall seconds, and what it found.
+
+    others: how many files of each suffix were no recordings, and so were left out.
+    """
 
     recordings: int = 0
     failed: int = 0
@@ -45,6 +48,7 @@ class BatchSummary:
     wall_s: float = 0.0
     emotions: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
 
     def count(self, table: Table) -> None:
         """Take in the table of one recording."""
@@ -68,6 +72,7 @@ class BatchSummary:
             "wall_s": round(self.wall_s, 3),
             "emotions": dict(self.emotions.most_common()),
             "failures": [{"path": path, "error": error} for path, error in self.failures],
+            "not_recordings": dict(self.others.most_common()),
         }
 
 
@@ -183,6 +188,6 @@ def _key(path: Path) -> str:
     """Names a recording and its state: one that changed since an interrupted run is done again."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a hundred thousand of them
-    except OSError:
+    except (OSError, ValueError):
         return f"{path}\0unreadable"
     return f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
