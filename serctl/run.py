@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -10,7 +12,7 @@ from serctl.backends.loky import map_unordered
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from serctl.cache import Cache
     from serctl.errors import Failure
@@ -23,12 +25,14 @@ R = TypeVar("R")
 class Progress:
     """How far a run has come, in recordings.
 
-    done counts the finished recordings, the failed ones among them; total is the number to do.
+    done counts the finished recordings, the failed ones among them; total is the number to do. position_s: how many
+    seconds of the recording at hand are done, where this process works on it itself; else 0.
     """
 
     done: int
     total: int
     failed: int = 0
+    position_s: float = 0.0
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -46,6 +50,25 @@ class Backend(Protocol):
 
 def ignore_progress(progress: Progress) -> None:
     """Do nothing with it."""
+
+
+_listener: ContextVar[Callable[[float], None] | None] = ContextVar("position", default=None)
+
+
+def report_position(position_s: float) -> None:
+    """Say how many seconds of a recording are done, to whoever listens in this process."""
+    if (listener := _listener.get()) is not None:
+        listener(position_s)
+
+
+@contextmanager
+def listening(listener: Callable[[float], None]) -> Iterator[None]:
+    """Have the positions that are reported during the block passed to the listener."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 @dataclass(frozen=True)

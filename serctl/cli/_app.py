@@ -16,6 +16,7 @@ import typer
 from serctl import __version__
 from serctl.cli._process import EXIT_INTERRUPTED, Interrupts, end_output, open_standard_streams
 from serctl.cli._remedies import with_remedies
+from serctl.cli._terminal import make_console, terminal_text
 from serctl.errors import RunInterrupted, SerctlError
 
 if TYPE_CHECKING:
@@ -92,9 +93,7 @@ SeedOption = Annotated[
 
 def console() -> Console:
     """The terminal for people: stderr, so that stdout stays clean for data."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return make_console(stderr=True, soft_wrap=True)
 
 
 def open_cache(cache_dir: Path | None, *, no_cache: bool) -> Cache | None:
@@ -181,5 +180,5 @@ def _expected(error: Exception) -> int | None:
 
 def _say(message: str, code: int) -> int:
     with suppress(OSError):
-        sys.stderr.write(message + "\n")
+        sys.stderr.write(terminal_text(message) + "\n")
     return code

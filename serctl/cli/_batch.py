@@ -14,7 +14,6 @@ import typer
 
 from serctl.cli._app import console, exit_code
 from serctl.cli._remedies import with_remedies
-from serctl.cli._terminal import terminal_text
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def find_inputs(paths: list[Path] | None, files_from: str | None, *, strict: boo
 
 
 def _name_others(others: Counter[str], most: int = 5) -> str:
-    kinds = [f"{terminal_text(suffix) or 'without a suffix'} {count}" for suffix, count in others.most_common()]
+    kinds = [f"{suffix or 'without a suffix'} {count}" for suffix, count in others.most_common()]
     rest = [f"{len(kinds) - most} more suffixes"] if len(kinds) > most else []
     return f"{others.total()} files are not recordings: {', '.join([*kinds[:most], *rest])}"
 
@@ -111,14 +110,11 @@ def check_summary_json(path: Path | None, output: Path | None) -> None:
         if output is None:
             raise ConfigError("--summary-json - writes to stdout, as the report does: expected -o FILE with it")
         return
-    if path.is_dir():
-        raise ConfigError(f"--summary-json {path}: expected a file, found a folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.stat(path.parent / path.name)  # noqa: PTH116 - tells a name that is too long
-    except FileNotFoundError:
-        pass
-    except OSError as error:
+        if path.is_dir():
+            raise ConfigError(f"--summary-json {path}: expected a file, found a folder")
+    except OSError as error:  # a name that is too long, a folder that cannot be made
         raise ConfigError(f"--summary-json {path}: {error.strerror}") from error
     if not os.access(path.parent, os.W_OK):
         raise ConfigError(f"--summary-json {path}: cannot write into its folder")
@@ -157,7 +153,7 @@ def finish(
 
 def stop_at_failure(error: StoppedAtFailureError, *, summary_json: Path | None) -> None:
     """End a run that --fail-fast stopped."""
-    console().print(f"error: {terminal_text(with_remedies(error))}", style="red", markup=False)
+    console().print(f"error: {with_remedies(error)}", style="red", markup=False)
     if summary_json:
         _write_json(summary_json, error.summary)
     raise typer.Exit(exit_code(done=error.summary.recordings, failed=error.summary.failed)) from error
@@ -194,7 +190,7 @@ def _print_summary(summary: BatchSummary, verb: str, output: Path | None) -> Non
     if summary.failed:
         _print_failures(summary)
     if output:
-        out.print(f"report: {terminal_text(str(output))}", markup=False)
+        out.print(f"report: {output}", markup=False)
 
 
 def _print_failures(summary: BatchSummary, most: int = 5) -> None:
@@ -203,29 +199,26 @@ def _print_failures(summary: BatchSummary, most: int = 5) -> None:
     for path, error in summary.failures[:most]:
         # A message names its file already; the path helps where the message came from elsewhere.
         named = repr(Path(path).name)[1:-1] in error
-        out.print(f"  {terminal_text(error if named else f'{path!r}: {error}')}", markup=False)
+        out.print(f"  {error if named else f'{path!r}: {error}'}", markup=False)
     if summary.failed > most:
-        kinds = Counter(_cause(path, error) for path, error in summary.failures[most:])
-        rest = ", ".join(f"{count} x {terminal_text(cause)}" for cause, count in kinds.most_common(3))
+        kinds = Counter(_cause(error) for _, error in summary.failures[most:])
+        rest = ", ".join(f"{count} x {cause}" for cause, count in kinds.most_common(3))
         out.print(f"  and {summary.failed - most} more ({rest}); --summary-json lists them all", markup=False)
 
 
 def _print_kinds(summary: BatchSummary) -> None:
-    """One line for each kind of failure: how often, and the first of it."""
-    first: dict[str, str] = {}
-    kinds = Counter(_cause(path, error) for path, error in summary.failures)
+    """One line for each kind of failure: its first message, and how many more there were like it."""
+    kinds: dict[str, list[str]] = {}
     for path, error in summary.failures:
-        first.setdefault(_cause(path, error), path)
-    for cause, count in kinds.most_common():
-        place = f"{first[cause]!r}" if count == 1 else f"{count} recordings, first {first[cause]!r}"
-        console().print(f"error: {place}: {terminal_text(cause)}", markup=False)
+        kinds.setdefault(re.sub("[0-9]+", "0", error.replace(repr(path), "")), []).append(error)
+    for first, *others in kinds.values():
+        more = f" (and {len(others)} more of this kind)" if others else ""
+        console().print(f"error: {first}{more}", markup=False)
 
 
-def _cause(path: str, error: str, longest: int = 200) -> str:
-    """The message without its file and what is told of this file alone: equal for equal causes."""
-    for named in (repr(path), path):
-        error = error.removeprefix(named).strip()
-    return re.sub(r"[0-9]+([.,:][0-9]+)*", "N", error.removeprefix(": "))[:longest] or "no message"
+def _cause(error: str) -> str:
+    """The message without its file: equal for equal causes."""
+    return error.rsplit("' ", 1)[-1].split(":")[0][:60]
 
 
 def _duration(seconds: float) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from serctl.cli._terminal import terminal_text
+
 if TYPE_CHECKING:
     from serctl.live.server import ListenOptions
     from serctl.runtime.step import StepRecogniser
@@ -65,4 +67,4 @@ def _say_where(addresses: list[tuple[str, int]]) -> None:
 
 
 def _say(message: str) -> None:
-    typer.echo(message, err=True)
+    typer.echo(terminal_text(message), err=True)

@@ -6,15 +6,18 @@ from collections import Counter, deque
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from serctl.cli._terminal import cell, make_console, terminal_text
 from serctl.reports.schema import NO_SPEECH
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from rich.console import Console
 
     from serctl.live.stream import Judgement
 
@@ -45,7 +48,7 @@ class LiveView:
         self._seconds: deque[Counter[str]] = deque(maxlen=STRIP_S)
         self._second = -1
         self._live = Live(
-            console=console or Console(highlight=False), auto_refresh=False, vertical_overflow="crop", transient=False
+            console=console or make_console(), auto_refresh=False, vertical_overflow="crop", transient=False
         )
         self._latest: Judgement | None = None
         self._drawn_s = float("-inf")
@@ -80,7 +83,7 @@ class LiveView:
             return Group(Text("waiting for sound", style="dim"))
         minutes, seconds = divmod(latest.time_s, 60)
         title = Text.assemble(
-            (f"{latest.emotion:<12}", f"bold {self._colours.get(latest.emotion, 'dim')}"),
+            (f"{terminal_text(latest.emotion):<12}", f"bold {self._colours.get(latest.emotion, 'dim')}"),
             (f" {int(minutes):02d}:{seconds:04.1f}   judged in {1000 * latest.latency_s:.1f} ms", "dim"),
         )
         return Group(title, Text(), self._bars(latest), Text(), self._strip())
@@ -94,8 +97,8 @@ class LiveView:
             known = share == share  # NaN without speech
             bar = "\u2588" * round(BAR_CELLS * share) if known else ""
             shown = f"{100 * share:3.0f} %" if known else ""
-            cell = Text(self._letters[label], style=f"black on {self._colours[label]}")
-            grid.add_row(cell, Text(label), Text(f"{bar:<{BAR_CELLS}}", style=self._colours[label]), Text(shown))
+            letter = Text(self._letters[label], style=f"black on {self._colours[label]}")
+            grid.add_row(letter, cell(label), Text(f"{bar:<{BAR_CELLS}}", style=self._colours[label]), Text(shown))
         return grid
 
     def _strip(self) -> Text:
@@ -115,6 +118,6 @@ def _letters(labels: tuple[str, ...]) -> dict[str, str]:
     """A letter of its own for each label, one that it contains where there is one left."""
     taken: dict[str, str] = {}
     for label in labels:
-        free = [letter for letter in label if letter not in taken.values()]
+        free = [letter for letter in label if letter.isprintable() and letter not in taken.values()]
         taken[label] = free[0] if free else "?"
     return taken

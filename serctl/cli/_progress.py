@@ -58,13 +58,15 @@ def _live(title: str, unit: str, console: Console) -> Iterator[ProgressCallback]
 
         def show(progress: Progress) -> None:
             rate = progress.done / max(time.monotonic() - start, 1e-6)
-            failed = f"[red]{progress.failed} failed[/red]" if progress.failed else ""
+            notes = [f"[red]{progress.failed} failed[/red]"] if progress.failed else []
+            if progress.position_s:
+                notes.append(_position(progress))
             bar.update(
                 task,
                 completed=progress.done,
                 total=progress.total,
                 rate=f"{rate:.1f} {unit}/s",
-                note=failed,
+                note=", ".join(notes),
             )
 
             if progress.done >= progress.total:
@@ -89,6 +91,13 @@ def _plain(title: str, unit: str, console: Console) -> ProgressCallback:
             line += f", about {(progress.total - progress.done) / rate:.0f} s left"
         if progress.failed:
             line += f", {progress.failed} failed"
+        if progress.position_s:
+            line += f", {_position(progress)}"
         console.print(line, markup=False)
 
     return show
+
+
+def _position(progress: Progress) -> str:
+    minutes, seconds = divmod(int(progress.position_s), 60)
+    return f"{minutes}:{seconds:02d} into the next"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from serctl.cli._app import CorpusArgument, OverwriteOption, console, progress_bar
+from serctl.cli._terminal import make_console, terminal_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from serctl.verbs.scan import CorpusReport
 
 _SHOWN_PROBLEMS = 10
+_UNWRAPPED_WIDTH = 10_000
 
 corpus_app = typer.Typer(
     name="corpus",
@@ -46,16 +48,17 @@ def scan(
 
     Example: serctl corpus scan ./ravdess ./emodb -o manifest.csv
     """
-    from rich.console import Console
-
     from serctl.run import Run
     from serctl.verbs.scan import scan as scan_corpora
 
     with progress_bar("Reading headers", quiet=False) as progress:
         result = scan_corpora(paths, output=output, run=Run(overwrite=overwrite, progress=progress))
-    out = Console(highlight=False)
+    out = make_console()
     for report in result.corpora:
-        out.print(_table(report, most_problems=_SHOWN_PROBLEMS if out.is_terminal else len(report.problems)))
+        if out.is_terminal:
+            out.print(_table(report, most_problems=_SHOWN_PROBLEMS))
+        else:
+            print(_unwrapped(_table(report, most_problems=len(report.problems))))  # noqa: T201 - data
     if result.manifest:
         written = sum(report.utterances for report in result.corpora)
         console().print(f"{written} utterances written to {result.manifest}", markup=False)
@@ -68,11 +71,21 @@ def _table(report: CorpusReport, *, most_problems: int) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("corpus", no_wrap=True)
-    # Text, not str: file names may hold what rich takes for markup.
-    table.add_column(Text(report.name if report.root is None else f"{report.name} ({report.root})"), overflow="fold")
-    for name, value in _facts(report, most_problems).items():
-        table.add_row(name, Text(value))
+    name = report.name if report.root is None else f"{report.name} ({report.root})"
+    table.add_column(Text(terminal_text(name)), overflow="fold")
+    for title, value in _facts(report, most_problems).items():
+        table.add_row(title, Text(terminal_text(value)))
     return table
+
+
+def _unwrapped(table: Table) -> str:
+    """The table for a program: no line is broken, none ends in blanks."""
+    from rich.console import Console
+
+    out = Console(highlight=False, width=_UNWRAPPED_WIDTH, color_system=None)
+    with out.capture() as captured:
+        out.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _facts(report: CorpusReport, most_problems: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from serctl.cli._app import app
+from serctl.cli._terminal import make_console, terminal_text
 
 if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
@@ -23,12 +24,10 @@ def list_models() -> None:
 
     Example: serctl models list
     """
-    from rich.console import Console
-
     from serctl.bundle.store import DEFAULT_MODEL, LIVE_MODEL, bundled_models, load_bundle
     from serctl.models import ARCHITECTURES
 
-    out = Console(highlight=False, soft_wrap=True)
+    out = make_console(soft_wrap=True)
     out.print("Bundled models:")
     for name in bundled_models():
         facts = load_bundle(name).facts
@@ -48,16 +47,15 @@ def info(
 
     Example: serctl models info serctl-base
     """
-    from rich.console import Console
     from rich.markdown import Markdown
 
     from serctl.bundle.facts import CARD
     from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 
     bundle = load_bundle(model or DEFAULT_MODEL)
-    out = Console(highlight=False, soft_wrap=True)
+    out = make_console(soft_wrap=True)
     card = (bundle.folder / CARD).read_text(encoding="utf-8")
-    out.print(Markdown(card) if out.is_terminal else card, markup=False)
+    out.print(Markdown(terminal_text(card)) if out.is_terminal else card, markup=False)
     out.print(_files(bundle), markup=False)
 
 

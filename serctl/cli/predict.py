@@ -145,16 +145,17 @@ def csv_printer(columns: Columns) -> Callable[[Table], None]:
 
 
 def _print_table(tables: Iterable[Table]) -> None:
-    from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
+
+    from serctl.cli._terminal import cell, make_console
 
     grid = RichTable(box=None, pad_edge=False, header_style="bold")
     for title in ("recording", "time", "emotion", "confidence", ""):
         grid.add_column(title, justify="right" if title in ("time", "confidence") else "left", overflow="fold")
     for table in tables:
         if table["status"] != "ok":
-            grid.add_row(Text(repr(table["path"])[1:-1]), "", Text("error", style="red"), "", Text(table["error"]))
+            grid.add_row(cell(table["path"]), "", Text("error", style="red"), "", cell(table["error"]))
             continue
         for start, end, emotion, confidence in zip(
             table["start"], table["end"], table["emotion"], table["confidence"], strict=True
@@ -162,5 +163,5 @@ def _print_table(tables: Iterable[Table]) -> None:
             sure = confidence == confidence  # NaN for silence
             bar = Text("\u2588" * round(10 * confidence), style="cyan") if sure else Text("")
             shown = f"{100 * confidence:.0f} %" if sure else ""
-            grid.add_row(Text(repr(table["path"])[1:-1]), f"{start:.1f}-{end:.1f} s", Text(emotion), shown, bar)
-    Console(highlight=False).print(grid)
+            grid.add_row(cell(table["path"]), f"{start:.1f}-{end:.1f} s", cell(emotion), shown, bar)
+    make_console().print(grid)

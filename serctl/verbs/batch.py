@@ -13,7 +13,7 @@ from serctl.files import claim
 from serctl.reports.journal import Journal, journal_path
 from serctl.reports.schema import report_format
 from serctl.reports.tables import check_output, write_report
-from serctl.run import Progress, Run
+from serctl.run import Progress, Run, listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,9 +117,7 @@ def _stream(
     summary = BatchSummary()
     early: dict[int, Table] = {}
     following = 0
-    for index, table in _tables(recordings, function, run):
-        summary.count(table)
-        run.progress(Progress(summary.recordings, len(recordings), summary.failed))
+    for index, table in _tables(recordings, function, run, summary, len(recordings)):
         early[index] = table
         while following in early:
             on_table(early.pop(following))
@@ -148,10 +146,8 @@ def _write(
                 todo.append((recording, key))
         kept = f"{journal_path(output)} keeps what is finished"
         try:
-            for index, table in _tables([recording for recording, _ in todo], function, run):
+            for index, table in _tables([each for each, _ in todo], function, run, summary, len(recordings)):
                 journal.add(todo[index][1], table)
-                summary.count(table)
-                run.progress(Progress(summary.recordings, len(recordings), summary.failed))
                 _stop_at_failure(table, run, summary, kept, Remedy.RESUME)
         except KeyboardInterrupt:
             done = f"{summary.recordings} of {len(recordings)} recordings are finished: {kept}"
@@ -162,10 +158,20 @@ def _write(
 
 
 def _tables(
-    recordings: Sequence[Recording], function: Callable[[Path], Table], run: Run
+    recordings: Sequence[Recording], function: Callable[[Path], Table], run: Run, summary: BatchSummary, total: int
 ) -> Iterator[tuple[int, Table]]:
-    for index, result in run.map(function, [recording.path for recording in recordings]):
-        yield index, _error_table(recordings[index].path, result) if isinstance(result, Failure) else result
+    """The index and table of each recording as soon as it is done, counted in the summary; tells run.progress."""
+
+    def show(position_s: float = 0.0) -> None:
+        run.progress(Progress(summary.recordings, total, summary.failed, position_s))
+
+    show()
+    with listening(show):
+        for index, result in run.map(function, [recording.path for recording in recordings]):
+            table = _error_table(recordings[index].path, result) if isinstance(result, Failure) else result
+            summary.count(table)
+            show()
+            yield index, table
 
 
 def _error_table(path: Path, failure: Failure) -> Table:

@@ -12,7 +12,7 @@ import numpy as np
 from serctl.errors import AudioError, ConfigError, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Window, functional_names, lld_names
 from serctl.reports.schema import Column, ColumnBlock, report_format
-from serctl.run import Run
+from serctl.run import Run, report_position
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def extract_recording(path: Path, *, config: FeatureConfig, options: ExtractOpti
 def _functional_rows(reader: FeatureReader, per: str) -> Table:
     spans, weights, functionals = [], [], []
     for window in reader:
+        report_position(window.end_s)
         spans.append((window.start_s, window.end_s))
         weights.append(len(window.features.log_mel))
         functionals.append(window.features.functionals)
@@ -135,6 +136,7 @@ def _functional_rows(reader: FeatureReader, per: str) -> Table:
 def _frame_rows(reader: FeatureReader, config: FeatureConfig, path: Path) -> Table:
     times, features = [], []
     for window in reader:
+        report_position(window.end_s)
         if window.end_s > LONGEST_FOR_FRAMES_S:
             raise AudioError(
                 f"{str(path)!r} is longer than {LONGEST_FOR_FRAMES_S:.0f} s, too long for frame-level rows: cut it",

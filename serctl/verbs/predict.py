@@ -15,7 +15,7 @@ from serctl.bundle.store import Bundle, load_bundle
 from serctl.errors import AudioError, ConfigError
 from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
 from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column
-from serctl.run import Run
+from serctl.run import Run, report_position
 from serctl.runtime.recogniser import Recogniser, check_runtime, merge_probabilities
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
 
@@ -90,6 +90,7 @@ def predict(
     Raises what batch.run_batch raises, and ConfigError if what runs the network is not installed.
     """
     check_runtime(model.model_path)
+    _recogniser(model.folder, model.digest)  # a network that cannot be loaded fails here, not for every recording
     options = options or PredictOptions()
     run = run or Run()
     return run_batch(
@@ -191,6 +192,7 @@ def _judge(
         features = [window.features for window in windows]
         probabilities = recogniser.probabilities(features, [language] * len(features))
         for window, row in zip(windows, probabilities, strict=True):
+            report_position(window.end_s)
             silent = is_silent(window.features.functionals, config)
             yield Prediction(window.start_s, window.end_s, row, 0 if silent else len(window.features.log_mel))
 
