@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from serctl.audio import media
 from serctl.errors import AudioError
 from serctl.files import show_path
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"})
+SUFFIXES = media.SUFFIXES | frozenset(
+    [".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".w64", ".wav"]
+)
+"""Suffixes of the recordings that a folder is searched for; reading media.SUFFIXES takes PyAV."""
+
 # Device and inode of the folder, name in it: one file, whatever the path to its folder.
 _FileId = tuple[int, int, str]
 

@@ -65,16 +65,14 @@ class QualityMeter:
         self._spectrum = np.zeros(self._length // 2 + 1)
         self._spectrum_weight = 0.0
 
-    def downmix(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take in a block, float32 (n, channels), and return the mean of its channels."""
-        mono = downmix(block)
+    def add(self, block: NDArray[np.float32], mono: NDArray[np.float32]) -> None:
+        """Take in a block, float32 (n, channels), and its mix, float32 (n,)."""
         self._values += block.size
         self._clipped += int(np.count_nonzero(np.abs(block) >= self._clip_level))
         frames = self._frames(mono)
         if len(frames):
             self._energies.append(np.einsum("ij,ij->i", frames, frames) / np.float32(self._length))
             self._add_spectrum(frames)
-        return mono
 
     def result(self) -> Quality:
         """The facts of all blocks so far."""
@@ -124,9 +122,3 @@ def _snr_db(ordered: NDArray[np.float32]) -> float:
     if len(audible) < _SNR_FRAMES:
         return math.nan
     return 10 * math.log10(_percentile(audible, 95) / _percentile(audible, 10))
-
-
-def downmix(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of the channels of float32 (n, channels)."""
-    channels = block.shape[1]
-    return block[:, 0] if channels == 1 else block @ np.full(channels, 1 / channels, np.float32)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr
 
+from serctl.audio.channels import Mix, find_mix, mean_of
 from serctl.audio.decode import AudioInfo, AudioSource
-from serctl.audio.quality import Quality, QualityMeter, downmix
+from serctl.audio.quality import Quality, QualityMeter
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from serctl.audio.file import RecordingFile
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,9 @@ class SegmentReader:
     """Reads a recording once, in bounded memory, as consecutive segments of mono samples.
 
     Segments last `window_s`; a remainder shorter than half a window joins the last one, so each lasts between 0.5 and
-    1.5 windows, or the whole recording where that is shorter. Channels are averaged. `start_s` and `end_s` bound the
-    part that is read, in seconds from the start of the file; `end_s` may lie beyond its end.
+    1.5 windows, or the whole recording where that is shorter. Channels are mixed as channels.find_mix chooses.
+    `start_s` and `end_s` bound the part that is read, in seconds from the start of the file; `end_s` may lie beyond its
+    end.
 
     info, quality: facts about the part that was read, set when the iteration ends.
 
@@ -82,26 +86,34 @@ class SegmentReader:
     quality: Quality
 
     def __init__(
-        self, path: Path, *, sample_rate: int, window_s: float, start_s: float = 0.0, end_s: float | None = None
+        self,
+        recording: Path | RecordingFile,
+        *,
+        sample_rate: int,
+        window_s: float,
+        start_s: float = 0.0,
+        end_s: float | None = None,
     ) -> None:
         if not (window_s > 0 and math.isfinite(window_s)):
             raise ConfigError(f"expected a window longer than 0 s. Received: {window_s}")
         _check_request(sample_rate, start_s, end_s)
-        self._path = path
+        self._recording = recording
         self._sample_rate = sample_rate
         self._window = max(round(window_s * sample_rate), 1)
         self._start_s = start_s
         self._end_s = end_s
 
     def __iter__(self) -> Iterator[Segment]:
-        with AudioSource(self._path) as source:
+        with AudioSource(self._recording) as source:
+            mix = _find_mix(source, self._start_s, self._end_s)
             meter = QualityMeter(source.sample_rate, source.subtype)
-            mono = map(meter.downmix, source.blocks(self._start_s, self._end_s))
+            mono = _measured(source.blocks(self._start_s, self._end_s), mix, meter)
             start = 0
             for samples in _windows(_resampled(mono, source.sample_rate, self._sample_rate), self._window):
                 yield self._segment(start, samples)
                 start += len(samples)
-            self.info = source.info()
+            info = source.info()
+            self.info = replace(info, notes=(*info.notes, *mix.notes))
             self.quality = meter.result()
 
     def _segment(self, start: int, samples: NDArray[np.float32]) -> Segment:
@@ -109,8 +121,23 @@ class SegmentReader:
         return Segment(start_s, start_s + len(samples) / self._sample_rate, samples)
 
 
+def _measured(blocks: Iterable[NDArray[np.float32]], mix: Mix, meter: QualityMeter) -> Iterator[NDArray[np.float32]]:
+    for block in blocks:
+        mono = mix.apply(block)
+        meter.add(block, mono)
+        yield mono
+
+
+def _find_mix(source: AudioSource, start_s: float, end_s: float | None) -> Mix:
+    """The mix of a part of a recording; only that of several channels takes a reading of its own."""
+    if source.channels == 1:
+        return mean_of(1)
+    with AudioSource(source.file) as survey:
+        return find_mix(survey.blocks(start_s, end_s), survey.channels)
+
+
 def read_audio(
-    path: Path, *, sample_rate: int, start_s: float = 0.0, end_s: float | None = None
+    recording: Path | RecordingFile, *, sample_rate: int, start_s: float = 0.0, end_s: float | None = None
 ) -> NDArray[np.float32]:
     """The whole recording, or the part of it between two times, as mono float32, shape (n,), at `sample_rate`.
 
@@ -118,17 +145,18 @@ def read_audio(
     file.
     """
     _check_request(sample_rate, start_s, end_s)
-    with AudioSource(path) as source:
-        mono = map(downmix, source.blocks(start_s, end_s))
+    with AudioSource(recording) as source:
+        mix = _find_mix(source, start_s, end_s)
+        mono = map(mix.apply, source.blocks(start_s, end_s))
         return np.concatenate(list(_resampled(mono, source.sample_rate, sample_rate)))
 
 
-def read_header(path: Path) -> AudioInfo:
-    """The facts of a recording without decoding it: the duration of an MP3 may be an estimate.
+def read_header(recording: Path | RecordingFile) -> AudioInfo:
+    """The facts of a recording without decoding it, unless its header gives no length.
 
-    Raises AudioError as reading it would, but does not see damage behind the header; and if the header gives no length.
+    Raises AudioError as reading it would, but does not see damage behind the header.
     """
-    with AudioSource(path) as source:
+    with AudioSource(recording) as source:
         return source.header_info()
 
 

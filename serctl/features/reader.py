@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serctl.audio.decode import AudioInfo, content_digest
+from serctl.audio.decode import AudioInfo
+from serctl.audio.file import RecordingFile
 from serctl.audio.quality import Quality
 from serctl.audio.segments import Segment, SegmentReader, read_audio
 from serctl.cache import Cache, make_key
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 CHUNK_WINDOWS = 64
 """Windows in one cache entry: a long recording is cached, and read back, in pieces of bounded size."""
+
+READING_VERSION = 2
+"""Part of every key: the samples of some recordings changed when channels in opposite phase were no longer summed."""
 
 SILENCE_DB = -60.0
 
@@ -78,7 +82,11 @@ class FeatureReader:
         self._with_frames = with_frames
 
     def __iter__(self) -> Iterator[Window]:
-        self.digest = content_digest(self._path)
+        with RecordingFile(self._path) as file:
+            self.digest = file.digest()
+            yield from self._windows(file)
+
+    def _windows(self, file: RecordingFile) -> Iterator[Window]:
         given = 0
         while (entry := self._cached(given // CHUNK_WINDOWS)) is not None:
             windows = _unpack(entry)
@@ -87,11 +95,11 @@ class FeatureReader:
             if "facts" in entry:
                 self._set_facts(*_unpack_facts(entry))
                 return
-        yield from self._computed(skip=given)
+        yield from self._computed(file, skip=given)
 
-    def _computed(self, *, skip: int) -> Iterator[Window]:
+    def _computed(self, file: RecordingFile, *, skip: int) -> Iterator[Window]:
         reader = SegmentReader(
-            self._path,
+            file,
             sample_rate=self._config.sample_rate,
             window_s=self._config.window_s,
             start_s=self._start_s,
@@ -101,12 +109,12 @@ class FeatureReader:
         index = skip - 1
         for index, (segment, features) in enumerate(self._featured(islice(reader, skip, None)), start=skip):
             if len(chunk) == CHUNK_WINDOWS:
-                self._store(index // CHUNK_WINDOWS - 1, _pack(chunk))
+                self._store(file, index // CHUNK_WINDOWS - 1, _pack(chunk))
                 chunk = []
             chunk.append(Window(segment.start_s, segment.end_s, self._keep(features)))
             yield chunk[-1]
         self._set_facts(reader.info, reader.quality)
-        self._store(index // CHUNK_WINDOWS, {**_pack(chunk), **_pack_facts(reader.info, reader.quality)})
+        self._store(file, index // CHUNK_WINDOWS, {**_pack(chunk), **_pack_facts(reader.info, reader.quality)})
 
     def _featured(self, segments: Iterator[Segment]) -> Iterator[tuple[Segment, Features]]:
         # TOGETHER divides CHUNK_WINDOWS: windows meet the same others whatever is cached.
@@ -128,8 +136,10 @@ class FeatureReader:
     def _cached(self, chunk: int) -> Mapping[str, NDArray[Any]] | None:
         return self._cache.get(self._key(chunk)) if self._cache else None
 
-    def _store(self, chunk: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def _store(self, file: RecordingFile, chunk: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         if self._cache:
+            # The digest in the key was that of the bytes that these features were computed from.
+            file.check_unchanged()
             self._cache.put(self._key(chunk), arrays)
 
 
@@ -157,13 +167,15 @@ def changed_windows(
     rate. change_key: tells changes apart; equal keys must mean equal changes.
     Raises AudioError for everything that is wrong with the file.
     """
-    digest = content_digest(path)
-    end_key = -1.0 if end_s is None else float(end_s)
-    key = make_key("changed", digest, config.digest(), float(start_s), end_key, change_key)
-    entry = cache.get(key) if cache else None
-    if entry is not None:
-        return _unpack(entry)
-    samples = change(read_audio(path, sample_rate=config.sample_rate, start_s=start_s, end_s=end_s), digest)
+    with RecordingFile(path) as file:
+        digest = file.digest()
+        end_key = -1.0 if end_s is None else float(end_s)
+        key = make_key("changed", READING_VERSION, digest, config.digest(), float(start_s), end_key, change_key)
+        entry = cache.get(key) if cache else None
+        if entry is not None:
+            return _unpack(entry)
+        samples = read_audio(file, sample_rate=config.sample_rate, start_s=start_s, end_s=end_s)
+    samples = change(samples, digest)
     bounds = _window_bounds(len(samples), round(config.window_s * config.sample_rate))
     features = compute_windows([samples[first:last] for first, last in bounds], config)
     windows = [
@@ -179,7 +191,7 @@ def _chunk_key(
     digest: str, config: FeatureConfig, start_s: float, end_s: float | None, with_frames: bool, chunk: int
 ) -> str:
     end_key = -1.0 if end_s is None else float(end_s)
-    return make_key("windows", digest, config.digest(), float(start_s), end_key, with_frames, chunk)
+    return make_key("windows", READING_VERSION, digest, config.digest(), float(start_s), end_key, with_frames, chunk)
 
 
 def _window_bounds(length: int, window: int) -> list[tuple[int, int]]:
@@ -219,10 +231,12 @@ def _pack_facts(info: AudioInfo, quality: Quality) -> dict[str, NDArray[Any]]:
     return {
         "facts": np.array([info.duration_s, info.sample_rate, info.channels, *astuple(quality)]),
         "subtype": np.frombuffer(info.subtype.encode(), dtype=np.uint8),
+        "notes": np.frombuffer("\n".join(info.notes).encode(), dtype=np.uint8),
     }
 
 
 def _unpack_facts(entry: Mapping[str, NDArray[Any]]) -> tuple[AudioInfo, Quality]:
     duration_s, sample_rate, channels, *quality = map(float, entry["facts"])
     subtype = entry["subtype"].tobytes().decode()
-    return AudioInfo(duration_s, int(sample_rate), int(channels), subtype), Quality(*quality)
+    notes = tuple(entry["notes"].tobytes().decode().splitlines())
+    return AudioInfo(duration_s, int(sample_rate), int(channels), subtype, notes), Quality(*quality)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import soundfile
 
 from serctl import __version__
-from serctl.audio.decode import AudioInfo, content_digest
+from serctl.audio.decode import AudioInfo
+from serctl.audio.file import RecordingFile
 from serctl.audio.find import find_recordings
 from serctl.audio.segments import read_audio, read_header
 from serctl.corpora import Corpus, Utterance, load_corpora
@@ -358,11 +359,12 @@ def augment_utterance(job: _Job, *, output: Path, options: AugmentOptions) -> Ta
     written.
     """
     utterance = job.utterance
-    header = read_header(utterance.path)
-    _check_length(utterance, header)
-    rate = header.sample_rate
-    samples = read_audio(utterance.path, sample_rate=rate, start_s=utterance.start_s, end_s=utterance.end_s)
-    digest = content_digest(utterance.path)
+    with RecordingFile(utterance.path) as file:
+        digest = file.digest()
+        header = read_header(file)
+        _check_length(utterance, header)
+        rate = header.sample_rate
+        samples = read_audio(file, sample_rate=rate, start_s=utterance.start_s, end_s=utterance.end_s)
     copies = []
     for number in range(1, options.copies + 1):
         rng = file_generator(options.seed, digest, number, start_s=utterance.start_s)

@@ -16,7 +16,8 @@ import soundfile
 import soxr
 
 import serctl.audio.decode
-from serctl.audio.decode import AudioInfo, content_digest
+from serctl.audio.decode import AudioInfo
+from serctl.audio.file import content_digest
 from serctl.audio.find import find_recordings
 from serctl.audio.segments import SegmentReader, read_audio, read_header
 from serctl.errors import AudioError, ConfigError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from serctl.audio.decode import content_digest
+from serctl.audio.file import content_digest
 from serctl.audio.segments import read_audio
 from serctl.cache import Cache
 from serctl.errors import AudioError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from serctl.audio.decode import content_digest
+from serctl.audio.file import content_digest
 from serctl.corpora import hold_out, load_corpus, make_protocol
 from serctl.errors import AudioError, ConfigError, CorpusError, Remedy
 from serctl.features import FeatureConfig
