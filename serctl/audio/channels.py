@@ -43,15 +43,12 @@ def find_mix(blocks: Iterable[NDArray[np.float32]], channels: int) -> Mix:
     inverted.
     """
     covariance = _covariance(blocks, channels)
-    powers = np.diag(covariance)
+    powers = np.maximum(np.diag(covariance), 0)
     loudest = int(powers.argmax())
     if powers[loudest] <= 0:
         return mean_of(channels)
     dead = powers < DEAD_BELOW_LOUDEST * powers[loudest]
-    correlation = covariance[loudest] / np.sqrt(
-        np.maximum(powers, DEAD_BELOW_LOUDEST * powers[loudest]) * powers[loudest]
-    )
-    opposite = ~dead & (correlation < OPPOSITE_CORRELATION)
+    opposite = ~dead & (covariance[loudest] < OPPOSITE_CORRELATION * np.sqrt(powers * powers[loudest]))
     signs = np.where(dead, 0.0, np.where(opposite, -1.0, 1.0))
     weights = (signs / np.count_nonzero(signs)).astype(np.float32)
     return Mix(weights, (*_notes(dead, "silent: left out of the mix"), *_notes(opposite, _opposite_to(loudest))))
@@ -62,7 +59,8 @@ def _covariance(blocks: Iterable[NDArray[np.float32]], channels: int) -> NDArray
     for block in blocks:
         count += len(block)
         total += block.sum(axis=0, dtype=np.float64)
-        products += block.T @ block
+        exact = block.astype(np.float64)
+        products += exact.T @ exact
     means = total / count
     return products / count - np.outer(means, means)
 

@@ -1,7 +1,7 @@
 """Read a recording in blocks of float32 samples, all of it or an error.
 
-libsndfile decodes what it reads right and fast, PyAV the rest. Whatever is wrong with a file is an AudioError that names
-the cause and the file.
+libsndfile decodes what it reads right and fast, PyAV the rest. Whatever is wrong with a file is an AudioError that
+names the cause and the file.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class AudioInfo:
     channels: int
     subtype: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str | None:
+        """All notes in one line; None if there is none."""
+        return "; ".join(self.notes) or None
 
 
 class AudioSource:

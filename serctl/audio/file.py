@@ -54,7 +54,7 @@ class RecordingFile:
         return AudioError(f"{show_path(self.path)} {what}")
 
     def digest(self) -> str:
-        """Compute the digest of all bytes, BLAKE2b of 16 bytes in hexadecimal. Raises AudioError if they cannot be read."""
+        """Compute the digest of all bytes: BLAKE2b of 16 bytes, in hexadecimal. Raises AudioError if that fails."""
         digest = hashlib.blake2b(digest_size=16)
         try:
             self._raw.seek(0)
@@ -158,8 +158,10 @@ class PartView(io.RawIOBase):
         view = view[: max(min(len(view), self._length - self._position), 0)]
         head = self._part.prefix[self._position : self._position + len(view)]
         view[: len(head)] = head
+        count = len(head)
         try:
-            count = len(head) + self._file.readinto_at(self._offset + self._position + len(head), view[len(head) :])
+            if count < len(view):
+                count += self._file.readinto_at(self._offset + self._position + count, view[count:])
         except OSError as error:
             self.failure = error
             return 0

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-SUFFIXES = media.SUFFIXES | frozenset(
-    [".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".w64", ".wav"]
-)
+SUFFIXES = media.SUFFIXES | {
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".w64", ".wav")
+}
 """Suffixes of the recordings that a folder is searched for; reading media.SUFFIXES takes PyAV."""
 
 # Device and inode of the folder, name in it: one file, whatever the path to its folder.

@@ -18,26 +18,10 @@ if TYPE_CHECKING:
     from serctl.errors import AudioError
 
 SUFFIXES = frozenset(
-    [
-        ".3gp",
-        ".3ga",
-        ".aac",
-        ".amr",
-        ".asf",
-        ".avi",
-        ".awb",
-        ".m4a",
-        ".m4b",
-        ".m4v",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".weba",
-        ".webm",
-        ".wma",
-        ".wmv",
-    ]
+    {
+        *(".3ga", ".3gp", ".aac", ".amr", ".asf", ".avi", ".awb", ".m4a", ".m4b", ".m4v"),
+        *(".mka", ".mkv", ".mov", ".mp4", ".weba", ".webm", ".wma", ".wmv"),
+    }
 )
 """Suffixes of recordings and videos that PyAV is needed for."""
 
@@ -68,6 +52,7 @@ class MediaDecoder:
         self._file = file
         self._view = PartView(file, Part(0, file.size))
         self._errors: Any = av.FFmpegError
+        self._pending: NDArray[np.float32] = np.empty((0, 0), np.float32)
         self._resampler = av.AudioResampler(format="fltp")
         with self._decoding(_UNKNOWN):
             self._container = av.open(self._view, options={"format_whitelist": _DEMUXERS})
@@ -115,7 +100,7 @@ class MediaDecoder:
         first = self._next()
         # Only a decoded frame tells them: HE-AAC doubles the rate of its header.
         self.channels = first.shape[1]
-        self._pending: NDArray[np.float32] = first
+        self._pending = first
         self.subtype: str = tracks[0].codec_context.name.upper()
         self._promised_s = self._duration_s(tracks[0])
         self.notes = (LENGTH_UNKNOWN,) if self._promised_s is None else ()
@@ -134,10 +119,8 @@ class MediaDecoder:
                 if not self.sample_rate:
                     self.sample_rate = frame.sample_rate
                 planes = [each.to_ndarray() for each in self._resampler.resample(frame)]
-                samples: NDArray[np.float32] = (
-                    np.concatenate(planes, axis=1).T if planes else np.empty((0, 0), np.float32)
-                )
-                if len(samples):
+                if planes:
+                    samples: NDArray[np.float32] = np.concatenate(planes, axis=1).T
                     self._decoded += len(samples)
                     return samples
         self._check_complete()

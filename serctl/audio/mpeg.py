@@ -38,7 +38,7 @@ _SMALLEST_XING = 64
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame by its header: bytes, the stream it can belong to (version, layer, rate, mono), bytes before a Xing tag."""
+    """A frame by its header: its bytes, its stream (version, layer, rate, mono), the bytes before a Xing tag."""
 
     length: int
     stream: tuple[int, int, int, bool]

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import soundfile
 
 from serctl import __version__
-from serctl.audio.decode import AudioInfo
 from serctl.audio.file import RecordingFile
 from serctl.audio.find import find_recordings
 from serctl.audio.segments import read_audio, read_header
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from serctl.audio.decode import AudioInfo
     from serctl.transforms.parameters import Parameters
 
 COLUMNS = (

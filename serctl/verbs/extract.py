@@ -89,7 +89,7 @@ def extract(
 
 
 def columns(options: ExtractOptions) -> list[Column | ColumnBlock]:
-    """The schema of the report: path, times in seconds, status, error, duration, then the features."""
+    """The schema of the report: path, times in seconds, status, error, notes, duration, then the features."""
     config = options.config()
     times: list[Column | ColumnBlock]
     if options.level == "frames":
@@ -103,6 +103,7 @@ def columns(options: ExtractOptions) -> list[Column | ColumnBlock]:
         *times,
         Column("status", "text"),
         Column("error", "text"),
+        Column("notes", "text"),
         Column("duration", decimals=3),
         ColumnBlock("features", names),
     ]
@@ -116,7 +117,13 @@ def extract_recording(path: Path, *, config: FeatureConfig, options: ExtractOpti
     frames = options.level == "frames"
     reader = FeatureReader(path, config, cache=cache, with_frames=frames)
     rows = _frame_rows(reader, config, path) if frames else _functional_rows(reader, options.per)
-    return {"path": str(path), **rows, "status": STATUS_OK, "duration": reader.info.duration_s}
+    return {
+        "path": str(path),
+        **rows,
+        "status": STATUS_OK,
+        "notes": reader.info.note,
+        "duration": reader.info.duration_s,
+    }
 
 
 def _functional_rows(reader: FeatureReader, per: str) -> Table:

@@ -85,8 +85,8 @@ def predict(
 ) -> BatchSummary:
     """Write (or hand out) the rows of every recording in input order.
 
-    Columns: path, start, end, emotion, confidence, p_<label>..., status, error, duration, sample_rate, channels,
-    clipping, silence, snr_db, bandwidth_hz, model. Times in seconds.
+    Columns: path, start, end, emotion, confidence, p_<label>..., status, error, notes, duration, sample_rate,
+    channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds.
     Raises what batch.run_batch raises, and ConfigError if what runs the network is not installed.
     """
     check_runtime(model.model_path)
@@ -115,6 +115,7 @@ def columns(model: Bundle) -> list[Column]:
         *(Column(f"p_{label}", decimals=4) for label in model.facts.labels),
         Column("status", "text"),
         Column("error", "text"),
+        Column("notes", "text"),
         Column("duration", decimals=3),
         Column("sample_rate", "int"),
         Column("channels", "int"),
@@ -145,6 +146,7 @@ def predict_recording(path: Path, *, folder: Path, digest: str, options: Predict
         "path": str(path),
         **_rows(predictions, recogniser.bundle.facts.labels, options.min_confidence),
         "status": STATUS_OK,
+        "notes": reader.info.note,
         "duration": reader.info.duration_s,
         "sample_rate": reader.info.sample_rate,
         "channels": reader.info.channels,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from itertools import islice
 
 import numpy as np
 import pytest
 import soundfile
 
-from serctl.audio.file import content_digest
+from serctl.audio.file import RecordingFile, content_digest
 from serctl.audio.segments import read_audio
 from serctl.cache import Cache
 from serctl.errors import AudioError
@@ -168,6 +169,48 @@ def test_facts_of_the_original_come_back_from_the_cache(tmp_path, cache, no_audi
     assert (features.info.sample_rate, features.info.channels, features.info.subtype) == (48_000, 2, "PCM_24")
     assert features.info.duration_s == pytest.approx(0.5)
     assert features.quality.clipping == 0
+
+
+def test_notes_come_back_from_the_cache(tmp_path, cache, no_audio):
+    path = tmp_path / "opposite.wav"
+    soundfile.write(path, np.stack([speech(0.5), -speech(0.5)], axis=1), RATE, subtype="FLOAT")
+    _, first = read(path, cache)
+    no_audio()
+    _, second = read(path, cache)
+    assert len(first.info.notes) == 1
+    assert second.info == first.info
+
+
+@pytest.mark.parametrize("when", ["after the digest", "between the windows"])
+def test_a_recording_that_changes_while_it_is_read_is_an_error_and_not_cached(long, tmp_path, cache, monkeypatch, when):
+    path = tmp_path / "a.wav"
+    path.write_bytes(long.read_bytes())
+
+    def rewrite():
+        write(path, speech(15.0, seed=1))
+        os.utime(path, (1, 1))
+
+    if when == "after the digest":
+        digest = RecordingFile.digest
+        monkeypatch.setattr(RecordingFile, "digest", lambda file: (digest(file), rewrite())[0])
+    windows = iter(FeatureReader(path, CONFIG, cache=cache))
+    next(windows)
+    if when == "between the windows":
+        rewrite()
+    with pytest.raises(AudioError, match=r"a\.wav' changed while it was read"):
+        list(windows)
+    assert not cache.keys
+
+
+def test_a_recording_that_is_replaced_while_it_is_read_keeps_its_own_digest(short, tmp_path, cache):
+    other = write(tmp_path / "other.wav", speech(0.42, seed=1))
+    features = FeatureReader(short, CONFIG, cache=cache)
+    windows = iter(features)
+    first = next(windows)
+    digest = content_digest(short)
+    other.replace(short)
+    assert_same_windows([first, *windows], read(write(tmp_path / "again.wav", speech(0.42)), None)[0])
+    assert features.digest == digest
 
 
 def test_frames_are_kept_when_asked_for(short, cache):
