@@ -11,6 +11,7 @@ EXTRAS = {
     "parquet": ("pyarrow",),
     "onnx": ("onnxruntime", "onnx", "tf2onnx"),
     "mic": ("sounddevice",),
+    "media": ("av",),
 }
 """The modules that each extra brings."""
 

@@ -154,7 +154,7 @@ class TestHeaders:
     def test_half_a_recording_is_an_error(self, saved, name):
         content = encoded(sweep(3), format=name, subtype="PCM_16")
         read(saved(content))
-        with pytest.raises(AudioError, match="is truncated: it holds .* bytes of samples that its header promises"):
+        with pytest.raises(AudioError, match=r"is truncated: it holds .* bytes of samples that its header promises"):
             read(saved(content[: len(content) // 2]))
 
     @pytest.mark.parametrize("excess", [2, 36, 44])
@@ -190,7 +190,7 @@ class TestHeaders:
 
     def test_more_audio_than_its_bytes_can_hold_is_an_error(self, saved):
         content = encoded(np.zeros(4_000_000, np.float32), 1_000, format="FLAC")
-        with pytest.raises(AudioError, match="claims more than .* s of audio in"):
+        with pytest.raises(AudioError, match=r"claims more than .* s of audio in"):
             read(saved(content))
 
     def test_a_flac_without_a_length_is_read_and_noted(self, saved):

@@ -18,7 +18,16 @@ def test_a_corpus_becomes_a_table_of_features(serctl: Any, samples: Path, tmp_pa
     assert "Extracted 16 of 16 recordings" in result.stderr
     rows = read_report(output)
     assert len(rows) == 16
-    assert list(rows[0]) == ["path", "start", "end", "status", "error", "duration", *functional_names(FeatureConfig())]
+    assert list(rows[0]) == [
+        "path",
+        "start",
+        "end",
+        "status",
+        "error",
+        "notes",
+        "duration",
+        *functional_names(FeatureConfig()),
+    ]
 
 
 def test_deep_features_follow_the_hand_made_ones(serctl: Any, samples: Path, tmp_path: Path) -> None:

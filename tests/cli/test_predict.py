@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LABELS = ("angry", "happy", "neutral", "sad")
 HEADER = (
-    "path,start,end,emotion,confidence,p_angry,p_happy,p_neutral,p_sad,status,error,duration,sample_rate,channels,"
+    "path,start,end,emotion,confidence,p_angry,p_happy,p_neutral,p_sad,status,error,notes,duration,sample_rate,channels,"
     "clipping,silence,snr_db,bandwidth_hz,model"
 )
 
