@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import struct
 import tracemalloc
@@ -16,8 +17,9 @@ import soundfile
 import soxr
 
 import serctl.audio.decode
+import serctl.audio.file
 from serctl.audio.decode import AudioInfo
-from serctl.audio.file import content_digest
+from serctl.audio.file import LENGTH_UNKNOWN, content_digest
 from serctl.audio.find import find_recordings
 from serctl.audio.segments import SegmentReader, read_audio, read_header
 from serctl.errors import AudioError, ConfigError
@@ -144,7 +146,7 @@ class TestFinding:
 
     def test_nothing_found_says_what_was_looked_for_and_where(self, tmp_path):
         touch(tmp_path / "notes.txt")
-        with pytest.raises(AudioError, match=r"no recording in '.*': looked for \.flac \.mp3 \.oga \.ogg \.opus \.wav"):
+        with pytest.raises(AudioError, match=r"no recording in '.*': looked for .*\.flac .*\.m4a .*\.mp3 .*\.wav"):
             find_recordings([tmp_path])
 
 
@@ -164,7 +166,7 @@ class TestReading:
         assert read_segments(path)[1].info.subtype == subtype
 
     def test_channels_are_averaged(self, tmp_path, sine):
-        channels = np.stack([sine * k for k in range(8)], axis=1) / 8
+        channels = np.stack([sine * k for k in range(1, 9)], axis=1) / 8
         path = write(tmp_path / "a.wav", channels, subtype="FLOAT")
         assert read_audio(path, sample_rate=RATE) == pytest.approx(channels.mean(axis=1), abs=1e-6)
         assert read_segments(path)[1].info.channels == 8
@@ -304,10 +306,10 @@ class TestBadFiles:
     def test_permission(self, tmp_path, sine, monkeypatch):
         path = write(tmp_path / "a.wav", sine)
 
-        def refuse(self, path):
+        def refuse(path, mode):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(serctl.audio.decode._RecordingFile, "__init__", refuse)
+        monkeypatch.setattr(serctl.audio.file.io, "FileIO", refuse)
         self.check(path, "cannot be read: permission denied")
         with pytest.raises(AudioError, match="permission denied"):
             content_digest(path)
@@ -325,11 +327,11 @@ class TestBadFiles:
     @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.raw"])
     def test_no_audio(self, tmp_path, content, name, capfd):
         (tmp_path / name).write_bytes(content)
-        self.check(tmp_path / name, "is not audio that can be read: expected WAV, FLAC, OGG .* or MP3")
+        self.check(tmp_path / name, "is not audio that can be read: expected WAV, FLAC, OGG .*, MP3, AIFF, CAF or AU")
         assert capfd.readouterr() == ("", "")
 
     def test_other_audio(self, tmp_path, sine):
-        self.check(write(tmp_path / "a.aiff", sine), "is AIFF audio: expected WAV, FLAC, OGG .* or MP3")
+        self.check(write(tmp_path / "a.voc", sine), "is not audio that can be read: expected WAV, FLAC")
 
     def test_header_only(self, tmp_path):
         (tmp_path / "a.wav").write_bytes(wav_bytes(np.zeros(0)))
@@ -365,21 +367,13 @@ class TestBadFiles:
         path.write_bytes(content)
         assert read_audio(path, sample_rate=RATE) == pytest.approx(sine, abs=1e-4)
         assert read_audio(path, sample_rate=RATE, start_s=1.5) == pytest.approx(sine[24000:], abs=1e-4)
-        with pytest.raises(AudioError, match="does not give its length in its header"):
-            read_header(path)
+        assert read_header(path).duration_s == 2.0
+        assert read_header(path).note == LENGTH_UNKNOWN
 
     @pytest.mark.parametrize("sizes", [(0, 0), (8, 0), (2**32 - 1, 2**32 - 1), (2**32 - 1, 0), (2**31 + 36, 2**31)])
     def test_wav_written_to_a_pipe_is_read_to_its_end(self, tmp_path, sine, sizes):
         (tmp_path / "a.wav").write_bytes(wav_bytes(sine, riff_size=sizes[0], data_size=sizes[1]))
         assert read_audio(tmp_path / "a.wav", sample_rate=RATE) == pytest.approx(sine, abs=1e-4)
-
-    def test_truncated_mp3_lasts_as_long_as_it_decodes(self, tmp_path, sine, capfd):
-        path = write(tmp_path / "a.mp3", np.tile(sine, 3))
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        segments, reader = read_segments(path)
-        assert 2.5 < reader.info.duration_s < 3.5
-        assert segments[-1].end_s == reader.info.duration_s
-        assert capfd.readouterr() == ("", "")
 
     @pytest.mark.parametrize(
         ("value", "match"),
@@ -392,13 +386,13 @@ class TestBadFiles:
     def test_read_error_half_way(self, tmp_path, monkeypatch, capfd, sine):
         path = write(tmp_path / "a.wav", np.tile(sine, 10))
         opened = []
-        init = serctl.audio.decode._RecordingFile.__init__
+        real = io.FileIO
 
-        def remember(self, path):
-            init(self, path)
-            opened.append(self)
+        def remember(path, mode):
+            opened.append(real(path, mode))
+            return opened[-1]
 
-        monkeypatch.setattr(serctl.audio.decode._RecordingFile, "__init__", remember)
+        monkeypatch.setattr(serctl.audio.file.io, "FileIO", remember)
         segments = iter(SegmentReader(path, sample_rate=RATE, window_s=2.0))
         next(segments)
         folder = os.open(tmp_path, os.O_RDONLY)
@@ -458,7 +452,7 @@ class TestQuality:
 
 class TestDigest:
     def test_digest_is_that_of_the_bytes(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(serctl.audio.decode, "_DIGEST_BLOCK", 1000)
+        monkeypatch.setattr(serctl.audio.file, "_DIGEST_BLOCK", 1000)
         content = np.random.default_rng(0).bytes(12345)
         for name in ("a.wav", "b.wav"):
             (tmp_path / name).write_bytes(content)
