@@ -41,9 +41,7 @@ StrictOption = Annotated[
 ]
 RecordingsArgument = Annotated[
     Optional[list[Path]],  # noqa: UP045
-    typer.Argument(
-        help="Recordings, or folders searched recursively for wav, flac, ogg, opus and mp3.", show_default=False
-    ),
+    typer.Argument(help="Recordings, or folders searched recursively for audio and video files.", show_default=False),
 ]
 
 
