@@ -23,7 +23,7 @@ from serctl.errors import ConfigError
 from serctl.extras import require_extra
 
 if TYPE_CHECKING:
-    from serctl.transforms.apply import Transform
+    from serctl.transforms.parameters import Transform
     from serctl.verbs.augment import AugmentSummary
 
 

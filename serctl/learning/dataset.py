@@ -14,7 +14,7 @@ from serctl.corpora import EMOTIONS, Utterance, digest_of_part, load_corpora, no
 from serctl.errors import ConfigError, CorpusError, Failure, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Features, Normaliser, changed_windows, is_silent
 from serctl.run import Progress, Run
-from serctl.transforms.apply import Transform, apply_transforms, file_generator
+from serctl.transforms.apply import apply_transforms, file_generator
 from serctl.transforms.noise import Noise
 from serctl.transforms.speed import Speed
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from serctl.cache import Cache
     from serctl.corpora import Corpus
+    from serctl.transforms.parameters import Transform
 
 FEWEST_OF_A_CLASS = 2
 

@@ -1,4 +1,4 @@
-"""Transforms of recordings for augmentation: speed, noise and spectral masks.
+"""Apply transforms of recordings, for augmentation.
 
 Each transform is a frozen description of what may happen. It draws from the numpy Generator it is given, and returns
 the new samples with the parameters that were drawn. The same transforms serve `augment` and training on the fly.
@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serctl.errors import AudioError, ConfigError
-from serctl.transforms.noise import Noise
-from serctl.transforms.spectral_mask import SpectralMask
-from serctl.transforms.speed import Speed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from serctl.transforms.parameters import Parameters
-
-
-Transform = Speed | Noise | SpectralMask
+    from serctl.transforms.parameters import Parameters, Transform
 
 
 def apply_transforms(

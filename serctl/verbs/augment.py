@@ -26,7 +26,7 @@ from serctl.errors import AudioError, ConfigError, CorpusError, Failure, Remedy,
 from serctl.files import atomic_path, claim, make_folder
 from serctl.reports.journal import Journal, journal_path
 from serctl.run import Progress, Run
-from serctl.transforms.apply import Transform, apply_transforms, file_generator
+from serctl.transforms.apply import apply_transforms, file_generator
 from serctl.transforms.noise import Noise
 from serctl.transforms.spectral_mask import SpectralMask
 from serctl.transforms.speed import Speed
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.audio.decode import AudioInfo
-    from serctl.transforms.parameters import Parameters
+    from serctl.transforms.parameters import Parameters, Transform
 
 COLUMNS = (
     "path",
