@@ -76,8 +76,9 @@ class Run:
     """How a verb runs: what it caches, on how many workers it works, what it does with earlier output.
 
     cache: of features; None computes them anew. backend: maps a function over items on that many jobs. resume: continue
-    what an interrupted run left. overwrite: replace an output that exists. fail_fast: stop at the first recording that
-    fails. progress: called after every finished item. A verb ignores what does not concern it.
+    what an interrupted run left. update: keep what an earlier report says of recordings that are as they were.
+    overwrite: replace an output that exists. fail_fast: stop at the first recording that fails. progress: called after
+    every finished item. A verb ignores what does not concern it.
 
     Raises:
         ConfigError: jobs is neither -1 (every core) nor positive.
@@ -89,6 +90,7 @@ class Run:
     resume: bool = False
     overwrite: bool = False
     fail_fast: bool = False
+    update: bool = False
     progress: ProgressCallback = ignore_progress
 
     def __post_init__(self) -> None:

@@ -70,6 +70,15 @@ def _arrow_table(tables: Sequence[Table], columns: Columns, schema: Any) -> Any:
     )
 
 
+def iterate_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file, a part of them in memory."""
+    import pyarrow.parquet
+
+    with path.open("rb") as file:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
+            yield from batch.to_pylist()
+
+
 def read_parquet(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a Parquet file."""
     import pyarrow.parquet

@@ -16,12 +16,12 @@ from serctl.errors import ConfigError, Remedy
 from serctl.extras import require_extra
 from serctl.files import atomic_path, check_new_file
 from serctl.reports.journal import journal_path
-from serctl.reports.parquet import read_parquet, write_parquet
+from serctl.reports.parquet import iterate_parquet, read_parquet, write_parquet
 from serctl.reports.schema import Columns, Table, report_format
-from serctl.reports.text import read_csv, write_rows
+from serctl.reports.text import iterate_rows, read_csv, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -52,6 +52,16 @@ def write_report(path: Path, *, columns: Columns, tables: Iterable[Table]) -> No
         else:
             with temporary.open("w", encoding="utf-8", newline="") as stream:
                 write_rows(stream, tables, columns, form)
+
+
+def iterate_report(path: Path, columns: Columns) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a report with these columns, None where a value is missing; a part of them is in memory."""
+    form = report_format(path)
+    if form == "parquet":
+        yield from iterate_parquet(path)
+    else:
+        with path.open(encoding="utf-8", newline="") as stream:
+            yield from iterate_rows(stream, columns, form)
 
 
 def read_report(path: Path) -> list[dict[str, Any]]:

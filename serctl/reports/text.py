@@ -104,6 +104,19 @@ def _json_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def iterate_rows(stream: TextIO, columns: Columns, form: TextFormat) -> Iterator[dict[str, Any]]:
+    """Yield the rows that write_rows wrote, with the types of the columns, None where a value is missing."""
+    if form == "jsonl":
+        yield from map(json.loads, stream)
+        return
+    kinds = [column.kind if isinstance(column, Column) else "float32" for column in columns for _ in column.names]
+    convert = [{"text": str, "int": int}.get(kind, float) for kind in kinds]
+    header, *_ = itertools.islice(rows := csv.reader(stream), 1)
+    for row in rows:
+        values = zip(header, convert, row, strict=True)
+        yield {name: function(cell) if cell else None for name, function, cell in values}
+
+
 def read_csv(stream: TextIO) -> list[dict[str, Any]]:
     """Return the rows of a CSV, columns of numbers as numbers."""
     header, *rows = csv.reader(stream)

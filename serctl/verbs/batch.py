@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from serctl import __version__
 from serctl.errors import ConfigError, Failure, Remedy, RunInterrupted, StoppedAtFailureError
-from serctl.files import claim
+from serctl.files import claim, is_stream
 from serctl.reports.journal import Journal, journal_path
-from serctl.reports.schema import report_format
+from serctl.reports.ledger import Ledger, read_ledger, read_tables, write_ledger
+from serctl.reports.schema import headers, report_format, utf8
 from serctl.reports.tables import check_output, write_report
 from serctl.run import Progress, Run, listening
 
@@ -38,7 +41,8 @@ STATUS_ERROR = "error"
 class BatchSummary:
     """What a batch did: recordings, failures by message, seconds of audio, wall seconds, and what it found.
 
-    others: how many files of each suffix were no recordings, and so were left out.
+    others: how many files of each suffix were no recordings, and so were left out. finished: the report was there
+    already, and nothing was done. outdated: so many recordings are not in it as they are now.
     """
 
     recordings: int = 0
@@ -49,6 +53,8 @@ class BatchSummary:
     emotions: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    finished: bool = False
+    outdated: int = 0
 
     def count(self, table: Table) -> None:
         """Take in the table of one recording."""
@@ -100,8 +106,7 @@ def run_batch(
     else:
         report_format(output)
         with claim(output):
-            check_output(output, overwrite=run.overwrite, resume=run.resume)
-            summary = _write(recordings, function, output, columns, fingerprint, run)
+            summary = _report(recordings, function, output, columns, fingerprint, run)
     summary.wall_s = time.monotonic() - start
     return summary
 
@@ -126,7 +131,7 @@ def _stream(
     return summary
 
 
-def _write(
+def _report(
     recordings: Sequence[Recording],
     function: Callable[[Path], Table],
     output: Path,
@@ -134,26 +139,77 @@ def _write(
     fingerprint: str,
     run: Run,
 ) -> BatchSummary:
-    summary = BatchSummary()
+    """Write the report, unless it is finished and only to be resumed."""
     keys = [_key(recording.path) for recording in recordings]
-    with Journal(output, fingerprint=fingerprint, resume=run.resume) as journal:
-        todo = []
-        for recording, key in zip(recordings, keys, strict=True):
-            if key in journal and _status(table := journal.read(key)) != STATUS_ERROR:
-                summary.count(table)
-                summary.resumed += 1
-            else:
-                todo.append((recording, key))
-        kept = f"{journal_path(output)} keeps what is finished"
-        try:
-            for index, table in _tables([each for each, _ in todo], function, run, summary, len(recordings)):
-                journal.add(todo[index][1], table)
-                _stop_at_failure(table, run, summary, kept, Remedy.RESUME)
-        except KeyboardInterrupt:
-            done = f"{summary.recordings} of {len(recordings)} recordings are finished: {kept}"
-            raise RunInterrupted(done, Remedy.RESUME) from None
-        write_report(output, columns=columns, tables=(journal.read(key) for key in keys))
+    made_by = json.dumps([fingerprint, headers(columns), __version__])
+    ledger = read_ledger(output)
+    interrupted = journal_path(output).exists()
+    if run.resume and not (interrupted or run.overwrite or run.update) and output.is_file():
+        return _finished(output, columns, keys, made_by, ledger)
+    check_output(output, overwrite=run.overwrite or run.update, resume=run.resume or run.update)
+    with Journal(output, fingerprint=fingerprint, resume=run.resume or run.update) as journal:
+        if run.update and output.is_file():
+            _keep_earlier(journal, output, columns, keys, made_by, ledger)
+        summary = _write(recordings, keys, function, journal, run)
+        write_report(output, columns=columns, tables=map(journal.read, keys))
+        if not is_stream(output):
+            write_ledger(output, fingerprint=made_by, keys=keys)
         journal.discard()
+    return summary
+
+
+def _finished(output: Path, columns: Columns, keys: Sequence[str], made_by: str, ledger: Ledger | None) -> BatchSummary:
+    """What the report says already; the summary counts the recordings that it does not know as they are now."""
+    summary = BatchSummary(finished=True)
+    if ledger:
+        ledger.check(output, fingerprint=made_by)
+        summary.outdated = len(set(keys).difference(ledger.keys))
+        for table in read_tables(output, columns) if ledger.describes(output) else ():
+            summary.count(table)
+            summary.resumed += 1
+    return summary
+
+
+def _keep_earlier(
+    journal: Journal, output: Path, columns: Columns, keys: Sequence[str], made_by: str, ledger: Ledger | None
+) -> None:
+    """Put into the journal what an earlier report says of recordings that are as they were."""
+    if ledger is None:
+        raise ConfigError(f"nothing tells which recordings {output} is about", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
+    ledger.check(output, fingerprint=made_by)
+    if not ledger.describes(output):
+        raise ConfigError(f"{output} was changed since it was written", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
+    unchanged = {utf8(key.split("\0")[0]): key for key in set(keys).intersection(ledger.keys)}
+    for table in read_tables(output, columns):
+        key = unchanged.get(table["path"])
+        if key is not None and key not in journal:
+            journal.add(key, table)
+
+
+def _write(
+    recordings: Sequence[Recording],
+    keys: Sequence[str],
+    function: Callable[[Path], Table],
+    journal: Journal,
+    run: Run,
+) -> BatchSummary:
+    """Do what the journal does not have yet."""
+    summary = BatchSummary()
+    todo = []
+    for recording, key in zip(recordings, keys, strict=True):
+        if key in journal and _status(table := journal.read(key)) != STATUS_ERROR:
+            summary.count(table)
+            summary.resumed += 1
+        else:
+            todo.append((recording, key))
+    kept = f"{journal.path} keeps what is finished"
+    try:
+        for index, table in _tables([each for each, _ in todo], function, run, summary, len(recordings)):
+            journal.add(todo[index][1], table)
+            _stop_at_failure(table, run, summary, kept, Remedy.RESUME)
+    except KeyboardInterrupt:
+        done = f"{summary.recordings} of {len(recordings)} recordings are finished: {kept}"
+        raise RunInterrupted(done, Remedy.RESUME) from None
     return summary
 
 
