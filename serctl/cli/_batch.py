@@ -32,6 +32,9 @@ OutputOption = Annotated[
     ),
 ]
 FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first recording that fails.")]
+UpdateOption = Annotated[
+    bool, typer.Option("--update", help="Add to an earlier report what is new or changed; failures are tried again.")
+]
 SummaryJsonOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--summary-json", help="Also write the summary to this file, as JSON."),
@@ -70,6 +73,8 @@ def _name_others(others: Counter[str], most: int = 5) -> str:
 
 
 def _listed(files_from: str) -> list[Path]:
+    from serctl.files import open_input
+
     if files_from == "-":
         if sys.stdin is None:
             raise ConfigError("expected paths on stdin, which is closed")
@@ -77,7 +82,7 @@ def _listed(files_from: str) -> list[Path]:
             sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
         return _paths(sys.stdin)
     try:
-        with Path(files_from).open(encoding="utf-8", errors="surrogateescape") as stream:
+        with io.TextIOWrapper(open_input(Path(files_from), pipe=True), "utf-8", "surrogateescape") as stream:
             return _paths(stream)
     except OSError as error:
         raise ConfigError(f"--files-from {files_from}: {error.strerror}") from error
@@ -140,6 +145,10 @@ def finish(
     summary.others.update(others or {})
     if summary_json:
         _write_json(summary_json, summary)
+    if summary.finished:
+        if not quiet:
+            console().print(_nothing_to_do(summary, output), markup=False)
+        return
     if not quiet:
         _print_summary(summary, verb, output)
     elif summary.failed:
@@ -168,6 +177,11 @@ def _write_json(path: Path, summary: BatchSummary) -> None:
         return
     with atomic_path(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+def _nothing_to_do(summary: BatchSummary, output: Path | None) -> str:
+    outdated = f"; {summary.outdated} recordings are new or changed since: --update adds them"
+    return f"nothing to do: {output} is finished{outdated if summary.outdated else ''}"
 
 
 def _print_summary(summary: BatchSummary, verb: str, output: Path | None) -> None:

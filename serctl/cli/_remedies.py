@@ -14,7 +14,7 @@ REMEDIES = {
     Remedy.RESTART: "--overwrite starts again",
     Remedy.RESUME: "--resume continues it",
     Remedy.OTHER_OUTPUT: "choose another -o",
-    Remedy.WITH_OUTPUT: "-o FILE with --resume names the report to continue",
+    Remedy.WITH_OUTPUT: "-o FILE names the report to continue",
     Remedy.PARQUET_OUTPUT: "-o NAME.parquet writes one",
     Remedy.CACHE_FOLDER: "--cache-dir DIR chooses another folder",
     Remedy.PER_WINDOW: "--level functionals --per window has no such limit",

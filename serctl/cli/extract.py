@@ -24,6 +24,7 @@ from serctl.cli._batch import (
     RecordingsArgument,
     StrictOption,
     SummaryJsonOption,
+    UpdateOption,
     check_summary_json,
     find_inputs,
     finish,
@@ -56,6 +57,7 @@ def extract(
     cache_dir: CacheDirOption = None,
     no_cache: NoCacheOption = False,
     resume: ResumeOption = False,
+    update: UpdateOption = False,
     overwrite: OverwriteOption = False,
     fail_fast: FailFastOption = False,
     strict: StrictOption = False,
@@ -84,7 +86,15 @@ def extract(
                 found.recordings,
                 options=options,
                 output=report,
-                run=Run(cache, jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast, progress=progress),
+                run=Run(
+                    cache,
+                    jobs,
+                    resume=resume,
+                    update=update,
+                    overwrite=overwrite,
+                    fail_fast=fail_fast,
+                    progress=progress,
+                ),
                 on_table=csv_printer(verb.columns(options)),
             )
     except StoppedAtFailureError as error:

@@ -29,6 +29,7 @@ from serctl.cli._batch import (
     RecordingsArgument,
     StrictOption,
     SummaryJsonOption,
+    UpdateOption,
     check_summary_json,
     find_inputs,
     finish,
@@ -71,6 +72,7 @@ def predict(
     cache_dir: CacheDirOption = None,
     no_cache: NoCacheOption = False,
     resume: ResumeOption = False,
+    update: UpdateOption = False,
     overwrite: OverwriteOption = False,
     fail_fast: FailFastOption = False,
     strict: StrictOption = False,
@@ -111,7 +113,15 @@ def predict(
                 model=bundle,
                 options=options,
                 output=report,
-                run=Run(cache, jobs, resume=resume, overwrite=overwrite, fail_fast=fail_fast, progress=progress),
+                run=Run(
+                    cache,
+                    jobs,
+                    resume=resume,
+                    update=update,
+                    overwrite=overwrite,
+                    fail_fast=fail_fast,
+                    progress=progress,
+                ),
                 on_table=on_table,
             )
     except StoppedAtFailureError as error:

@@ -117,8 +117,8 @@ def _stream(
     run: Run,
     on_table: Callable[[Table], None],
 ) -> BatchSummary:
-    if run.resume:
-        raise ConfigError("a run that only prints leaves nothing to resume", Remedy.WITH_OUTPUT)
+    if run.resume or run.update:
+        raise ConfigError("a run that only prints leaves nothing to resume or to update", Remedy.WITH_OUTPUT)
     summary = BatchSummary()
     early: dict[int, Table] = {}
     following = 0

@@ -23,6 +23,7 @@ import pytest
 import soundfile
 
 from serctl.bundle.store import write_bundle
+from serctl.reports.ledger import ledger_path
 from serctl.reports.tables import read_report
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def test_a_report_in_a_file_leaves_stdout_empty(predict: Callable[..., Any], mix
     assert result.stdout == ""
     assert f"report: {output}" in result.stderr
     assert "1 failed:" in result.stderr
-    assert list(output.parent.iterdir()) == [output]
+    assert sorted(output.parent.iterdir()) == [ledger_path(output), output]
 
 
 def test_quiet_means_quiet(mixed: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_an_existing_report_is_replaced_only_when_asked_to(
 
 def test_resuming_needs_a_file(predict: Callable[..., Any], mixed: Path) -> None:
     result = predict(mixed, "--resume")
-    assert (result.code, "-o FILE with --resume names the report" in result.stderr) == (2, True)
+    assert (result.code, "-o FILE names the report" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_run_of_another_kind_is_not_resumed(tmp_path: Path) -> None:
 
 
 def test_options_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="leaves nothing to resume") as raised:
+    with pytest.raises(ConfigError, match="leaves nothing to resume or to update") as raised:
         run(recordings(tmp_path, "a.wav"), None, resume=True)
     assert raised.value.remedies == (Remedy.WITH_OUTPUT,)
     with pytest.raises(ConfigError, match="expected an output ending in"):
