@@ -122,12 +122,16 @@ def _stream(
     summary = BatchSummary()
     early: dict[int, Table] = {}
     following = 0
-    for index, table in _tables(recordings, function, run, summary, len(recordings)):
-        early[index] = table
-        while following in early:
-            on_table(early.pop(following))
-            following += 1
-        _stop_at_failure(table, run, summary, "the rows before it are complete")
+    show = _progress(run, summary, len(recordings))
+    with listening(show):
+        for index, table in _tables(recordings, function, run):
+            early[index] = table
+            while following in early:
+                on_table(early.pop(following))
+                following += 1
+            summary.count(table)
+            show()
+            _stop_at_failure(table, run, summary, "the rows before it are complete")
     return summary
 
 
@@ -203,10 +207,14 @@ def _write(
         else:
             todo.append((recording, key))
     kept = f"{journal.path} keeps what is finished"
+    show = _progress(run, summary, len(recordings))
     try:
-        for index, table in _tables([each for each, _ in todo], function, run, summary, len(recordings)):
-            journal.add(todo[index][1], table)
-            _stop_at_failure(table, run, summary, kept, Remedy.RESUME)
+        with listening(show):
+            for index, table in _tables([recording for recording, _ in todo], function, run):
+                journal.add(todo[index][1], table)
+                summary.count(table)
+                show()
+                _stop_at_failure(table, run, summary, kept, Remedy.RESUME)
     except KeyboardInterrupt:
         done = f"{summary.recordings} of {len(recordings)} recordings are finished: {kept}"
         raise RunInterrupted(done, Remedy.RESUME) from None
@@ -214,20 +222,20 @@ def _write(
 
 
 def _tables(
-    recordings: Sequence[Recording], function: Callable[[Path], Table], run: Run, summary: BatchSummary, total: int
+    recordings: Sequence[Recording], function: Callable[[Path], Table], run: Run
 ) -> Iterator[tuple[int, Table]]:
-    """The index and table of each recording as soon as it is done, counted in the summary; tells run.progress."""
+    for index, result in run.map(function, [recording.path for recording in recordings]):
+        yield index, _error_table(recordings[index].path, result) if isinstance(result, Failure) else result
+
+
+def _progress(run: Run, summary: BatchSummary, total: int) -> Callable[..., None]:
+    """Tell run.progress how far the summary is; called with the position in seconds within a recording."""
 
     def show(position_s: float = 0.0) -> None:
         run.progress(Progress(summary.recordings, total, summary.failed, position_s))
 
     show()
-    with listening(show):
-        for index, result in run.map(function, [recording.path for recording in recordings]):
-            table = _error_table(recordings[index].path, result) if isinstance(result, Failure) else result
-            summary.count(table)
-            show()
-            yield index, table
+    return show
 
 
 def _error_table(path: Path, failure: Failure) -> Table:

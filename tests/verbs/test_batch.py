@@ -82,7 +82,7 @@ def test_whatever_a_recording_raises_is_its_error(tmp_path: Path) -> None:
 def test_progress_counts_recordings_and_failures(tmp_path: Path) -> None:
     told: list[Progress] = []
     run(recordings(tmp_path, "a.wav", "bad.wav", "c.wav"), tmp_path / "o.csv", progress=told.append)
-    assert told == [Progress(1, 3, 0), Progress(2, 3, 1), Progress(3, 3, 1)]
+    assert told == [Progress(0, 3, 0), Progress(1, 3, 0), Progress(2, 3, 1), Progress(3, 3, 1)]
 
 
 def test_a_resumed_run_does_only_what_is_missing_failed_or_changed(tmp_path: Path) -> None:
