@@ -88,12 +88,12 @@ def test_averages_leave_out_classes_without_truth():
 @pytest.mark.parametrize(
     ("true_labels", "predicted_labels", "message"),
     [
-        ([], [], r"truth: expected labels of shape \(n,\).*got shape \(0,\)"),
-        ([[0, 1]], [0, 1], r"truth: .*got shape \(1, 2\)"),
-        ([0, 1], [0], "predicted: expected 2 values, as many as truth, got 1"),
-        ([0.0, 1.0], [0, 1], "truth: expected whole numbers .* got float64"),
-        ([0, 3], [0, 1], "truth: expected labels from 0 to 2, got 0 to 3"),
-        ([0, 1], [-1, 1], "predicted: expected labels from 0 to 2, got -1 to 1"),
+        ([], [], r"truth: expected labels of shape \(n,\).*Received: shape \(0,\)"),
+        ([[0, 1]], [0, 1], r"truth: .*Received: shape \(1, 2\)"),
+        ([0, 1], [0], "predicted: expected 2 values, as many as truth. Received: 1"),
+        ([0.0, 1.0], [0, 1], "truth: expected whole numbers .* Received: float64"),
+        ([0, 3], [0, 1], "truth: expected labels from 0 to 2. Received: 0 to 3"),
+        ([0, 1], [-1, 1], "predicted: expected labels from 0 to 2. Received: -1 to 1"),
     ],
 )
 def test_confusion_matrix_refuses_labels_that_do_not_fit(true_labels, predicted_labels, message):
@@ -105,8 +105,8 @@ def test_confusion_matrix_refuses_labels_that_do_not_fit(true_labels, predicted_
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ([[1, 2, 3]], r"shape \(k, k\), got shape \(1, 3\)"),
-        ([[0.5, 0.5], [0, 1]], "of counts, got float64"),
+        ([[1, 2, 3]], r"shape \(k, k\)\. Received: shape \(1, 3\)"),
+        ([[0.5, 0.5], [0, 1]], "of counts. Received: float64"),
         ([[0, 0], [0, 0]], "at least one of them above 0"),
         ([[3, -1], [0, 1]], "counts of 0 or more"),
     ],
@@ -185,13 +185,13 @@ def test_risk_at_full_coverage_is_the_error_rate(probabilities, truth, matrix):
 @pytest.mark.parametrize(
     ("rows", "labels", "message"),
     [
-        ([0.5, 0.5], [0], r"probabilities: expected shape \(n, k\).*got shape \(2,\)"),
-        (np.zeros((0, 2)), [], r"got shape \(0, 2\)"),
+        ([0.5, 0.5], [0], r"probabilities: expected shape \(n, k\).*Received: shape \(2,\)"),
+        (np.zeros((0, 2)), [], r"Received: shape \(0, 2\)"),
         ([[0.5, 0.5], [np.nan, 1.0]], [0, 1], "expected finite numbers, row 1 has nan or inf"),
-        ([[1.2, -0.2]], [0], "expected values from 0 to 1, got -0.2"),
+        ([[1.2, -0.2]], [0], "expected values from 0 to 1. Received: -0.2"),
         ([[0.5, 0.5], [0.5, 0.3]], [0, 1], "rows that sum to 1, row 1 sums to 0.8"),
-        ([[0.5, 0.5]], [0, 1], "truth: expected 1 values, as many as probabilities, got 2"),
-        ([[0.5, 0.5]], [2], "truth: expected labels from 0 to 1, got 2 to 2"),
+        ([[0.5, 0.5]], [0, 1], "truth: expected 1 values, as many as probabilities. Received: 2"),
+        ([[0.5, 0.5]], [2], "truth: expected labels from 0 to 1. Received: 2 to 2"),
     ],
 )
 @pytest.mark.parametrize("measure", [metrics.expected_calibration_error, metrics.coverage_risk])
@@ -207,7 +207,7 @@ def test_probabilities_of_half_precision_are_accepted(probabilities, truth):
 
 
 def test_reliability_curve_refuses_no_bins(probabilities, truth):
-    with pytest.raises(ConfigError, match="at least 1 bin, got 0"):
+    with pytest.raises(ConfigError, match=r"at least 1 bin\. Received: 0"):
         metrics.reliability_curve(probabilities, truth, bins=0)
 
 
@@ -313,9 +313,9 @@ def test_bootstrap_falls_back_to_utterances_without_two_known_speakers(truth, pr
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"groups": ["anna"]}, "groups: expected 400 values, as many as truth, got 1"),
-        ({"draws": 0}, "got 0 draws"),
-        ({"level": 1.0}, "level between 0 and 1, got 2000 draws and level 1.0"),
+        ({"groups": ["anna"]}, "groups: expected 400 values, as many as truth. Received: 1"),
+        ({"draws": 0}, "Received: 0 draws"),
+        ({"level": 1.0}, "level between 0 and 1. Received: 2000 draws and level 1.0"),
     ],
 )
 def test_bootstrap_refuses_arguments_that_do_not_fit(truth, predicted, rng, changes, message):
@@ -362,7 +362,7 @@ def test_scores_become_json_with_null_for_undefined_values():
 
 
 def test_score_refuses_probabilities_of_other_classes(probabilities, truth):
-    with pytest.raises(ConfigError, match="expected probabilities of 3 classes, got 4 columns"):
+    with pytest.raises(ConfigError, match=r"expected probabilities of 3 classes\. Received: 4 columns"):
         metrics.score(truth, probabilities, classes=CLASSES[:3], groups=None, seed=0)
 
 
@@ -391,5 +391,5 @@ def test_score_by_is_empty_when_nothing_is_known():
 
 
 def test_score_by_refuses_values_that_do_not_fit(truth, probabilities):
-    with pytest.raises(ConfigError, match="values: expected 400 values, as many as truth, got 1"):
+    with pytest.raises(ConfigError, match=r"values: expected 400 values, as many as truth\. Received: 1"):
         metrics.score_by(["de"], truth, probabilities, classes=CLASSES)

@@ -1,0 +1,47 @@
+"""Scores of a classifier, their uncertainty and their calibration.
+
+Labels are class indices (0 to k - 1), probabilities are rows of shape (k,) that sum to 1, and a confusion matrix has
+the truth in its rows. Every public function checks its arguments first and raises ConfigError with what was expected
+and what was received.
+"""
+
+from serctl.metrics.calibration import (
+    ReliabilityCurve,
+    coverage_risk,
+    expected_calibration_error,
+    fit_temperature,
+    reliability_curve,
+    temperature_scale,
+)
+from serctl.metrics.counts import (
+    confusion_matrix,
+    f1_per_class,
+    macro_f1,
+    precision_per_class,
+    recall_per_class,
+    uar,
+    wa,
+)
+from serctl.metrics.intervals import Interval, bootstrap_interval
+from serctl.metrics.scores import Scores, score, score_by
+
+__all__ = [
+    "Interval",
+    "ReliabilityCurve",
+    "Scores",
+    "bootstrap_interval",
+    "confusion_matrix",
+    "coverage_risk",
+    "expected_calibration_error",
+    "f1_per_class",
+    "fit_temperature",
+    "macro_f1",
+    "precision_per_class",
+    "recall_per_class",
+    "reliability_curve",
+    "score",
+    "score_by",
+    "temperature_scale",
+    "uar",
+    "wa",
+]
