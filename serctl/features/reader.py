@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ CHUNK_WINDOWS = 64
 
 READING_VERSION = 2
 """Part of every key: the samples of some recordings changed when channels in opposite phase were no longer summed."""
+
+NOT_OURS = (KeyError, ValueError, TypeError, IndexError, OverflowError)
+"""What unpacking a cache entry raises that another program made, or another version: it is computed again."""
 
 SILENCE_DB = -60.0
 
@@ -88,12 +92,12 @@ class FeatureReader:
 
     def _windows(self, file: RecordingFile) -> Iterator[Window]:
         given = 0
-        while (entry := self._cached(given // CHUNK_WINDOWS)) is not None:
-            windows = _unpack(entry)
+        while (chunk := self._cached(given // CHUNK_WINDOWS)) is not None:
+            windows, facts = chunk
             given += len(windows)
             yield from windows
-            if "facts" in entry:
-                self._set_facts(*_unpack_facts(entry))
+            if facts:
+                self._set_facts(*facts)
                 return
         yield from self._computed(file, skip=given)
 
@@ -133,8 +137,17 @@ class FeatureReader:
     def _key(self, chunk: int) -> str:
         return _chunk_key(self.digest, self._config, self._start_s, self._end_s, self._with_frames, chunk)
 
-    def _cached(self, chunk: int) -> Mapping[str, NDArray[Any]] | None:
-        return self._cache.get(self._key(chunk)) if self._cache else None
+    def _cached(self, chunk: int) -> tuple[list[Window], tuple[AudioInfo, Quality] | None] | None:
+        """Windows of the cache, with the facts if they are the last ones; None for a chunk to compute (again)."""
+        entry = self._cache.get(self._key(chunk)) if self._cache else None
+        if entry is None:
+            return None
+        try:
+            windows = _unpack(entry, self._config)
+            facts = _unpack_facts(entry) if "facts" in entry else None
+        except NOT_OURS:
+            return None
+        return (windows, facts) if facts or len(windows) == CHUNK_WINDOWS else None
 
     def _store(self, file: RecordingFile, chunk: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         if self._cache:
@@ -147,8 +160,10 @@ def cached_windows(
     digest: str, config: FeatureConfig, *, cache: Cache, start_s: float = 0.0, end_s: float | None = None
 ) -> list[Window]:
     """The first CHUNK_WINDOWS windows of a recording known by its content digest alone; none if they are not cached."""
-    entry = cache.get(_chunk_key(digest, config, start_s, end_s, False, 0))
-    return [] if entry is None else _unpack(entry)
+    with suppress(*NOT_OURS):
+        entry = cache.get(_chunk_key(digest, config, start_s, end_s, False, 0))
+        return [] if entry is None else _unpack(entry, config)
+    return []
 
 
 def changed_windows(
@@ -171,9 +186,9 @@ def changed_windows(
         digest = file.digest()
         end_key = -1.0 if end_s is None else float(end_s)
         key = make_key("changed", READING_VERSION, digest, config.digest(), float(start_s), end_key, change_key)
-        entry = cache.get(key) if cache else None
-        if entry is not None:
-            return _unpack(entry)
+        if cache and (entry := cache.get(key)):
+            with suppress(*NOT_OURS):
+                return _unpack(entry, config)
         samples = read_audio(file, sample_rate=config.sample_rate, start_s=start_s, end_s=end_s)
     samples = change(samples, digest)
     bounds = _window_bounds(len(samples), round(config.window_s * config.sample_rate))
@@ -215,16 +230,31 @@ def _pack(windows: list[Window]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _unpack(entry: Mapping[str, NDArray[Any]]) -> list[Window]:
-    ends = np.cumsum(entry["frames"][:, 0])
-    log_mels = np.split(entry["log_mel"], ends[:-1])
-    llds = np.split(entry["lld"], ends[:-1])
+def _unpack(entry: Mapping[str, NDArray[Any]], config: FeatureConfig) -> list[Window]:
+    """The windows of a cache entry. Raises one of NOT_OURS if its arrays are not those of _pack."""
+    bounds, frames, log_mel = entry["bounds"], entry["frames"], entry["log_mel"]
+    functionals, lld = entry["functionals"], entry["lld"]
+    _check_shape(bounds, (len(functionals), 2), np.float64)
+    _check_shape(frames, (len(functionals), 2), np.int64)
+    _check_shape(functionals, (len(functionals), len(functional_names(config))), np.float32)
+    _check_shape(log_mel, (sum(frames[:, 0].tolist()), config.n_mels), np.float16)
+    _check_shape(lld, (len(lld) and len(log_mel), lld.shape[-1]), np.float32)
+    if (frames[:, 0] < 1).any():
+        raise ValueError("a window without frames")
+    ends = np.cumsum(frames[:, 0])
+    log_mels = np.split(log_mel, ends[:-1])
+    llds = np.split(lld, ends[:-1])
     return [
-        Window(float(start_s), float(end_s), Features(log_mel, lld, functionals, int(first_frame)))
-        for (start_s, end_s), (_, first_frame), log_mel, lld, functionals in zip(
-            entry["bounds"], entry["frames"], log_mels, llds, entry["functionals"], strict=True
+        Window(float(start_s), float(end_s), Features(window_log_mel, window_lld, row, int(first_frame)))
+        for (start_s, end_s), (_, first_frame), window_log_mel, window_lld, row in zip(
+            bounds, frames, log_mels, llds, functionals, strict=True
         )
     ]
+
+
+def _check_shape(array: NDArray[Any], shape: tuple[int, ...], kind: type[np.generic]) -> None:
+    if array.shape != shape or array.dtype != kind:
+        raise ValueError(f"expected {kind.__name__} of shape {shape}. Received: {array.dtype} of {array.shape}")
 
 
 def _pack_facts(info: AudioInfo, quality: Quality) -> dict[str, NDArray[Any]]:

@@ -268,6 +268,36 @@ def test_a_damaged_entry_is_computed_again(short, cache, computed, damage):
     assert len(computed) == 2 * len(first)
 
 
+FORGERIES = {
+    "none": lambda arrays: {name: arrays[name] for name in ()},
+    "missing": lambda arrays: {name: array for name, array in arrays.items() if name != "frames"},
+    "no windows": lambda arrays: {
+        name: array[:0] for name, array in arrays.items() if name not in ("facts", "subtype")
+    },
+    "too few windows": lambda arrays: {name: array for name, array in arrays.items() if name != "facts"},
+    "another shape": lambda arrays: arrays | {"log_mel": arrays["log_mel"][:, :-1].copy()},
+    "another dtype": lambda arrays: arrays | {"functionals": arrays["functionals"].astype(np.float64)},
+    "other frames": lambda arrays: arrays | {"frames": arrays["frames"] + 1},
+    "negative frames": lambda arrays: arrays | {"frames": -arrays["frames"]},
+    "no dimensions": lambda arrays: arrays | {"lld": np.float32(0)},
+    "few facts": lambda arrays: arrays | {"facts": arrays["facts"][:2].copy()},
+    "no text": lambda arrays: arrays | {"subtype": np.array([255], np.uint8)},
+    "not finite": lambda arrays: arrays | {"facts": np.full_like(arrays["facts"], np.inf)},
+}
+
+
+@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
+def test_a_whole_entry_with_other_arrays_is_computed_again_and_replaced(short, cache, computed, forge):
+    """As another program that may write into the cache makes them."""
+    expected, _ = read(short, cache)
+    (key,) = cache.keys
+    cache.put(key, {name: np.asarray(array) for name, array in forge(cache.get(key)).items()})
+    for _ in range(2):
+        windows, _ = read(short, cache)
+        assert_same_windows(windows, expected)
+    assert len(computed) == 2 * len(expected)
+
+
 def entry_of(cache, number):
     return next(cache.folder.rglob(f"{cache.keys[number]}.entry"))
 
