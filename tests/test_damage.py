@@ -9,15 +9,12 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serctl.arrays import UNREADABLE, view_arrays
 from serctl.cache import Cache, make_key
 from serctl.reports.journal import Journal, journal_path
-
-pytest.importorskip("hypothesis")
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 KEY = make_key("recording")
 ARRAYS = {"log_mel": np.ones((3, 4), np.float16), "empty": np.zeros((0, 2)), "flags": np.ones(3, bool)}

@@ -268,20 +268,6 @@ def test_a_run_resumes_where_it_was(journal):
         assert len(again) == 3
 
 
-@pytest.mark.parametrize("cut", range(1, 120, 7))
-def test_a_torn_tail_is_dropped(journal, cut):
-    journal.add("a", GOOD)
-    whole = journal.path.stat().st_size
-    journal.add("b", GOOD)
-    size = journal.path.stat().st_size
-    os.truncate(journal.path, max(whole + 1, size - cut))
-    with _reopen(journal) as resumed:
-        assert len(resumed) == 1
-        assert resumed.path.stat().st_size == whole
-        resumed.add("b", BAD)
-        assert (resumed.read("a"), resumed.read("b")["path"]) == (GOOD, "b.wav")
-
-
 def test_a_flipped_bit_ends_what_is_trusted(journal):
     journal.add("a", GOOD)
     journal.add("b", GOOD)
