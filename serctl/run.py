@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from serctl.backends.loky import map_unordered
 from serctl.errors import ConfigError
+from serctl.options import option
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -85,12 +86,12 @@ class Run:
     """
 
     cache: Cache | None = None
-    jobs: int = -1
+    jobs: int = option(-1, "Worker processes; -1 uses every core.", short="j", low=-1)
     backend: Backend = map_unordered
-    resume: bool = False
-    overwrite: bool = False
-    fail_fast: bool = False
-    update: bool = False
+    resume: bool = option(False, "Continue an interrupted run: keep what is finished.")
+    overwrite: bool = option(False, "Replace an output that already exists.")
+    fail_fast: bool = option(False, "Stop at the first recording that fails.")
+    update: bool = option(False, "Add to an earlier report what is new or changed; failures are tried again.")
     progress: ProgressCallback = ignore_progress
 
     def __post_init__(self) -> None:

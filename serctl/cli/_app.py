@@ -22,7 +22,6 @@ from serctl.errors import RunInterrupted, SerctlError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from serctl.cache import Cache
     from serctl.run import ProgressCallback
 
 EXIT_OK = 0
@@ -73,18 +72,18 @@ CorpusArgument = Annotated[
     list[Path],
     typer.Argument(help="Corpus folders, or manifests (csv, parquet). `serctl corpus scan DIR` shows what is found."),
 ]
-JobsOption = Annotated[
-    int, typer.Option("--jobs", "-j", min=-1, help="Worker processes; -1 uses every core.", show_default=True)
-]
 CacheDirOption = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads this at run time on Python 3.10
     typer.Option(
-        "--cache-dir", envvar="SERCTL_CACHE_DIR", help="Folder of the feature cache. Default: the user cache folder."
+        "--cache-dir",
+        envvar="SERCTL_CACHE_DIR",
+        help="Folder of the feature cache. Default: the user cache folder.",
+        rich_help_panel="Cache",
     ),
 ]
-NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the feature cache.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run: keep what is finished.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an output that already exists.")]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Neither read nor write the feature cache.", rich_help_panel="Cache")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only: no progress, no summary.")]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same result.")
@@ -94,15 +93,6 @@ SeedOption = Annotated[
 def console() -> Console:
     """The terminal for people: stderr, so that stdout stays clean for data."""
     return make_console(stderr=True, soft_wrap=True)
-
-
-def open_cache(cache_dir: Path | None, *, no_cache: bool) -> Cache | None:
-    """The feature cache that the shared options describe; None with --no-cache."""
-    if no_cache:
-        return None
-    from serctl import cache
-
-    return cache.open_cache(cache_dir)
 
 
 @contextmanager

@@ -31,10 +31,6 @@ OutputOption = Annotated[
         "--output", "-o", help="Report to write: .csv, .parquet or .jsonl. Default, or with -: CSV on stdout."
     ),
 ]
-FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first recording that fails.")]
-UpdateOption = Annotated[
-    bool, typer.Option("--update", help="Add to an earlier report what is new or changed; failures are tried again.")
-]
 SummaryJsonOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--summary-json", help="Also write the summary to this file, as JSON."),

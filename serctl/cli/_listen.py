@@ -11,7 +11,7 @@ import typer
 from serctl.cli._terminal import terminal_text
 
 if TYPE_CHECKING:
-    from serctl.live.server import ListenOptions
+    from serctl.live.options import ListenOptions
     from serctl.runtime.step import StepRecogniser
 
 ListenOption = Annotated[
@@ -20,20 +20,8 @@ ListenOption = Annotated[
         help="Serve many streams, raw samples over TCP or WebSocket; port 0 takes a free one.",
         metavar="HOST:PORT",
         show_default=False,
+        rich_help_panel="Server",
     ),
-]
-TokenOption = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        envvar="SERCTL_TOKEN",
-        help="What clients of --listen have to know; a must unless HOST is this machine's own. Others on this machine "
-        "can see an option, not the variable.",
-        show_default=False,
-    ),
-]
-MaxConnectionsOption = Annotated[int, typer.Option(min=1, help="Clients of --listen at a time.")]
-IdleOption = Annotated[
-    float, typer.Option(help="Seconds without data after which a client of --listen is let go, above 0.")
 ]
 
 

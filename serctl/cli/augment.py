@@ -9,16 +9,14 @@ import typer
 
 from serctl.cli._app import (
     CorpusArgument,
-    JobsOption,
-    OverwriteOption,
     QuietOption,
-    ResumeOption,
     SeedOption,
     app,
     console,
     progress_bar,
 )
 from serctl.cli._batch import SummaryJsonOption, check_summary_json, finish
+from serctl.cli._flags import Given, command, flags
 from serctl.errors import ConfigError
 from serctl.extras import require_extra
 
@@ -27,8 +25,15 @@ if TYPE_CHECKING:
     from serctl.verbs.augment import AugmentSummary
 
 
-@app.command()
+@command(
+    app,
+    "serctl augment ./corpus -o ./augmented --copies 2 --seed 7",
+    "serctl augment ./corpus -o ./faster --speed 0.9:1.1 --noise-snr 10:20",
+    "serctl augment ./corpus -o ./masked --mask-width 0.2 --masks 2 --include-originals",
+)
+@flags("jobs", "resume", "overwrite")
 def augment(
+    given: Given,
     corpora: CorpusArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the copies and their manifest.csv.")],
     copies: Annotated[int, typer.Option(min=1, help="Copies of each utterance.")] = 1,
@@ -65,22 +70,17 @@ def augment(
         typer.Option("--include-originals", help="List the originals in the manifest too; they stay where they are."),
     ] = False,
     seed: SeedOption = 0,
-    jobs: JobsOption = -1,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
     summary_json: SummaryJsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Write changed copies of the utterances of corpora, as mono WAV: other speed, noise, masked bands and stretches.
+    """Write changed copies of labelled recordings.
 
+    The copies are mono WAV, with another speed, noise, masked bands and stretches.
     A change is made if one of its options is given; with none of them, all three: speed 0.9:1.1, noise at 10:20 dB and
     2 masks. Utterances marked test are left alone. The output folder is a corpus: its manifest keeps the labels and
     says how each copy was made. Exit code: 0 all good, 2 wrong usage, 3 some utterances failed, 4 none succeeded.
-
-    Example: serctl augment ./corpus -o ./augmented --copies 2 --speed 0.9:1.1 --noise-snr 10:20 --seed 7
     """
     require_extra("train", "augmentation")
-    from serctl.run import Run
     from serctl.verbs import augment as verb
 
     check_summary_json(summary_json, output)
@@ -98,7 +98,7 @@ def augment(
             corpora,
             output=output,
             options=options,
-            run=Run(jobs=jobs, resume=resume, overwrite=overwrite, progress=progress),
+            run=given.run(progress),
         )
     if not quiet:
         _print_counts(summary)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serctl.cli._app import EXIT_SOME_FAILED, CacheDirOption, console
+from serctl.cli._flags import command
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 
 cache_app = typer.Typer(
     name="cache",
-    help="Look after the feature cache, which spares a second run the extraction of features.",
+    help="Look after the feature cache.",
     epilog="Example: serctl cache prune --max-size 10GB",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -29,15 +30,18 @@ cache_app = typer.Typer(
 )
 
 
-@cache_app.command(epilog="Example: serctl cache info")
+@command(cache_app, "serctl cache info")
 def info(cache_dir: CacheDirOption = None) -> None:
     """Show where the cache is, how large, and when its entries were last used."""
     _show(_open(cache_dir).info())
 
 
-@cache_app.command(epilog="Example: serctl cache verify")
+@command(cache_app, "serctl cache verify")
 def verify(cache_dir: CacheDirOption = None) -> None:
-    """Check every entry and remove the damaged ones, to be computed again; exit code 3 if there were any."""
+    """Check every entry and remove the damaged ones.
+
+    They are computed again when needed. Exit code 3 if there were any.
+    """
     cache = _open(cache_dir)
     checked = cache.info().entries
     damaged = cache.verify()
@@ -48,7 +52,7 @@ def verify(cache_dir: CacheDirOption = None) -> None:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-@cache_app.command(epilog="Example: serctl cache prune --max-size 10GB")
+@command(cache_app, "serctl cache prune --max-size 10GB")
 def prune(
     max_size: Annotated[
         str, typer.Option("--max-size", help="Size to keep, such as 500MB or 10GB (also KiB, MiB, GiB, TiB).")
@@ -62,7 +66,7 @@ def prune(
     _show(cache.info())
 
 
-@cache_app.command(epilog="Example: serctl cache clear --yes")
+@command(cache_app, "serctl cache clear --yes")
 def clear(
     cache_dir: CacheDirOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")] = False,

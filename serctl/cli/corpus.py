@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from serctl.cli._app import CorpusArgument, OverwriteOption, console, progress_bar
+from serctl.cli._app import CorpusArgument, console, progress_bar
+from serctl.cli._flags import Given, command, flags
 from serctl.cli._terminal import make_console, terminal_text
 
 if TYPE_CHECKING:
@@ -33,8 +34,14 @@ def corpus() -> None:
     """Look at corpora of emotional speech."""
 
 
-@corpus_app.command(epilog="Example: serctl corpus scan ./ravdess ./emodb -o manifest.csv")
+@command(
+    corpus_app,
+    "serctl corpus scan ./corpus",
+    "serctl corpus scan ./corpus -o manifest.csv",
+)
+@flags("overwrite")
 def scan(
+    given: Given,
     paths: CorpusArgument,
     output: Annotated[
         Optional[Path],  # noqa: UP045 - typer reads this at run time on Python 3.10
@@ -42,17 +49,15 @@ def scan(
             "--output", "-o", help="Write one manifest of all utterances; the suffix, .csv or .parquet, is the format."
         ),
     ] = None,
-    overwrite: OverwriteOption = False,
 ) -> None:
-    """Show what is recognised in corpora: emotions, speakers, hours, licence, problems.
+    """Show what is recognised in corpora.
 
-    Example: serctl corpus scan ./ravdess ./emodb -o manifest.csv
+    That is emotions, speakers, hours, licence, and problems.
     """
-    from serctl.run import Run
     from serctl.verbs.scan import scan as scan_corpora
 
     with progress_bar("Reading headers", quiet=False) as progress:
-        result = scan_corpora(paths, output=output, run=Run(overwrite=overwrite, progress=progress))
+        result = scan_corpora(paths, output=output, run=given.run(progress))
     out = make_console()
     for report in result.corpora:
         if out.is_terminal:

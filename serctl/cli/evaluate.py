@@ -9,19 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from serctl.cli._app import (
-    CacheDirOption,
     CorpusArgument,
-    JobsOption,
-    NoCacheOption,
-    OverwriteOption,
     QuietOption,
-    ResumeOption,
     SeedOption,
     app,
     console,
-    open_cache,
     progress_bar,
 )
+from serctl.cli._flags import Given, command, flags
 from serctl.cli._learning import (
     BaseOption,
     BatchSizeOption,
@@ -54,8 +49,16 @@ if TYPE_CHECKING:
     from serctl.verbs.evaluate import Evaluation, FoldCallback
 
 
-@app.command()
+@command(
+    app,
+    "serctl evaluate ./corpus -o ./evaluation",
+    "serctl evaluate ./corpus --model ./my-model -o ./of-my-model",
+    "serctl evaluate ./corpus --arch hybrid --protocol loso -o ./cross-validation",
+    "serctl evaluate ./corpus --arch mfcc --protocol speaker-kfold:2 -o ./in-two-folds",
+)
+@flags("jobs", "resume", "overwrite", "cache")
 def evaluate(
+    given: Given,
     corpora: CorpusArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write scores, plots and predictions to.")],
     model: Annotated[
@@ -106,32 +109,24 @@ def evaluate(
     specaugment: SpecAugmentOption = True,
     mixup: MixupOption = 0.0,
     seed: SeedOption = 0,
-    jobs: JobsOption = -1,
-    cache_dir: CacheDirOption = None,
-    no_cache: NoCacheOption = False,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Score a model on labelled recordings, or an architecture by cross-validation; stamp what training and test share.
+    """Score a model, or an architecture by cross-validation.
 
-    Writes metrics.json, predictions.parquet, confusion.csv, plots and report.md to the folder. A cross-validation saves
-    every fold as it ends, and --resume goes on from there. The options of training apply to --arch only.
-
-    Example: serctl evaluate ./corpus --arch hybrid --protocol loso -o ./evaluation
+    Writes metrics.json, predictions.parquet, confusion.csv, plots and report.md to the folder, stamped with what
+    training and test share. A cross-validation saves every fold as it ends, and --resume continues from there. The
+    options of training apply to --arch only.
     """
     if (arch is None) != (protocol is None) or (model is not None and arch is not None):
         raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
     require_extra("train", "evaluation")
     if arch:
         import_tensorflow()
-    from serctl.run import Run
     from serctl.verbs import evaluate as verb
 
-    cache = open_cache(cache_dir, no_cache=no_cache)
     labels = label_options(classes, mapping)
     with progress_bar("Extracting", quiet=quiet) as progress:
-        run = Run(cache, jobs, resume=resume, overwrite=overwrite, progress=progress)
+        run = given.run(progress)
         if arch is None:
             from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 

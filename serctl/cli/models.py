@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from serctl.cli._app import app
+from serctl.cli._flags import command
 from serctl.cli._terminal import make_console, terminal_text
 
 if TYPE_CHECKING:
@@ -18,12 +19,9 @@ models_app = typer.Typer(
 app.add_typer(models_app)
 
 
-@models_app.command("list")
+@command(models_app, "serctl models list", name="list")
 def list_models() -> None:
-    """List the bundled models and the architectures that can be trained.
-
-    Example: serctl models list
-    """
+    """List the bundled models and the architectures that can be trained."""
     from serctl.bundle.store import DEFAULT_MODEL, LIVE_MODEL, bundled_models, load_bundle
     from serctl.models import ARCHITECTURES
 
@@ -36,16 +34,16 @@ def list_models() -> None:
     out.print(f"Architectures: {', '.join(ARCHITECTURES)}")
 
 
-@models_app.command()
+@command(models_app, "serctl models info", "serctl models info serctl-live")
 def info(
     model: Annotated[
         Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
         typer.Argument(help="A bundled model's name or a bundle's folder. Default: the bundled model."),
     ] = None,
 ) -> None:
-    """Verify a model and print its card: training data, scores with their protocol, limits, licence.
+    """Verify a model and print its card.
 
-    Example: serctl models info serctl-base
+    The card names the training data, the scores with their protocol, the limits and the licence.
     """
     from rich.markdown import Markdown
 

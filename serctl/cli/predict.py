@@ -6,38 +6,28 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from serctl.cli._app import (
-    CacheDirOption,
-    JobsOption,
-    NoCacheOption,
-    OverwriteOption,
-    QuietOption,
-    ResumeOption,
-    app,
-    console,
-    open_cache,
-    progress_bar,
-)
+from serctl.cli._app import QuietOption, app, console, progress_bar
 from serctl.cli._batch import (
-    FailFastOption,
     FilesFromOption,
     OutputOption,
     RecordingsArgument,
     StrictOption,
     SummaryJsonOption,
-    UpdateOption,
     check_summary_json,
     find_inputs,
     finish,
     stop_at_failure,
     to_file,
 )
+from serctl.cli._flags import Given, command, flags
+from serctl.verbs.options import PredictOptions
 
 if TYPE_CHECKING:
+    from serctl.bundle.store import Bundle
     from serctl.reports.schema import Columns
 
 Table = dict[str, Any]
@@ -48,59 +38,39 @@ ModelOption = Annotated[
 ]
 
 
-@app.command()
+@command(
+    app,
+    "serctl predict recording.wav",
+    "serctl predict ./recordings -o emotions.csv",
+    "serctl predict ./recordings --per window --window 5 -o timeline.jsonl",
+    "serctl predict ./recordings --min-confidence 0.6 -o emotions.parquet",
+    "find ./recordings -name '*.wav' | serctl predict --files-from - -o emotions.csv",
+)
+@flags("jobs", "resume", "update", "overwrite", "fail_fast", "cache", Answers=PredictOptions)
 def predict(
+    given: Given,
     recordings: RecordingsArgument = None,
     output: OutputOption = None,
     model: ModelOption = None,
-    per: Annotated[
-        Literal["file", "window"], typer.Option(help="One row for each recording, or for each of its windows.")
-    ] = "file",
-    window: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(help="Seconds of a window, 0.5 to 3600. Default: the model's own.", show_default=False),
-    ] = None,
-    min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Below this confidence (0 to 1) the emotion is 'uncertain'.")
-    ] = 0.0,
-    language: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
-        typer.Option(help="Code of the language spoken (de, am), for a model that tells them apart.", metavar="CODE"),
-    ] = None,
     files_from: FilesFromOption = None,
-    jobs: JobsOption = -1,
-    cache_dir: CacheDirOption = None,
-    no_cache: NoCacheOption = False,
-    resume: ResumeOption = False,
-    update: UpdateOption = False,
-    overwrite: OverwriteOption = False,
-    fail_fast: FailFastOption = False,
     strict: StrictOption = False,
     summary_json: SummaryJsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Recognise the emotion of recordings, one report row for each.
+    """Recognise the emotion of recordings.
 
-    Exit code: 0 all good, 2 wrong usage, 3 some recordings failed, 4 none succeeded.
-
-    Example: serctl predict ./recordings -o emotions.csv
+    The report has one row for each recording, or for each window of it. Exit code: 0 all good, 2 wrong usage, 3 some
+    recordings failed, 4 none succeeded.
     """
     from serctl.bundle.store import DEFAULT_MODEL, load_bundle
     from serctl.errors import StoppedAtFailureError
-    from serctl.run import Run
     from serctl.verbs import predict as verb
 
-    options = verb.PredictOptions(per=per, window_s=window, min_confidence=min_confidence, language=language)
+    options = given.make(PredictOptions)
     report = to_file(output)
-    cache = open_cache(cache_dir, no_cache=no_cache)
     bundle = load_bundle(model or DEFAULT_MODEL)
-    if language and language not in bundle.facts.languages and not quiet:
-        known = ", ".join(bundle.facts.languages)
-        console().print(
-            f"{bundle.identity} has no adapter for {language} ({known or 'it tells no languages apart'}): "
-            "what its languages share must do",
-            markup=False,
-        )
+    if not quiet:
+        _say_unknown_language(bundle, options.language)
     check_summary_json(summary_json, report)
     found = find_inputs(recordings, files_from, strict=strict)
     try:
@@ -113,20 +83,22 @@ def predict(
                 model=bundle,
                 options=options,
                 output=report,
-                run=Run(
-                    cache,
-                    jobs,
-                    resume=resume,
-                    update=update,
-                    overwrite=overwrite,
-                    fail_fast=fail_fast,
-                    progress=progress,
-                ),
+                run=given.run(progress),
                 on_table=on_table,
             )
     except StoppedAtFailureError as error:
         stop_at_failure(error, summary_json=summary_json)
     finish(summary, verb="Predicted", output=report, summary_json=summary_json, quiet=quiet, others=found.others)
+
+
+def _say_unknown_language(bundle: Bundle, language: str | None) -> None:
+    if language and language not in bundle.facts.languages:
+        known = ", ".join(bundle.facts.languages)
+        console().print(
+            f"{bundle.identity} has no adapter for {language} ({known or 'it tells no languages apart'}): "
+            "using the language-independent path",
+            markup=False,
+        )
 
 
 @contextmanager

@@ -9,28 +9,37 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from serctl.cli._app import app
-from serctl.cli._listen import IdleOption, ListenOption, MaxConnectionsOption, TokenOption, run_server
+from serctl.cli._flags import Given, command, flags
+from serctl.cli._listen import ListenOption, run_server
 from serctl.errors import ConfigError
+from serctl.live.options import ListenOptions, StreamOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from serctl.live.stream import Judgement
+    from serctl.runtime.step import StepRecogniser
 
     Pieces = Iterable[NDArray[np.float32]]
 
 
-RAW_FORMAT, RAW_RATE = "s16le", 16_000
-
-
-@app.command()
+@command(
+    app,
+    "serctl stream recording.wav",
+    "serctl stream recording.wav --every change --hysteresis 0.1",
+    "ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream -",
+    "serctl stream --mic",
+    "serctl stream --listen 127.0.0.1:7700",
+)
+@flags(Answers=StreamOptions, Server=ListenOptions)
 def stream(
+    given: Given,
     source: Annotated[
         Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
         typer.Argument(help="A recording, or - for raw samples on stdin.", metavar="FILE|-"),
@@ -44,85 +53,70 @@ def stream(
         Optional[str],  # noqa: UP045
         typer.Option(help="The microphone, by number or name; `python -m sounddevice` lists them.", show_default=False),
     ] = None,
-    window: Annotated[
-        float, typer.Option(help="Seconds of answers that a judgement averages, from --hop to 60.")
-    ] = 0.5,
-    hop: Annotated[float, typer.Option(help="Seconds from one judgement to the next, at least 0.05.")] = 0.1,
-    hysteresis: Annotated[
-        float,
-        typer.Option(min=0, max=0.99, help="How much higher another emotion's probability must be to take over."),
-    ] = 0.0,
-    every: Annotated[
-        Literal["step", "change"], typer.Option(help="A line for every step, or only where the emotion changes.")
-    ] = "step",
     as_json: Annotated[
         bool, typer.Option("--json", help="Lines of JSON where a terminal would show the live view.")
     ] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play a recording at its own pace.")] = False,
-    sample_format: Annotated[
-        Optional[Literal["s16le", "s32le", "f32le"]],  # noqa: UP045
-        typer.Option("--format", help=f"Of raw samples on stdin or from clients. Default: {RAW_FORMAT}."),
-    ] = None,
-    rate: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help=f"Of raw samples, mono, in Hz, 4000 to 384000. Default: {RAW_RATE}."),
-    ] = None,
     listen: ListenOption = None,
-    token: TokenOption = None,
-    max_connections: MaxConnectionsOption = 64,
-    idle: IdleOption = 30.0,
 ) -> None:
-    """Judge speech while it goes on: one line of JSON for every step, silence as no-speech.
+    """Follow the emotion of speech while it goes on.
 
-    On a terminal, live speech is shown as a picture instead; --json prefers the lines. Anything else comes
-    through a pipe: ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | serctl stream -
-
-    Example: serctl stream ./talk.wav
+    Every step gives one line of JSON; silence is no-speech. On a terminal, live speech is shown as a picture instead;
+    --json prefers the lines.
     """
-    from serctl.bundle.store import LIVE_MODEL, load_bundle
-    from serctl.live import stream as verb
-    from serctl.runtime.step import StepRecogniser
-
     _check_sources(source, listen, mic=mic, device=device, realtime=realtime)
-    is_raw = source == "-" or listen is not None
-    if not is_raw and (sample_format, rate) != (None, None):
-        raise ConfigError("--format and --rate describe raw samples: expected - or --listen with them")
-    raw_format: str = sample_format or RAW_FORMAT
-    raw_rate = RAW_RATE if rate is None else rate
-    options = verb.StreamOptions(window, hop, hysteresis)
-    recogniser = StepRecogniser(load_bundle(model or LIVE_MODEL))
-    facts = recogniser.bundle.facts
     if listen is not None:
-        from serctl.live.server import ListenOptions, parse_address
-
-        host, port = parse_address(listen)
-        listening = ListenOptions(
-            host,
-            port,
-            stream=options,
-            sample_format=raw_format,
-            rate=raw_rate,
-            every=every,
-            token=token,
-            max_connections=max_connections,
-            idle_s=idle,
-        )
-        run_server(recogniser, listening)
+        _serve(listen, given, model)
         return
-    speech = verb.SpeechStream(recogniser, options)
+    if source != "-" and (given["sample_format"], given["rate"]) != (None, None):
+        raise ConfigError("--format and --rate describe raw samples: expected - or --listen with them")
+    raw = given.make(ListenOptions)
+    options = given.make(StreamOptions)
+    recogniser = _recogniser(model)
+    facts = recogniser.bundle.facts
     if mic:
         pieces = _heard(device, facts.features.sample_rate)
     elif source == "-":
-        pieces = _piped(raw_format, raw_rate, facts.features.sample_rate)
+        pieces = _piped(raw.sample_format, raw.rate, facts.features.sample_rate)
     else:
-        pieces = _recorded(Path(str(source)), facts.features.sample_rate, hop, realtime=realtime)
-    # A microphone has no other end than Ctrl-C, which therefore is none to complain of.
-    ending = suppress(KeyboardInterrupt) if mic else nullcontext()
+        pieces = _recorded(Path(str(source)), facts.features.sample_rate, options.hop_s, realtime=realtime)
     is_live = mic or source == "-" or realtime
-    with _output(facts.labels, every, as_view=is_live and not as_json and _can_draw()) as show, ending:
+    with _output(facts.labels, raw.every, as_view=is_live and not as_json and _can_draw()) as show:
+        _follow(pieces, recogniser, options, show, endless=mic)
+
+
+def _serve(address: str, given: Given, model: str | None) -> None:
+    """Serve many streams until Ctrl-C."""
+    from serctl.live.server import parse_address
+
+    host, port = parse_address(address)
+    options = given.make(ListenOptions, host=host, port=port, stream=given.make(StreamOptions))
+    run_server(_recogniser(model), options)
+
+
+def _follow(
+    pieces: Pieces,
+    recogniser: StepRecogniser,
+    options: StreamOptions,
+    show: Callable[[Judgement], None],
+    *,
+    endless: bool,
+) -> None:
+    """Show the answers of one stream; endless: Ctrl-C is how it ends, and no error."""
+    from serctl.live.stream import SpeechStream
+
+    speech = SpeechStream(recogniser, options)
+    with suppress(KeyboardInterrupt) if endless else nullcontext():
         for samples in pieces:
             for judgement in speech.push(samples):
                 show(judgement)
+
+
+def _recogniser(model: str | None) -> StepRecogniser:
+    from serctl.bundle.store import LIVE_MODEL, load_bundle
+    from serctl.runtime.step import StepRecogniser
+
+    return StepRecogniser(load_bundle(model or LIVE_MODEL))
 
 
 def _check_sources(source: str | None, listen: str | None, *, mic: bool, device: str | None, realtime: bool) -> None:

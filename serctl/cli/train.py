@@ -12,19 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from serctl.cli._app import (
-    CacheDirOption,
     CorpusArgument,
-    JobsOption,
-    NoCacheOption,
-    OverwriteOption,
     QuietOption,
-    ResumeOption,
     SeedOption,
     app,
     console,
-    open_cache,
     progress_bar,
 )
+from serctl.cli._flags import Given, command, flags
 from serctl.cli._learning import (
     ArchitectureOption,
     BaseOption,
@@ -58,8 +53,18 @@ if TYPE_CHECKING:
     from serctl.verbs.train import TrainResult
 
 
-@app.command()
+@command(
+    app,
+    "serctl train ./corpus -o ./my-model",
+    "serctl train ./corpus -o ./small --arch separable --epochs 60",
+    "serctl train ./corpus -o ./adapted --from ./my-model",
+    "serctl train ./corpus -o ./live-model --arch lstm --causal",
+    "serctl train ./corpus -o ./student --arch mfcc --teacher ./my-model",
+    "serctl train ./corpus -o ./two-emotions --classes happy,sad",
+)
+@flags("jobs", "resume", "overwrite", "cache")
 def train(
+    given: Given,
     corpora: CorpusArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to write.")],
     arch: ArchitectureOption = None,
@@ -92,24 +97,17 @@ def train(
         typer.Option(help="Folder of a cross-validation (serctl evaluate --arch) to quote in the model card."),
     ] = None,
     seed: SeedOption = 0,
-    jobs: JobsOption = -1,
-    cache_dir: CacheDirOption = None,
-    no_cache: NoCacheOption = False,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a model on labelled corpora and write it as a bundle that `serctl predict --model` runs.
+    """Train a model on labelled corpora.
 
+    The model is a bundle, a folder that `serctl predict --model` runs.
     The architecture is hybrid unless --arch or --from says otherwise. Some speakers are held out to choose the epoch
     and to calibrate the confidences. An interrupted run leaves its checkpoints in OUTPUT.partial, and --resume goes on
     from there.
-
-    Example: serctl train ./corpus -o ./my-model --arch hybrid
     """
     require_extra("train", "training")
     import_tensorflow()
-    from serctl.run import Run
     from serctl.verbs import train as verb
 
     augmentation = augmentation_options(copies, noisy_copies, speed, seed)
@@ -131,14 +129,13 @@ def train(
         command=command_line(),
         evaluation=evaluation,
     )
-    cache = open_cache(cache_dir, no_cache=no_cache)
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
             result = verb.train(
                 corpora,
                 output=output,
                 options=options,
-                run=Run(cache, jobs, resume=resume, overwrite=overwrite, progress=progress),
+                run=given.run(progress),
                 on_epoch=epoch_printer(quiet=quiet),
             )
     except KeyboardInterrupt:

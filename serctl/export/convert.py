@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from serctl.bundle.facts import ONNX_MODEL
 from serctl.errors import BundleError, ConfigError, MissingExtraError, Remedy
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from serctl.export.options import Quantize
     from serctl.models import ModelSpec
-
-Quantize = Literal["none", "float16", "dynamic", "int8"]
 
 # What int8 spoils and hardly makes faster. Attention adds a large negative number to the scores of padded frames,
 # beside which all other scores would be one and the same step of int8; a variance squares what its range was.

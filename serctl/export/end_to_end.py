@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.bundle.store import Bundle
-    from serctl.export.convert import Quantize
+    from serctl.export.options import Quantize
     from serctl.features import FeatureConfig
 
     Windows = Sequence[NDArray[np.float32]]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 from serctl.errors import ConfigError, Remedy
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from serctl.export.convert import Quantize
+from serctl.options import check_options, option
 
 Format = Literal["litert", "onnx"]
+Quantize = Literal["none", "float16", "dynamic", "int8"]
 
 LEAST_AGREEMENT = {"none": 0.98, "float16": 0.98, "dynamic": 0.98, "int8": 0.95}
 """Share of equal labels below which an export fails, where nothing else is asked for."""
@@ -32,20 +30,44 @@ class ExportOptions:
     Raises ConfigError if they do not fit together.
     """
 
-    format: Format = "litert"
-    quantize: Quantize = "float16"
-    calibrate: Path | None = None
-    verify: Path | None = None
-    min_agreement: float | None = None
-    with_frontend: bool = False
-    name: str = ""
+    format: Format = option(
+        "litert", "Format of the network; onnx needs pip install 'serctl[onnx]'.", choices=("litert", "onnx")
+    )
+    quantize: Quantize = option(
+        "float16",
+        "none: float32. float16: half of that. dynamic: weights in int8. int8: arithmetic in int8 as well. Default: "
+        "float16; none for onnx.",
+        choices=("none", "float16", "dynamic", "int8"),
+        unset=True,
+    )
+    calibrate: Path | None = option(
+        None,
+        "Recordings that int8 measures its ranges on. Default: those the model learned from, as far as their features "
+        "are cached.",
+        kind=Path,
+        metavar="DIR",
+    )
+    verify: Path | None = option(
+        None,
+        "Recordings that the old and the new model are compared on. Default: those the model was validated on, as far "
+        "as their features are cached, or else those to calibrate on.",
+        kind=Path,
+        metavar="DIR",
+    )
+    min_agreement: float | None = option(
+        None, "Fail below this share (0 to 1) of equal labels. Default: 0.98, for int8 0.95.", kind=float, low=0, high=1
+    )
+    with_frontend: bool = option(
+        False,
+        "Add end_to_end.tflite: samples in, calibrated probabilities out, for devices without Python; of cnn, resnet, "
+        "lstm, separable, separable-small and cnn-large models. Its network has float32 weights; with dynamic and "
+        "int8, int8 weights. It is compared with Python on the recordings to verify.",
+    )
+    name: str = option("", "Name of the new model. Default: the old one's with the quantization.")
     command: str = ""
 
     def __post_init__(self) -> None:
-        if self.format not in ("litert", "onnx"):
-            raise ConfigError(f"expected the format litert or onnx, came {self.format}")
-        if self.quantize not in LEAST_AGREEMENT:
-            raise ConfigError(f"expected to quantize by one of {', '.join(LEAST_AGREEMENT)}, came {self.quantize}")
+        check_options(self)
         if self.format == "onnx" and self.quantize != "none":
             raise ConfigError(
                 f"an ONNX model is exported in float32. Received: quantize={self.quantize}", Remedy.NO_QUANTIZATION
@@ -57,8 +79,6 @@ class ExportOptions:
                 "with its front end, a model is compared from samples on, which the feature cache does not hold",
                 Remedy.VERIFICATION_RECORDINGS,
             )
-        if not 0 <= self.least_agreement <= 1:
-            raise ConfigError(f"expected a share of equal labels between 0 and 1, came {self.min_agreement}")
 
     @property
     def least_agreement(self) -> float:

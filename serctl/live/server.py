@@ -13,13 +13,13 @@ import json
 import socket
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from serctl.audio.pcm import PCM_FORMATS, PcmDecoder
 from serctl.errors import AudioError, ConfigError, Remedy, SerctlError
-from serctl.live.stream import SpeechStream, StreamOptions
-from serctl.live.wires import GREETING, LONGEST_TOKEN, TcpWire, WebSocketWire
+from serctl.live.stream import SpeechStream
+from serctl.live.wires import GREETING, TcpWire, WebSocketWire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from serctl.live.options import ListenOptions
     from serctl.live.stream import Judgement
     from serctl.live.wires import Wire
     from serctl.runtime.step import StepRecogniser
@@ -51,41 +52,6 @@ OPENING_S = 5.0
 
 CLOSING_S = 2.0
 """How long a client may take to read the rest and to close its side."""
-
-
-@dataclass(frozen=True)
-class ListenOptions:
-    """Where to listen, what comes, and what is allowed.
-
-    sample_format, rate: of raw samples over TCP; a WebSocket may name its own. token: what each client has to know;
-    None: nothing. every: a line for every step, or only where the emotion changes. max_connections: at a time.
-    idle_s: a connection is closed after so many seconds in which nothing came, or OPENING_S before its stream begins.
-    Raises ConfigError if a value cannot be used.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    stream: StreamOptions = field(default_factory=StreamOptions)
-    sample_format: str = "s16le"
-    rate: int = 16_000
-    every: Literal["step", "change"] = "step"
-    token: str | None = field(default=None, repr=False)
-    max_connections: int = 64
-    idle_s: float = 30.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"expected a port from 0 to 65535, came {self.port}")
-        if self.token is not None and not _is_token(self.token):
-            raise ConfigError(f"expected a token of 1 to {LONGEST_TOKEN} ASCII characters without blanks")
-        if self.max_connections < 1:
-            raise ConfigError(f"expected at least one connection, came {self.max_connections}")
-        if not 0 < self.idle_s < float("inf"):
-            raise ConfigError(f"expected an idle time above 0 s, came {self.idle_s}")
-
-
-def _is_token(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_TOKEN and text.isascii() and text.isprintable() and " " not in text
 
 
 def parse_address(text: str) -> Address:

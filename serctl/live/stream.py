@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl.audio.segments import SegmentReader
-from serctl.errors import ConfigError
 from serctl.features import MelStream
+from serctl.live.options import StreamOptions
 from serctl.reports.schema import NO_SPEECH
 
 if TYPE_CHECKING:
@@ -34,26 +34,6 @@ FLOOR_RISE_DB_PER_S = 5.0
 
 FORGET_S = 0.5
 """After so long without speech the network starts anew with what comes next, as it did with every training example."""
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """How often a stream is judged and how steady the judgement is; times in seconds.
-
-    window_s: the network's answers of the last so many seconds are averaged. hop_s: from one judgement to the next.
-    hysteresis: how much likelier another emotion must be to take over from the present one.
-    Raises ConfigError if a value is out of range.
-    """
-
-    window_s: float = 0.5
-    hop_s: float = 0.1
-    hysteresis: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0.05 <= self.hop_s <= self.window_s <= 60:
-            raise ConfigError(f"expected 0.05 s <= hop <= window <= 60 s, came {self.hop_s} s and {self.window_s} s")
-        if not 0 <= self.hysteresis < 1:
-            raise ConfigError(f"expected a hysteresis from 0 to below 1, came {self.hysteresis}")
 
 
 @dataclass(frozen=True)

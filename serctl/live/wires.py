@@ -15,6 +15,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from serctl.errors import AudioError, ConfigError
+from serctl.live.options import LONGEST_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,6 @@ GREETING = b"GET "
 
 LARGEST_MESSAGE = 2**20
 """In bytes, of a WebSocket."""
-
-LONGEST_TOKEN = 512
 
 _LOOPBACK_ORIGIN = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from serctl.features import FeatureConfig, FeatureReader, Window, functional_nam
 from serctl.reports.schema import Column, ColumnBlock, report_format
 from serctl.run import Run, report_position
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
+from serctl.verbs.options import ExtractOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,37 +25,14 @@ if TYPE_CHECKING:
     from serctl.audio.find import Recording
     from serctl.cache import Cache
 
-Level = Literal["functionals", "frames"]
-
 LONGEST_FOR_FRAMES_S = 1_800.0
 """Frame-level rows of one recording are held in memory together; beyond half an hour that is refused."""
 
 
-@dataclass(frozen=True)
-class ExtractOptions:
-    """What to extract: one row of functionals per file or per window, or one row per frame.
-
-    deep: the deep features of the voice encoder as well.
-    Raises ConfigError if a value is out of range.
-    """
-
-    level: Level = "functionals"
-    per: Literal["file", "window"] = "file"
-    window_s: float | None = None
-    deep: bool = False
-
-    def __post_init__(self) -> None:
-        if self.level not in ("functionals", "frames"):
-            raise ConfigError(f"expected the level functionals or frames, came {self.level}")
-        if self.per not in ("file", "window"):
-            raise ConfigError(f"expected rows per file or per window, came {self.per}")
-        if self.deep and self.level == "frames":
-            raise ConfigError("the deep features are statistics of whole windows: expected the level functionals")
-
-    def config(self) -> FeatureConfig:
-        """The feature config, with another window where one was asked for."""
-        config = FeatureConfig(voice_encoder=self.deep)
-        return config if self.window_s is None else replace(config, window_s=self.window_s)
+def feature_config(options: ExtractOptions) -> FeatureConfig:
+    """Return the feature config, with another window where one was asked for."""
+    config = FeatureConfig(voice_encoder=options.deep)
+    return config if options.window_s is None else replace(config, window_s=options.window_s)
 
 
 def extract(
@@ -76,7 +54,7 @@ def extract(
             f"frame-level descriptors are many rows: expected a Parquet file to write, received {output}",
             Remedy.PARQUET_OUTPUT,
         )
-    config = options.config()
+    config = feature_config(options)
     return run_batch(
         recordings,
         partial(extract_recording, config=config, options=options, cache=run.cache),
@@ -90,7 +68,7 @@ def extract(
 
 def columns(options: ExtractOptions) -> list[Column | ColumnBlock]:
     """The schema of the report: path, times in seconds, status, error, notes, duration, then the features."""
-    config = options.config()
+    config = feature_config(options)
     times: list[Column | ColumnBlock]
     if options.level == "frames":
         names = (*lld_names(config), *(f"mel_{band:02d}_db" for band in range(1, config.n_mels + 1)))

@@ -7,17 +7,18 @@ import json
 import math
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from serctl.bundle.store import Bundle, load_bundle
-from serctl.errors import AudioError, ConfigError
+from serctl.errors import AudioError
 from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
 from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column
 from serctl.run import Run, report_position
 from serctl.runtime.recogniser import Recogniser, check_runtime, merge_probabilities
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
+from serctl.verbs.options import PredictOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,37 +29,10 @@ if TYPE_CHECKING:
     from serctl.audio.find import Recording
     from serctl.cache import Cache
 
-Per = Literal["file", "window"]
-
 SHORTEST_S = 0.1
 """Recordings below this length hold no speech to judge: they get an error row."""
 
-LONGEST_WINDOW_S = 3_600.0
 _WINDOWS_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """What a row stands for and when an emotion is named.
-
-    per: file merges the windows of a recording, window keeps them apart. window_s: length of a window in seconds, None
-    for the model's own. min_confidence: below it the emotion is 'uncertain'. language: code of the language spoken, for
-    a model that tells languages apart; None, or one it does not know, where what all languages share must do.
-    Raises ConfigError if a value is out of range.
-    """
-
-    per: Per = "file"
-    window_s: float | None = None
-    min_confidence: float = 0.0
-    language: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.per not in ("file", "window"):
-            raise ConfigError(f"expected rows per file or per window, came {self.per}")
-        if self.window_s is not None and not 0.5 <= self.window_s <= LONGEST_WINDOW_S:
-            raise ConfigError(f"expected a window of 0.5 to {LONGEST_WINDOW_S:.0f} s, came {self.window_s}")
-        if not 0 <= self.min_confidence <= 1:
-            raise ConfigError(f"expected a confidence between 0 and 1, came {self.min_confidence}")
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,8 @@ def help_of(name: str) -> str:
 
 
 def examples(name: str) -> list[str]:
-    command = COMMANDS[tuple(name.split())]
-    text = f"{command.help or ''}\n{command.epilog or ''}"
-    return re.findall(r"Example: (serctl .+)", text)
+    lines = (COMMANDS[tuple(name.split())].epilog or "").splitlines()
+    return [line.strip().removeprefix("Example: ") for line in lines]
 
 
 def test_the_commands_are_the_documented_ones() -> None:
@@ -67,7 +66,8 @@ def test_every_option_and_argument_has_help(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if examples(name)])
 def test_every_example_parses(name: str) -> None:
     for example in examples(name):
-        _, *arguments = shlex.split(example)
+        words = shlex.split(example)
+        arguments = words[words.index("serctl") + 1 :]  # others may stand before it, in a pipe
         command: click.Command = ROOT
         context = click.Context(ROOT)
         while isinstance(command, click.Group):
@@ -76,6 +76,24 @@ def test_every_example_parses(name: str) -> None:
             command = found
         with command.make_context(command.name, arguments):
             pass
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_summary_is_cut_at_80_columns(name: str) -> None:
+    text = COMMANDS[tuple(name.split())].get_help(click.Context(COMMANDS[tuple(name.split())], terminal_width=80))
+    assert "..." not in text.replace("]...", "")
+    assert max(map(len, text.partition("Examples:")[0].splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_stands_on_a_line_of_its_own_to_be_pasted(name: str) -> None:
+    lines = help_of(name).splitlines()
+    assert all(any(line.strip().removeprefix("Example: ") == example for line in lines) for example in examples(name))
+
+
+def test_options_stand_in_groups() -> None:
+    sections = re.findall(r"^([A-Z][\w ]+):$", help_of("predict"), re.MULTILINE)
+    assert sections == ["Arguments", "Options", "Answers", "Run", "Cache", "Examples"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from serctl.audio.segments import read_audio
-from serctl.live.server import ListenOptions
-from serctl.live.stream import StreamOptions
+from serctl.live.options import ListenOptions, StreamOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,8 @@ import soundfile
 
 from serctl.audio.segments import read_audio
 from serctl.bundle.store import load_bundle
-from serctl.live.stream import SpeechStream, StreamOptions
+from serctl.live.options import StreamOptions
+from serctl.live.stream import SpeechStream
 
 if TYPE_CHECKING:
     from pathlib import Path

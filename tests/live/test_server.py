@@ -21,8 +21,9 @@ from serctl.audio.pcm import PcmDecoder
 from serctl.audio.segments import read_audio
 from serctl.errors import ConfigError
 from serctl.live import server as module
-from serctl.live.server import QUEUED_STEPS, ListenOptions, format_address, parse_address, serve
-from serctl.live.stream import SpeechStream, StreamOptions
+from serctl.live.options import ListenOptions, StreamOptions
+from serctl.live.server import QUEUED_STEPS, format_address, parse_address, serve
+from serctl.live.stream import SpeechStream
 from serctl.runtime.step import StepRecogniser
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from serctl.audio.pcm import PcmDecoder, samples_of_pipe
 from serctl.audio.segments import read_audio
 from serctl.errors import AudioError, ConfigError, Remedy
 from serctl.features import MelStream
-from serctl.live.stream import SpeechGate, SpeechStream, StreamOptions, samples_of_file
+from serctl.live.options import StreamOptions
+from serctl.live.stream import SpeechGate, SpeechStream, samples_of_file
 from serctl.models import ModelSpec
 from serctl.runtime.step import StepRecogniser
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.bundle.store import Bundle
-    from serctl.live.stream import Judgement
+from serctl.live.stream import Judgement
 
 RATE = 16_000
 EACH_ANSWER = StreamOptions(window_s=0.05, hop_s=0.05)

@@ -14,7 +14,8 @@ from serctl.features import FeatureConfig, compute_features, functional_names, l
 from serctl.reports.tables import read_report
 from serctl.run import Run
 from serctl.verbs import extract as module
-from serctl.verbs.extract import ExtractOptions, extract
+from serctl.verbs.extract import extract
+from serctl.verbs.options import ExtractOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,8 @@ import pytest
 
 from serctl.audio.find import Recording
 from serctl.errors import AudioError, ConfigError
-from serctl.verbs.predict import Prediction, PredictOptions, columns, merge, merge_groups, predict, predict_recording
+from serctl.verbs.options import PredictOptions
+from serctl.verbs.predict import Prediction, columns, merge, merge_groups, predict, predict_recording
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,74 @@
+"""What predict and extract can be asked for; kept apart from the verbs, which load numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from serctl.errors import ConfigError
+from serctl.options import check_options, option
+
+Per = Literal["file", "window"]
+Level = Literal["functionals", "frames"]
+
+LONGEST_WINDOW_S = 3_600.0
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What a row of a prediction stands for and when an emotion is named.
+
+    Args:
+        per: file merges the windows of a recording, window keeps them apart.
+        window_s: length of a window in seconds; None for the model's own.
+        min_confidence: below it the emotion is `uncertain`; 0 to 1.
+        language: code of the language spoken, for a model that tells languages apart; None, or one that it does not
+            know, for the language-independent path.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    per: Per = option("file", "One row for each recording, or for each of its windows.", choices=("file", "window"))
+    window_s: float | None = option(
+        None, "Seconds of a window, 0.5 to 3600. Default: the model's own.", kind=float, low=0.5, high=LONGEST_WINDOW_S
+    )
+    min_confidence: float = option(0.0, "Below this confidence (0 to 1) the emotion is 'uncertain'.", low=0, high=1)
+    language: str | None = option(
+        None,
+        "Code of the language spoken (de, am), for a model that tells languages apart.",
+        kind=str,
+        metavar="CODE",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """What to extract: one row of functionals per file or per window, or one row per frame.
+
+    Args:
+        level: functionals, or frames for the descriptors of every frame.
+        per: functionals of the whole recording, or of each window.
+        window_s: length of a window in seconds; None for 3 s.
+        deep: add the deep features of the voice encoder.
+
+    Raises:
+        ConfigError: a value is out of range, or deep is asked for with frames.
+    """
+
+    level: Level = option(
+        "functionals",
+        "Statistics of each recording, or its descriptors every 10 ms (Parquet only).",
+        choices=("functionals", "frames"),
+    )
+    per: Per = option("file", "Functionals of each recording, or of each of its windows.", choices=("file", "window"))
+    window_s: float | None = option(None, "Seconds of a window, 0.1 to 60. Default: 3.", kind=float, low=0.1, high=60)
+    deep: bool = option(False, "Add the 768 deep features of the voice encoder, which hybrid and attention use.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.deep and self.level == "frames":
+            raise ConfigError("the deep features are statistics of whole windows: expected the level functionals")
