@@ -36,7 +36,9 @@ FLAG = re.compile(rf"(?<![\w-])(?<!python )({FLAGS})(?![\w-])")
 
 def texts(path: Path) -> list[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    standing_alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in standing_alone]
+    return [node.value for node in found if isinstance(node.value, str)]
 
 
 def test_no_text_below_the_command_line_names_a_flag() -> None:

@@ -32,7 +32,7 @@ cache_app = typer.Typer(
 
 @command(cache_app, "serctl cache info")
 def info(cache_dir: CacheDirOption = None) -> None:
-    """Show where the cache is, how large, and when its entries were last used."""
+    """Show the folder, size and age of the cache."""
     _show(_open(cache_dir).info())
 
 
@@ -59,7 +59,10 @@ def prune(
     ],
     cache_dir: CacheDirOption = None,
 ) -> None:
-    """Remove the least recently used entries until the cache fits the size."""
+    """Remove the oldest entries until the cache fits a size.
+
+    Entries go in the order of their last use.
+    """
     cache = _open(cache_dir)
     removed = cache.prune(parse_size(max_size))
     console().print(f"{removed} entries removed")
