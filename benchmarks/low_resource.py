@@ -210,7 +210,7 @@ def train_and_test(
 def measure(args: argparse.Namespace, path: Path) -> None:
     """Do what the file does not hold yet, and add each result as it comes."""
     os.environ.update(dict.fromkeys(THREADS, str(args.threads)) if args.threads else {})
-    from serctl.cli.train import import_tensorflow
+    from serctl.learning.backend import import_tensorflow
     from serctl.learning.recipe import Recipe
 
     results = _load(path, args)

@@ -1,5 +1,80 @@
 """Speech emotion recognition for folders of recordings."""
 
-__all__ = ["__version__"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serctl.api import (
+        Model,
+        Prediction,
+        Scan,
+        cross_validate,
+        evaluate,
+        extract,
+        load_model,
+        predict,
+        scan,
+        train,
+    )
+    from serctl.cache import Cache
+    from serctl.errors import SerctlError
+    from serctl.learning.dataset import Augmentation, LabelOptions
+    from serctl.learning.options import FitOptions
+    from serctl.run import Run
+    from serctl.verbs.evaluate import CrossValidation
+    from serctl.verbs.options import ExtractOptions, PredictOptions
+    from serctl.verbs.train import TrainOptions
+
+__all__ = [
+    "Augmentation",
+    "Cache",
+    "CrossValidation",
+    "ExtractOptions",
+    "FitOptions",
+    "LabelOptions",
+    "Model",
+    "PredictOptions",
+    "Prediction",
+    "Run",
+    "Scan",
+    "SerctlError",
+    "TrainOptions",
+    "__version__",
+    "cross_validate",
+    "evaluate",
+    "extract",
+    "load_model",
+    "predict",
+    "scan",
+    "train",
+]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "serctl.cache": ("Cache",),
+    "serctl.errors": ("SerctlError",),
+    "serctl.learning.dataset": ("Augmentation", "LabelOptions"),
+    "serctl.learning.options": ("FitOptions",),
+    "serctl.run": ("Run",),
+    "serctl.verbs.evaluate": ("CrossValidation",),
+    "serctl.verbs.options": ("ExtractOptions", "PredictOptions"),
+    "serctl.verbs.train": ("TrainOptions",),
+}
+"""Where a name comes from that is not of serctl.api."""
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: what a name needs is imported when it is used, for the command line starts through here too.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "serctl.api")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

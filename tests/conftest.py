@@ -89,7 +89,7 @@ def tensorflow() -> None:
     """TensorFlow, imported; some of its own dependencies warn."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from serctl.cli.train import import_tensorflow
+        from serctl.learning.backend import import_tensorflow
 
         import_tensorflow()
 

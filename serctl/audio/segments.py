@@ -12,7 +12,7 @@ import soxr
 from serctl.audio.channels import Mix, find_mix, mean_of
 from serctl.audio.decode import AudioInfo, AudioSource
 from serctl.audio.quality import Quality, QualityMeter
-from serctl.errors import ConfigError
+from serctl.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -149,6 +149,43 @@ def read_audio(
         mix = _find_mix(source, start_s, end_s)
         mono = map(mix.apply, source.blocks(start_s, end_s))
         return np.concatenate(list(_resampled(mono, source.sample_rate, sample_rate)))
+
+
+def segments_of_samples(
+    samples: NDArray[np.generic], *, sample_rate: int, to_rate: int, window_s: float
+) -> Iterator[Segment]:
+    """Cut samples in memory into segments as SegmentReader cuts a file.
+
+    Args:
+        samples: shape (n,) or (n, channels); float with full scale 1.0, or integers with the full scale of their type.
+        sample_rate: of the samples, in Hz.
+        to_rate: of the segments, in Hz.
+        window_s: length of a segment in seconds.
+
+    Raises:
+        AudioError: there are no samples, their shape is another, or one is not finite.
+        ConfigError: a rate is not positive.
+    """
+    _check_request(sample_rate, 0.0, None)
+    start = 0
+    resampled = _resampled([_mono(samples)], sample_rate, to_rate)
+    for each in _windows(resampled, max(round(window_s * to_rate), 1)):
+        yield Segment(start / to_rate, (start + len(each)) / to_rate, each)
+        start += len(each)
+
+
+def _mono(samples: NDArray[np.generic]) -> NDArray[np.float32]:
+    array = np.asarray(samples)
+    if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind not in "fi":
+        raise AudioError(
+            f"expected numbers of shape (n,) or (n, channels). Received: {array.dtype} of shape {array.shape}"
+        )
+    scale = 1.0 if array.dtype.kind == "f" else float(np.iinfo(array.dtype).max) + 1
+    floats = (array / scale).astype(np.float32)
+    if not np.isfinite(floats).all():
+        raise AudioError("expected finite samples. Received: NaN or infinity")
+    channels = floats.reshape(len(floats), -1)
+    return find_mix([channels], channels.shape[1]).apply(channels)
 
 
 def read_header(recording: Path | RecordingFile) -> AudioInfo:

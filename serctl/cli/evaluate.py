@@ -39,7 +39,7 @@ from serctl.cli._learning import (
     label_options,
     print_problems,
 )
-from serctl.cli.train import command_line, fit_options, import_tensorflow, model_folder
+from serctl.cli.train import command_line, fit_options, model_folder
 from serctl.errors import ConfigError, Remedy, RunInterrupted
 from serctl.extras import require_extra
 from serctl.models import ARCHITECTURES
@@ -120,19 +120,16 @@ def evaluate(
     if (arch is None) != (protocol is None) or (model is not None and arch is not None):
         raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
     require_extra("train", "evaluation")
-    if arch:
-        import_tensorflow()
+    from serctl import api
     from serctl.verbs import evaluate as verb
 
     labels = label_options(classes, mapping)
     with progress_bar("Extracting", quiet=quiet) as progress:
         run = given.run(progress)
         if arch is None:
-            from serctl.bundle.store import DEFAULT_MODEL, load_bundle
-
-            evaluation = verb.evaluate_model(
+            evaluation = api.evaluate(
                 corpora,
-                model=load_bundle(model or DEFAULT_MODEL),
+                model=model,
                 output=output,
                 labels=labels,
                 run=run,
@@ -152,7 +149,7 @@ def evaluate(
                 causal=causal,
             )
             try:
-                evaluation = verb.cross_validate(
+                evaluation = api.cross_validate(
                     corpora,
                     output=output,
                     options=options,

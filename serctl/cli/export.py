@@ -11,7 +11,7 @@ import typer
 from serctl.cli._app import EXIT_CRASHED, QuietOption, app, console, progress_bar
 from serctl.cli._flags import Given, command, flags
 from serctl.cli._learning import print_problems
-from serctl.cli.train import command_line, import_tensorflow
+from serctl.cli.train import command_line
 from serctl.export.options import ExportOptions
 from serctl.extras import require_extra
 
@@ -51,9 +51,10 @@ def export(
     from serctl.errors import DisagreementError
 
     bundle = load_bundle(model)
-    import_tensorflow()
+    from serctl.learning.backend import import_tensorflow
     from serctl.verbs import export as verb
 
+    import_tensorflow()
     options = ExportOptions(**chosen, command=command_line())
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from dataclasses import replace
@@ -45,7 +44,6 @@ from serctl.cli._learning import (
 from serctl.errors import Remedy, RunInterrupted
 from serctl.extras import require_extra
 from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS
-from serctl.quiet import quiet_stderr
 
 if TYPE_CHECKING:
     from serctl.learning.options import FitOptions
@@ -107,7 +105,7 @@ def train(
     from there.
     """
     require_extra("train", "training")
-    import_tensorflow()
+    from serctl import api
     from serctl.verbs import train as verb
 
     augmentation = augmentation_options(copies, noisy_copies, speed, seed)
@@ -131,7 +129,7 @@ def train(
     )
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
-            result = verb.train(
+            result = api.train(
                 corpora,
                 output=output,
                 options=options,
@@ -181,17 +179,6 @@ def fit_options(
 def command_line() -> str:
     """The command as typed, to be run again."""
     return shlex.join(["serctl", *sys.argv[1:]])
-
-
-def import_tensorflow() -> None:
-    """Import it without the greetings it prints; its errors show later on as ever."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with quiet_stderr():
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()
-        # It warns when several networks are built in one process, which a cross-validation does.
-        tf.get_logger().setLevel("ERROR")
 
 
 def _print_result(result: TrainResult, *, causal: bool) -> None:

@@ -8,7 +8,7 @@ from serctl.features.config import FEATURE_VERSION, FeatureConfig
 from serctl.features.descriptors import lld_names
 from serctl.features.functionals import functional_names
 from serctl.features.normaliser import UNREADABLE_NPZ, Normaliser, language_input
-from serctl.features.reader import FeatureReader, Window, cached_windows, changed_windows, is_silent
+from serctl.features.reader import FeatureReader, Window, cached_windows, changed_windows, is_silent, windows_of_samples
 from serctl.features.streaming import MelStream
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "is_silent",
     "language_input",
     "lld_names",
+    "windows_of_samples",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from serctl.audio.decode import AudioInfo
 from serctl.audio.file import RecordingFile
 from serctl.audio.quality import Quality
-from serctl.audio.segments import Segment, SegmentReader, read_audio
+from serctl.audio.segments import Segment, SegmentReader, read_audio, segments_of_samples
 from serctl.cache import Cache, make_key
 from serctl.encoders.voice import TOGETHER
 from serctl.features.compute import Features, compute_windows
@@ -111,7 +111,7 @@ class FeatureReader:
         )
         chunk: list[Window] = []
         index = skip - 1
-        for index, (segment, features) in enumerate(self._featured(islice(reader, skip, None)), start=skip):
+        for index, (segment, features) in enumerate(_featured(islice(reader, skip, None), self._config), start=skip):
             if len(chunk) == CHUNK_WINDOWS:
                 self._store(file, index // CHUNK_WINDOWS - 1, _pack(chunk))
                 chunk = []
@@ -119,12 +119,6 @@ class FeatureReader:
             yield chunk[-1]
         self._set_facts(reader.info, reader.quality)
         self._store(file, index // CHUNK_WINDOWS, {**_pack(chunk), **_pack_facts(reader.info, reader.quality)})
-
-    def _featured(self, segments: Iterator[Segment]) -> Iterator[tuple[Segment, Features]]:
-        # TOGETHER divides CHUNK_WINDOWS: windows meet the same others whatever is cached.
-        together = TOGETHER if self._config.voice_encoder else 1
-        while group := list(islice(segments, together)):
-            yield from zip(group, compute_windows([each.samples for each in group], self._config), strict=True)
 
     def _keep(self, features: Features) -> Features:
         if self._with_frames:
@@ -154,6 +148,32 @@ class FeatureReader:
             # The digest in the key was that of the bytes that these features were computed from.
             file.check_unchanged()
             self._cache.put(self._key(chunk), arrays)
+
+
+def _featured(segments: Iterator[Segment], config: FeatureConfig) -> Iterator[tuple[Segment, Features]]:
+    # TOGETHER divides CHUNK_WINDOWS: windows meet the same others whatever is cached.
+    together = TOGETHER if config.voice_encoder else 1
+    while group := list(islice(segments, together)):
+        yield from zip(group, compute_windows([each.samples for each in group], config), strict=True)
+
+
+def windows_of_samples(samples: NDArray[Any], config: FeatureConfig, *, sample_rate: int) -> Iterator[Window]:
+    """Compute the features of samples in memory, window by window, as FeatureReader does for a file.
+
+    Args:
+        samples: shape (n,) or (n, channels); see segments_of_samples.
+        config: what to compute.
+        sample_rate: of the samples, in Hz.
+
+    Raises:
+        AudioError: the samples cannot be used.
+        ConfigError: the rate is not positive.
+    """
+    segments = segments_of_samples(
+        samples, sample_rate=sample_rate, to_rate=config.sample_rate, window_s=config.window_s
+    )
+    for segment, features in _featured(segments, config):
+        yield Window(segment.start_s, segment.end_s, features)
 
 
 def cached_windows(

@@ -107,13 +107,10 @@ def predict_recording(path: Path, *, folder: Path, digest: str, options: Predict
     Raises AudioError if the recording cannot be read or is too short.
     """
     recogniser = _recogniser(folder, digest)
-    config, group = _analysis(recogniser.bundle.facts.features, options.window_s)
+    config, group = analysis(recogniser.bundle.facts.features, options.window_s)
     reader = FeatureReader(path, config, cache=cache)
-    predictions = list(merge_groups(_judge(reader, recogniser, config, options.language), group))
-    if reader.info.duration_s < SHORTEST_S:
-        raise AudioError(
-            f"{str(path)!r} lasts {reader.info.duration_s:.4f} s, expected at least {SHORTEST_S} s of speech"
-        )
+    predictions = predict_windows(reader, recogniser, config=config, group=group, language=options.language)
+    check_duration(repr(str(path)), reader.info.duration_s)
     if options.per == "file":
         predictions = [merge(predictions)]
     return {
@@ -127,6 +124,19 @@ def predict_recording(path: Path, *, folder: Path, digest: str, options: Predict
         **asdict(reader.quality),
         "model": recogniser.bundle.identity,
     }
+
+
+def predict_windows(
+    windows: Iterable[Window], recogniser: Recogniser, *, config: FeatureConfig, group: int, language: str | None
+) -> list[Prediction]:
+    """Predict consecutive windows, and merge every `group` of them; see analysis for config and group."""
+    return list(merge_groups(_judge(windows, recogniser, config, language), group))
+
+
+def check_duration(name: str, duration_s: float) -> None:
+    """Raise AudioError if a recording, or what is named so, is too short to hold speech."""
+    if duration_s < SHORTEST_S:
+        raise AudioError(f"{name} lasts {duration_s:.4f} s, expected at least {SHORTEST_S} s of speech")
 
 
 def merge(predictions: Sequence[Prediction]) -> Prediction:
@@ -153,7 +163,7 @@ def _recogniser(folder: Path, digest: str) -> Recogniser:
     return Recogniser(load_bundle(folder))
 
 
-def _analysis(config: FeatureConfig, window_s: float | None) -> tuple[FeatureConfig, int]:
+def analysis(config: FeatureConfig, window_s: float | None) -> tuple[FeatureConfig, int]:
     """The windows to judge one by one, none longer than the model's own, and how many of them make one of window_s."""
     if window_s is None:
         return config, 1
@@ -162,9 +172,9 @@ def _analysis(config: FeatureConfig, window_s: float | None) -> tuple[FeatureCon
 
 
 def _judge(
-    reader: FeatureReader, recogniser: Recogniser, config: FeatureConfig, language: str | None
+    source: Iterable[Window], recogniser: Recogniser, config: FeatureConfig, language: str | None
 ) -> Iterator[Prediction]:
-    for windows in _batched(reader, _WINDOWS_AT_ONCE):
+    for windows in _batched(source, _WINDOWS_AT_ONCE):
         features = [window.features for window in windows]
         probabilities = recogniser.probabilities(features, [language] * len(features))
         for window, row in zip(windows, probabilities, strict=True):
@@ -180,11 +190,11 @@ def _batched(items: Iterable[Window] | Iterable[Prediction], size: int) -> Itera
 
 
 def _rows(predictions: Sequence[Prediction], labels: Sequence[str], min_confidence: float) -> Table:
-    probabilities = np.stack([_shown(prediction) for prediction in predictions])
+    probabilities = np.stack([shown_probabilities(prediction) for prediction in predictions])
     rows: Table = {
         "start": [prediction.start_s for prediction in predictions],
         "end": [prediction.end_s for prediction in predictions],
-        "emotion": [_emotion(row, labels, min_confidence) for row in probabilities],
+        "emotion": [emotion_of(row, labels, min_confidence) for row in probabilities],
         "confidence": probabilities.max(axis=1).tolist(),
     }
     for index, label in enumerate(labels):
@@ -192,12 +202,13 @@ def _rows(predictions: Sequence[Prediction], labels: Sequence[str], min_confiden
     return rows
 
 
-def _shown(prediction: Prediction) -> NDArray[np.float64]:
+def shown_probabilities(prediction: Prediction) -> NDArray[np.float64]:
     """The probabilities, or NaN where there is no speech to judge."""
     return prediction.probabilities if prediction.speech_frames else np.full_like(prediction.probabilities, np.nan)
 
 
-def _emotion(probabilities: NDArray[np.float64], labels: Sequence[str], min_confidence: float) -> str:
+def emotion_of(probabilities: NDArray[np.float64], labels: Sequence[str], min_confidence: float) -> str:
+    """Return the likeliest emotion, or what a row says instead: uncertain, no-speech."""
     if np.isnan(probabilities).any():
         return NO_SPEECH
     best = int(probabilities.argmax())

@@ -58,10 +58,11 @@ class CorpusReport:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """A report for each corpus, and the manifest that was written, if any."""
+    """A report for each corpus, the manifest that was written, if any, and its rows."""
 
     corpora: tuple[CorpusReport, ...]
     manifest: Path | None
+    rows: tuple[Mapping[str, _Cell], ...] = ()
 
 
 @claiming
@@ -78,10 +79,11 @@ def scan(paths: Sequence[Path], *, output: Path | None = None, run: Run | None =
         _check_output(output, overwrite=run.overwrite)
     corpora = load_corpora(paths)
     durations, unreadable = _durations(corpora, run.progress)
+    rows = tuple(_row(utterance, durations, output) for corpus in corpora for utterance in corpus.utterances)
     if output:
-        _write(output, [_row(utterance, durations, output) for corpus in corpora for utterance in corpus.utterances])
+        _write(output, rows)
     reports = [report for corpus in corpora for report in _reports(corpus, durations, unreadable)]
-    return ScanResult(corpora=tuple(reports), manifest=output)
+    return ScanResult(corpora=tuple(reports), manifest=output, rows=rows)
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
@@ -166,7 +168,7 @@ def _counts(values: Iterable[str | None]) -> dict[str, int]:
     return dict(sorted(Counter(value for value in values if value is not None).items()))
 
 
-def _row(utterance: Utterance, durations: Mapping[Path, float], output: Path) -> dict[str, _Cell]:
+def _row(utterance: Utterance, durations: Mapping[Path, float], output: Path | None) -> dict[str, _Cell]:
     duration = _duration(utterance, durations)
     return {
         "path": _written_path(utterance.path, output),
@@ -183,7 +185,9 @@ def _row(utterance: Utterance, durations: Mapping[Path, float], output: Path) ->
     }
 
 
-def _written_path(recording: Path, output: Path) -> str:
+def _written_path(recording: Path, output: Path | None) -> str:
+    if output is None:
+        return str(recording)
     # absolute, not resolve: a corpus of links is to be read through the links again.
     absolute = recording.absolute()
     folder = output.absolute().parent

@@ -1,0 +1,376 @@
+"""The library: what the commands do, for Python.
+
+Everything here is reached as `serctl.NAME` and imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from serctl.extras import require_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from serctl.audio.find import Recording
+    from serctl.bundle.store import Bundle
+    from serctl.features import FeatureConfig, Window
+    from serctl.learning.dataset import LabelOptions
+    from serctl.learning.fit import EpochCallback
+    from serctl.reports.schema import Columns, Table
+    from serctl.run import Run
+    from serctl.runtime.recogniser import Recogniser
+    from serctl.verbs.evaluate import CrossValidation, Evaluation, FoldCallback
+    from serctl.verbs.options import ExtractOptions, PredictOptions
+    from serctl.verbs.predict import Prediction as Stretch
+    from serctl.verbs.train import TrainOptions, TrainResult
+
+    Paths = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The emotion of a recording, or of a part of it.
+
+    Attributes:
+        emotion: the likeliest one; `uncertain` below the least confidence asked for, `no-speech` in silence.
+        confidence: its calibrated probability, 0 to 1; NaN without speech.
+        probabilities: calibrated, by emotion; NaN without speech.
+        start_s: where the part starts, in seconds from the start of the recording.
+        end_s: where it ends.
+        windows: the parts that a recording was cut into, in their order; empty for such a part.
+    """
+
+    emotion: str
+    confidence: float
+    probabilities: Mapping[str, float]
+    start_s: float
+    end_s: float
+    windows: tuple[Prediction, ...] = ()
+
+
+class Scan(NamedTuple):
+    """What was recognised in corpora: a manifest, one row for each utterance, and what is wrong with them."""
+
+    manifest: pd.DataFrame
+    problems: tuple[str, ...]
+
+
+class Model:
+    """A model that is loaded once and predicts as often as asked; made by load_model.
+
+    Attributes:
+        bundle: what the model consists of: network, labels, features, calibration, metrics, licence.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        from serctl.runtime.recogniser import Recogniser
+
+        self.bundle = bundle
+        self._recogniser: Recogniser = Recogniser(bundle)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The emotions that the model knows."""
+        return self.bundle.facts.labels
+
+    def __repr__(self) -> str:
+        return f"Model({self.bundle.identity!r}, labels={self.labels})"
+
+    def predict(
+        self,
+        audio: str | Path | NDArray,  # type: ignore[type-arg]
+        *,
+        sample_rate: int | None = None,
+        options: PredictOptions | None = None,
+    ) -> Prediction:
+        """Predict the emotion of one recording.
+
+        Args:
+            audio: a recording's path; or samples, shape (n,) or (n, channels), float with full scale 1.0 or integers
+                with the full scale of their type.
+            sample_rate: of the samples, in Hz; for samples only.
+            options: window, least confidence and language; `per` does not matter, windows are there either way.
+
+        Returns:
+            The prediction of the whole recording, with those of its windows.
+
+        Raises:
+            AudioError: the recording or the samples cannot be read or used, or are shorter than 0.1 s.
+            ConfigError: samples came without their rate, or a path with one.
+        """
+        from serctl.verbs import predict as verb
+        from serctl.verbs.options import PredictOptions
+
+        options = options or PredictOptions()
+        config, group = verb.analysis(self.bundle.facts.features, options.window_s)
+        windows = _windows(audio, sample_rate, config)
+        parts = verb.predict_windows(windows, self._recogniser, config=config, group=group, language=options.language)
+        verb.check_duration(
+            repr(str(audio)) if isinstance(audio, str | Path) else "the recording", parts[-1].end_s - parts[0].start_s
+        )
+        return self._named(verb.merge(parts), options, tuple(self._named(part, options) for part in parts))
+
+    def _named(self, part: Stretch, options: PredictOptions, windows: tuple[Prediction, ...] = ()) -> Prediction:
+        from serctl.verbs.predict import emotion_of, shown_probabilities
+
+        row = shown_probabilities(part)
+        emotion = emotion_of(row, self.labels, options.min_confidence)
+        by_emotion = dict(zip(self.labels, row.tolist(), strict=True))
+        return Prediction(emotion, float(row.max()), by_emotion, part.start_s, part.end_s, windows)
+
+
+def load_model(model: str | Path | None = None) -> Model:
+    """Load and verify a model.
+
+    Args:
+        model: a bundled model's name or a bundle's folder; None for the default of `serctl predict`.
+
+    Raises:
+        BundleError: there is no such model, or it is damaged.
+        MissingExtraError: it needs a package that is not installed.
+    """
+    return Model(_bundle(model))
+
+
+def predict(
+    recordings: Paths,
+    *,
+    model: Model | str | Path | None = None,
+    options: PredictOptions | None = None,
+    run: Run | None = None,
+) -> pd.DataFrame:
+    """Predict the emotions of recordings, on all cores.
+
+    Args:
+        recordings: paths of recordings, or of folders, which are searched recursively.
+        model: a loaded model, a bundled model's name or a bundle's folder; None for the default.
+        options: what a row stands for, window, least confidence, language.
+        run: workers, cache, and so on; without it every core, and no cache.
+
+    Returns:
+        The rows and columns of the report that `serctl predict` writes, in the order of the recordings. A recording
+        that cannot be read is a row with status `error`.
+
+    Raises:
+        AudioError: a path does not exist, or a folder holds no recordings.
+        BundleError: there is no such model, or it is damaged.
+    """
+    from serctl.verbs import predict as verb
+
+    bundle = model.bundle if isinstance(model, Model) else _bundle(model)
+    tables: list[Table] = []
+    verb.predict(_found(recordings), model=bundle, options=options, run=run, on_table=tables.append)
+    return _frame(tables, verb.columns(bundle))
+
+
+def extract(recordings: Paths, *, options: ExtractOptions | None = None, run: Run | None = None) -> pd.DataFrame:
+    """Extract acoustic features of recordings, on all cores.
+
+    Args:
+        recordings: paths of recordings, or of folders, which are searched recursively.
+        options: functionals per recording or per window, window, deep features.
+        run: workers, cache, and so on; without it every core, and no cache.
+
+    Returns:
+        The rows and columns of the report that `serctl extract` writes, in the order of the recordings.
+
+    Raises:
+        AudioError: a path does not exist, or a folder holds no recordings.
+        ConfigError: frame-level descriptors are asked for, which only a file can hold.
+    """
+    from serctl.verbs import extract as verb
+    from serctl.verbs.options import ExtractOptions
+
+    options = options or ExtractOptions()
+    tables: list[Table] = []
+    verb.extract(_found(recordings), options=options, run=run, on_table=tables.append)
+    return _frame(tables, verb.columns(options))
+
+
+def scan(corpora: Paths, *, run: Run | None = None) -> Scan:
+    """Recognise corpora of emotional speech and list their utterances.
+
+    Args:
+        corpora: folders of corpora, or manifests (CSV, Parquet).
+        run: only its progress matters.
+
+    Returns:
+        The manifest, with the columns that `serctl corpus scan -o` writes, and what is wrong with the corpora.
+
+    Raises:
+        CorpusError: a path is no corpus.
+    """
+    import pandas as pd
+
+    from serctl.verbs import scan as verb
+
+    result = verb.scan(_paths(corpora), run=run)
+    problems = tuple(problem for report in result.corpora for problem in report.problems)
+    return Scan(pd.DataFrame(list(result.rows), columns=list(verb.COLUMNS)), problems)
+
+
+def train(
+    corpora: Paths,
+    *,
+    output: str | Path,
+    options: TrainOptions | None = None,
+    run: Run | None = None,
+    on_epoch: EpochCallback | None = None,
+) -> TrainResult:
+    """Train a model on labelled corpora and write it as a bundle; needs the extra `train`.
+
+    Args:
+        corpora: folders of corpora, or manifests (CSV, Parquet).
+        output: folder of the bundle to write.
+        options: architecture, labels, augmentation, fit, and what is written down beside the model.
+        run: workers, cache, and so on; without it every core, and no cache.
+        on_epoch: called with the scores of every epoch.
+
+    Returns:
+        Where the bundle is, its scores on the held-out part, and what it was trained on.
+
+    Raises:
+        MissingExtraError: the packages of the extra are not installed.
+        CorpusError: the corpora do not suffice.
+        ConfigError: the output exists, or an option cannot be used.
+    """
+    _start_training("training")
+    from serctl.verbs import train as verb
+    from serctl.verbs.train import ignore_epoch
+
+    return verb.train(
+        _paths(corpora),
+        output=Path(output),
+        options=options or verb.TrainOptions(),
+        run=run,
+        on_epoch=on_epoch or ignore_epoch,
+    )
+
+
+def evaluate(
+    corpora: Paths,
+    *,
+    output: str | Path,
+    model: Model | str | Path | None = None,
+    labels: LabelOptions | None = None,
+    seed: int = 0,
+    run: Run | None = None,
+) -> Evaluation:
+    """Score a model on labelled recordings; needs the extra `train`, for the plots.
+
+    Args:
+        corpora: folders of corpora, or manifests (CSV, Parquet).
+        output: folder to write scores, plots and predictions to.
+        model: a loaded model, a bundled model's name or a bundle's folder; None for the default.
+        labels: which emotions take part, after renaming; all that model and corpora share without it.
+        seed: of the bootstrap of the intervals.
+        run: workers, cache, and so on; without it every core, and no cache.
+
+    Returns:
+        The scores with their intervals, and the content of metrics.json.
+
+    Raises:
+        MissingExtraError: the packages of the extra are not installed.
+        CorpusError: the corpora and the model share fewer than two emotions.
+        ConfigError: the output exists.
+    """
+    require_extra("train", "evaluation")
+    from serctl.learning.dataset import LabelOptions as Labels
+    from serctl.verbs import evaluate as verb
+
+    bundle = model.bundle if isinstance(model, Model) else _bundle(model)
+    return verb.evaluate_model(
+        _paths(corpora), model=bundle, output=Path(output), labels=labels or Labels(), seed=seed, run=run
+    )
+
+
+def cross_validate(
+    corpora: Paths,
+    *,
+    output: str | Path,
+    options: CrossValidation,
+    command: str = "",
+    run: Run | None = None,
+    on_fold: FoldCallback | None = None,
+    on_epoch: EpochCallback | None = None,
+) -> Evaluation:
+    """Score an architecture, trained anew for every fold of a protocol; needs the extra `train`.
+
+    Args:
+        corpora: folders of corpora, or manifests (CSV, Parquet).
+        output: folder to write scores, plots and predictions to.
+        options: the protocol, and how the network of each fold is trained.
+        command: written down with the scores.
+        run: workers, cache, and so on; without it every core, and no cache.
+        on_fold: called as each fold begins.
+        on_epoch: called with the scores of every epoch.
+
+    Returns:
+        The scores of all folds together, and the content of metrics.json.
+
+    Raises:
+        MissingExtraError: the packages of the extra are not installed.
+        CorpusError: the corpora do not suffice for the protocol.
+        ConfigError: the output exists, or an option cannot be used.
+    """
+    _start_training("evaluation")
+    from serctl.verbs import evaluate as verb
+    from serctl.verbs.train import ignore_epoch
+
+    return verb.cross_validate(
+        _paths(corpora),
+        output=Path(output),
+        options=options,
+        command=command,
+        run=run,
+        on_fold=on_fold or verb.ignore_fold,
+        on_epoch=on_epoch or ignore_epoch,
+    )
+
+
+def _start_training(purpose: str) -> None:
+    require_extra("train", purpose)
+    from serctl.learning.backend import import_tensorflow
+
+    import_tensorflow()
+
+
+def _bundle(model: str | Path | None) -> Bundle:
+    from serctl.bundle.store import DEFAULT_MODEL, load_bundle
+
+    return load_bundle(DEFAULT_MODEL if model is None else model)
+
+
+def _paths(paths: Paths) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def _found(recordings: Paths) -> list[Recording]:
+    from serctl.audio.find import find_recordings
+
+    return find_recordings(_paths(recordings))
+
+
+def _windows(audio: str | Path | NDArray, sample_rate: int | None, config: FeatureConfig) -> Iterable[Window]:  # type: ignore[type-arg]
+    from serctl.errors import ConfigError
+    from serctl.features import FeatureReader, windows_of_samples
+
+    if isinstance(audio, str | Path):
+        if sample_rate is not None:
+            raise ConfigError("a recording states its own sample rate: expected none with a path")
+        return FeatureReader(Path(audio), config, cache=None)
+    if sample_rate is None:
+        raise ConfigError("expected sample_rate, in Hz, with samples")
+    return windows_of_samples(audio, config, sample_rate=sample_rate)
+
+
+def _frame(tables: Sequence[Table], columns: Columns) -> pd.DataFrame:
+    from serctl.reports.frame import to_frame
+
+    return to_frame(tables, columns)

@@ -1,0 +1,18 @@
+"""TensorFlow, imported without the lines that it prints."""
+
+from __future__ import annotations
+
+import os
+
+from serctl.quiet import quiet_stderr
+
+
+def import_tensorflow() -> None:
+    """Import it and start it up; its errors show later on as ever."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quiet_stderr():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+        # It warns when several networks are built in one process, which a cross-validation does.
+        tf.get_logger().setLevel("ERROR")
