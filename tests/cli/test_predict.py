@@ -246,7 +246,7 @@ def test_resuming_needs_a_file(predict: Callable[..., Any], mixed: Path) -> None
     [
         (["-o", "o.txt"], "expected an output ending in .csv, .parquet, .jsonl"),
         (["-o", "."], "expected"),
-        (["--window", "0.1"], "expected a window of 0.5 to 3600 s"),
+        (["--window", "0.1"], "Invalid value for '--window'"),
         (["--min-confidence", "1.5"], "1.5"),
         (["--jobs", "-2"], "-2"),
         (["--per", "minute"], "minute"),
@@ -306,7 +306,7 @@ def test_a_language_that_the_model_does_not_know_is_judged_by_what_all_share(
     known = ", ".join(languages_bundle.facts.languages)
     plain, foreign, english = run(), run("--language", "xx"), run("--language", "en")
     assert (plain.code, foreign.code, english.code) == (0, 0, 0)
-    said = f"{languages_bundle.identity} has no adapter for xx ({known}): what its languages share must do"
+    said = f"{languages_bundle.identity} has no adapter for xx ({known}): using the language-independent path"
     assert said in foreign.stderr
     assert foreign.stdout == plain.stdout != english.stdout
     assert "adapter" not in plain.stderr + english.stderr
@@ -316,7 +316,7 @@ def test_a_language_that_the_model_does_not_know_is_judged_by_what_all_share(
 def test_a_model_that_tells_no_languages_apart_says_so(predict: Callable[..., Any], samples: Path) -> None:
     result = predict(samples / "tom-sad.flac", "--language", "de")
     assert result.code == 0
-    assert "has no adapter for de (it tells no languages apart): what its languages share must do" in result.stderr
+    assert "has no adapter for de (it tells no languages apart): using the language-independent path" in result.stderr
 
 
 def test_the_default_model_comes_with_serctl(serctl: Any, samples: Path) -> None:
