@@ -16,7 +16,7 @@ import numpy as np
 
 from serctl.audio.file import RecordingFile
 from serctl.audio.layout import find_parts
-from serctl.audio.libsndfile import PartsDecoder, UnsupportedError
+from serctl.audio.libsndfile import PartsDecoder
 from serctl.audio.media import open_media
 from serctl.audio.quality import frame_length
 
@@ -164,6 +164,6 @@ def _open(file: RecordingFile) -> PartsDecoder | MediaDecoder:
     if parts:
         try:
             return PartsDecoder(file, parts)
-        except UnsupportedError:
+        except UnsupportedFormatError:
             pass
     return open_media(file)

@@ -27,10 +27,6 @@ _UNKNOWN_FRAMES = 1 << 40
 _SKIP_FRAMES = 1 << 16
 
 
-class UnsupportedError(Exception):
-    """libsndfile does not know the format."""
-
-
 class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
     """A SoundFile that only moves when told to."""
 
@@ -42,7 +38,7 @@ class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
 class PartsDecoder:
     """The samples of consecutive parts, at one rate and of one number of channels.
 
-    Raises UnsupportedError if libsndfile cannot read the first part, AudioError for everything else.
+    Raises UnsupportedFormatError if libsndfile cannot read the first part, AudioError for everything else.
     """
 
     def __init__(self, file: RecordingFile, parts: Sequence[Part]) -> None:
@@ -101,10 +97,10 @@ class PartsDecoder:
                 self._decoder = _Decoder(self._view)
         except soundfile.LibsndfileError as error:
             self._raise_failure()
-            raise UnsupportedError from error
+            raise UnsupportedFormatError from error
         if self._decoder.format not in _FORMATS:
             self._decoder.close()
-            raise UnsupportedError
+            raise UnsupportedFormatError
         self._read_frames = 0
 
     def _next_part(self) -> bool:
@@ -116,7 +112,7 @@ class PartsDecoder:
         self._index += 1
         try:
             self._open()
-        except UnsupportedError as error:
+        except UnsupportedFormatError as error:
             raise self._file.error(f"is damaged: its part {self._index + 1} cannot be decoded") from error
         self._check_same()
         return True

@@ -167,7 +167,10 @@ def test_a_line_comes_while_the_pipe_is_still_open(live_bundle: Bundle, samples:
 def test_a_torn_sample_leaves_the_lines_so_far_valid(serctl: Any, samples: Path, live_bundle: Bundle) -> None:
     result = serctl("stream", "-", "-m", live_bundle.folder, stdin=pcm(samples) + b"\x01")
     assert result.code != 0
-    assert "error: the stream ended in the middle of a sample: 1 of 2 bytes: --format states how samples are stored" in result.stderr
+    assert (
+        "error: the stream ended in the middle of a sample: 1 of 2 bytes: --format states how samples are stored"
+        in result.stderr
+    )
     assert len(lines_of(result.stdout)) > 10
 
 
