@@ -8,7 +8,8 @@ SerctlError
 │   └── MissingExtraError      an optional package is not installed
 ├── StoppedAtFailureError      a run that stops at the first failure met one
 ├── DisagreementError          an exported model disagrees with its original too often to be kept
-└── DamagedEntryError          a cache entry is not, or no longer, whole; never leaves the cache
+├── DamagedEntryError          a cache entry is not, or no longer, whole; never leaves the cache
+└── UnsupportedFormatError     libsndfile does not know a format; never leaves audio/
 
 KeyboardInterrupt
 └── RunInterrupted             Ctrl-C, with what was kept
@@ -40,6 +41,7 @@ __all__ = [
     "RunInterrupted",
     "SerctlError",
     "StoppedAtFailureError",
+    "UnsupportedFormatError",
 ]
 
 
@@ -147,6 +149,10 @@ class DisagreementError(SerctlError):
 
 class DamagedEntryError(SerctlError):
     """A cache entry is not, or no longer, whole."""
+
+
+class UnsupportedFormatError(SerctlError):
+    """A decoder does not know the format of a recording."""
 
 
 class RunInterrupted(KeyboardInterrupt):

@@ -60,8 +60,8 @@ class Option:
         """The range in words, such as `from 0 to below 1`; empty if there is none."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        bounds = (("from", self.low), ("above", self.above), ("to", self.high), ("below", self.below))
-        return " ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+        bounds = (("at least", self.low), ("above", self.above), ("at most", self.high), ("below", self.below))
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
 
     def allows(self, value: Any) -> bool:
         """Whether a value is in the range; None always is, it stands for a default."""

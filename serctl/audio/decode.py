@@ -19,6 +19,7 @@ from serctl.audio.layout import find_parts
 from serctl.audio.libsndfile import PartsDecoder
 from serctl.audio.media import open_media
 from serctl.audio.quality import frame_length
+from serctl.errors import UnsupportedFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 
 from serctl.audio.file import PartView, unreadable
+from serctl.errors import UnsupportedFormatError
 from serctl.quiet import quiet_stderr
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ class PartsDecoder:
                 self._decoder = _Decoder(self._view)
         except soundfile.LibsndfileError as error:
             self._raise_failure()
-            raise UnsupportedFormatError from error
+            raise UnsupportedFormatError("unknown to libsndfile") from error
         if self._decoder.format not in _FORMATS:
             self._decoder.close()
-            raise UnsupportedFormatError
+            raise UnsupportedFormatError("unknown to libsndfile")
         self._read_frames = 0
 
     def _next_part(self) -> bool:

@@ -105,6 +105,8 @@ class Given:
 
 
 def _value(name: str, each: Option, value: Any) -> Any:
+    if not each.parse and not each.repeatable and not each.allows(value):
+        raise ConfigError(f"expected {flag(name, each)} {each.expected()}. Received: {value}")
     try:
         if each.repeatable:
             return tuple(map(each.parse or str, value))

@@ -268,9 +268,9 @@ def test_a_line_holds_times_shares_and_latency(recogniser: Counting, talk: NDArr
         ({"hop_s": 0.04}, "hop <= window"),
         ({"hop_s": 0.2, "window_s": 0.1}, "hop <= window"),
         ({"window_s": 61.0}, "window <= 60 s"),
-        ({"window_s": float("nan")}, "came 0.1 s and nan s"),
-        ({"hysteresis": 1.0}, "hysteresis from 0 to below 1"),
-        ({"hysteresis": -0.1}, "hysteresis from 0 to below 1"),
+        ({"window_s": float("nan")}, "Received: 0.1 s and nan s"),
+        ({"hysteresis": 1.0}, "hysteresis at least 0 and below 1"),
+        ({"hysteresis": -0.1}, "hysteresis at least 0 and below 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:

@@ -196,7 +196,7 @@ def test_options_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"exported in float32\. Received: quantize=int8") as raised:
         ExportOptions(format="onnx", quantize="int8")
     assert raised.value.remedies == (Remedy.NO_QUANTIZATION,)
-    with pytest.raises(ConfigError, match=r"between 0 and 1, came 1\.5"):
+    with pytest.raises(ConfigError, match=r"at most 1\. Received: 1\.5"):
         ExportOptions(min_agreement=1.5)
     with pytest.raises(ConfigError, match="quantize by one of none, float16, dynamic, int8"):
         ExportOptions(quantize="int4")  # type: ignore[arg-type]

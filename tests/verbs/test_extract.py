@@ -99,9 +99,9 @@ def test_frames_go_to_parquet_only(samples: Path, tmp_path: Path, output: str | 
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="came words"):
+    with pytest.raises(ConfigError, match="Received: words"):
         ExtractOptions(level="words")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="came minute"):
+    with pytest.raises(ConfigError, match="Received: minute"):
         ExtractOptions(per="minute")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="window"):
-        ExtractOptions(window_s=0.0).config()
+        ExtractOptions(window_s=0.0)

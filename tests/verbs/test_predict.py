@@ -45,12 +45,12 @@ def test_groups_merge_and_merge_again() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"per": "minute"}, "rows per file or per window, came minute"),
-        ({"window_s": 0.4}, "0.5 to 3600 s, came 0.4"),
-        ({"window_s": 3601.0}, "0.5 to 3600 s, came 3601"),
-        ({"window_s": float("nan")}, "0.5 to 3600 s, came nan"),
-        ({"min_confidence": 1.1}, "between 0 and 1, came 1.1"),
-        ({"min_confidence": -0.1}, "between 0 and 1, came -0.1"),
+        ({"per": "minute"}, "expected per one of file, window. Received: minute"),
+        ({"window_s": 0.4}, "expected window_s at least 0.5 and at most 3600. Received: 0.4"),
+        ({"window_s": 3601.0}, "at most 3600. Received: 3601"),
+        ({"window_s": float("nan")}, "at most 3600. Received: nan"),
+        ({"min_confidence": 1.1}, "at least 0 and at most 1. Received: 1.1"),
+        ({"min_confidence": -0.1}, "at most 1. Received: -0.1"),
     ],
 )
 def test_options_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
