@@ -11,7 +11,15 @@ if TYPE_CHECKING:
 
 
 def evaluation_page(metrics: Mapping[str, Any], scores: Scores) -> str:
-    """Return the Markdown page of an evaluation: metrics as in metrics.json."""
+    """Return the Markdown page of an evaluation.
+
+    Args:
+        metrics: content of metrics.json.
+        scores: the scores that it was made from.
+
+    Returns:
+        The page.
+    """
     protocol, leakage = metrics["protocol"], metrics["leakage"]
     lines = [
         f"# {metrics['architecture']} on {', '.join(metrics['corpus'])}",
@@ -32,7 +40,14 @@ def evaluation_page(metrics: Mapping[str, Any], scores: Scores) -> str:
 
 
 def stamp(metrics: Mapping[str, Any]) -> str:
-    """In one sentence, whether the scores can be trusted: what training and test share."""
+    """Return one sentence on what training and test share, and so whether the scores can be trusted.
+
+    Args:
+        metrics: content of metrics.json.
+
+    Returns:
+        The sentence, without its full stop.
+    """
     transductive = "; transductive: each speaker's features were normalised over all of their recordings"
     return _shared_with_training(metrics) + (transductive if metrics.get("transductive") else "")
 

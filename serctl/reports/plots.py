@@ -51,7 +51,7 @@ _HISTORY_SERIES = ("loss", "val_loss", "val_uar")
 
 
 class Reliability(Protocol):
-    """Bins of confidence, each array of shape (bins,): what metrics.ReliabilityCurve offers."""
+    """Bins of confidence, each array of shape (bins,), as in metrics.ReliabilityCurve."""
 
     @property
     def centre(self) -> NDArray[np.float64]:
@@ -71,10 +71,16 @@ class Reliability(Protocol):
 
 
 def plot_confusion(path: Path, matrix: ArrayLike, classes: Sequence[str], *, title: str) -> None:
-    """Draw a confusion matrix: each row's percentages with the counts, the recall of each class at the right margin.
+    """Draw a confusion matrix: percentages of each row with the counts, and the recall of each class at the right.
 
-    matrix: counts, shape (k, k), rows are the truth.
-    Raises ConfigError if the matrix does not fit the classes.
+    Args:
+        path: the PNG file to write.
+        matrix: counts, shape (k, k), rows are the truth.
+        classes: names of the k classes.
+        title: title of the figure.
+
+    Raises:
+        ConfigError: the matrix does not fit the classes.
     """
     _write(path, lambda: _confusion_figure(matrix, classes, title=title))
 
@@ -82,17 +88,26 @@ def plot_confusion(path: Path, matrix: ArrayLike, classes: Sequence[str], *, tit
 def plot_reliability(path: Path, curve: Reliability, *, ece: float, title: str) -> None:
     """Draw accuracy against confidence, with a histogram of the confidences below.
 
-    ece: the expected calibration error, from 0 to 1.
+    Args:
+        path: the PNG file to write.
+        curve: bins of confidence.
+        ece: expected calibration error, 0 to 1.
+        title: title of the figure.
     """
     _write(path, lambda: _reliability_figure(curve, ece=ece, title=title))
 
 
 def plot_history(path: Path, history: Mapping[str, Sequence[float]], *, best_epoch: int, title: str) -> None:
-    """Draw training loss, validation loss and validation UAR per epoch, with the best epoch marked.
+    """Draw training loss, validation loss and validation UAR of each epoch, with the best epoch marked.
 
-    history: `loss`, `val_loss` and `val_uar` (0 to 1), one value per epoch; other series are left out.
-    best_epoch: counted from 1.
-    Raises ConfigError if a series is missing, their lengths differ or the best epoch is not among the epochs.
+    Args:
+        path: the PNG file to write.
+        history: `loss`, `val_loss` and `val_uar` (0 to 1), one value for each epoch; other series are left out.
+        best_epoch: counted from 1.
+        title: title of the figure.
+
+    Raises:
+        ConfigError: a series is missing, their lengths differ, or best_epoch is not one of the epochs.
     """
     _write(path, lambda: _history_figure(history, best_epoch=best_epoch, title=title))
 
@@ -100,8 +115,13 @@ def plot_history(path: Path, history: Mapping[str, Sequence[float]], *, best_epo
 def plot_speakers(path: Path, per_speaker: Mapping[str, Mapping[str, Any]], *, title: str) -> None:
     """Draw the UAR of each speaker as a bar, the best on top; of more than 60 speakers, the best and the worst 30.
 
-    per_speaker: `uar` (0 to 1) and `n` (utterances) for each speaker.
-    Raises ConfigError if there are no speakers.
+    Args:
+        path: the PNG file to write.
+        per_speaker: `uar` (0 to 1) and `n` (utterances) of each speaker.
+        title: title of the figure.
+
+    Raises:
+        ConfigError: there are no speakers.
     """
     _write(path, lambda: _speakers_figure(per_speaker, title=title))
 
@@ -118,7 +138,7 @@ def _style() -> Iterator[None]:
     from matplotlib import style
 
     with style.context(["default", _STYLE]), warnings.catch_warnings():
-        # The built-in font lacks some scripts: a name in one of them shows as boxes, which is no reason to warn.
+        # The built-in font lacks some scripts: a name in one of them is drawn as boxes, without a warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield
 
@@ -143,7 +163,7 @@ def _percent(share: float) -> str:
 def _confusion_figure(matrix: ArrayLike, classes: Sequence[str], *, title: str) -> Figure:
     counts = np.asarray(matrix)
     if not classes or counts.shape != (len(classes), len(classes)):
-        raise ConfigError(f"expected a confusion matrix of {len(classes)} classes, got shape {counts.shape}")
+        raise ConfigError(f"expected a confusion matrix of {len(classes)} classes. Received: shape {counts.shape}")
     support = counts.sum(axis=1)
     shares = np.full(counts.shape, np.nan)
     np.divide(counts, support[:, np.newaxis], out=shares, where=support[:, np.newaxis] > 0)
@@ -219,7 +239,7 @@ def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, 
 
     loss, val_loss, val_uar = _history_series(history)
     if not 1 <= best_epoch <= len(loss):
-        raise ConfigError(f"expected a best epoch from 1 to {len(loss)}, got {best_epoch}")
+        raise ConfigError(f"expected a best epoch from 1 to {len(loss)}. Received: {best_epoch}")
     figure = _new_figure(8, title)
     above, below = figure.subplots(2, 1, sharex=True)
     epochs = np.arange(1, len(loss) + 1)
@@ -239,11 +259,13 @@ def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, 
 def _history_series(history: Mapping[str, Sequence[float]]) -> list[NDArray[np.float64]]:
     missing = [name for name in _HISTORY_SERIES if name not in history]
     if missing:
-        raise ConfigError(f"history: expected {', '.join(_HISTORY_SERIES)}, got {', '.join(history) or 'nothing'}")
+        raise ConfigError(
+            f"history: expected {', '.join(_HISTORY_SERIES)}. Received: {', '.join(history) or 'nothing'}"
+        )
     series = [np.asarray(history[name], dtype=np.float64) for name in _HISTORY_SERIES]
     lengths = [len(values) for values in series]
     if lengths[0] == 0 or len(set(lengths)) > 1:
-        raise ConfigError(f"history: expected series of one length, at least 1, got lengths {lengths}")
+        raise ConfigError(f"history: expected series of one length, at least 1. Received: lengths {lengths}")
     return series
 
 
@@ -258,7 +280,7 @@ def _mark_best_epoch(above: Axes, below: Axes, epoch: int, best_uar: float) -> N
 
 def _speakers_figure(per_speaker: Mapping[str, Mapping[str, Any]], *, title: str) -> Figure:
     if not per_speaker:
-        raise ConfigError("expected the scores of at least one speaker, got none")
+        raise ConfigError("expected the scores of at least one speaker. Received: none")
     ranked = sorted(per_speaker, key=lambda name: (per_speaker[name]["uar"], name))
     half = _MOST_SPEAKERS // 2
     crowded = len(ranked) > _MOST_SPEAKERS

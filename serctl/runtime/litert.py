@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class LiteRTNetwork:
-    """A network of LiteRT; raises BundleError if it cannot be loaded."""
+    """A network that LiteRT runs.
+
+    Raises:
+        BundleError: it cannot be loaded.
+    """
 
     def __init__(self, path: Path) -> None:
         self._run = load_litert(path)
@@ -30,7 +34,17 @@ class LiteRTNetwork:
 
 
 def load_litert(path: Path) -> Any:
-    """The signature of a LiteRT model, on one thread. Raises BundleError if LiteRT cannot load it."""
+    """Load a LiteRT model, to run on one thread.
+
+    Args:
+        path: the model.
+
+    Returns:
+        Its signature: a function from named inputs to named outputs.
+
+    Raises:
+        BundleError: LiteRT cannot load it.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     try:

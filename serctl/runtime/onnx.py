@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 class OnnxNetwork:
-    """A network of ONNX Runtime; raises BundleError if it cannot be loaded, ConfigError if the package is missing."""
+    """A network that ONNX Runtime runs.
+
+    Raises:
+        BundleError: it cannot be loaded.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
 
     def __init__(self, path: Path) -> None:
         try:

@@ -24,50 +24,81 @@ if TYPE_CHECKING:
 
 
 SMALLEST_PROBABILITY = 1e-7
-"""What a network's probabilities are raised to at least, before their logarithm is taken."""
+"""The lower limit of probabilities before their logarithm is taken."""
 
 INPUTS = frozenset({"log_mel", "mask", "functionals", "language"})
 
 
 def merge_probabilities(probabilities: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of the windows' probabilities, weighted by how much speech is in each; NaN when there is none in any.
+    """Compute the mean of the probabilities of windows, weighted by the amount of speech in each.
 
-    probabilities: float64, shape (windows, labels); weights: float64, shape (windows,). Returns shape (labels,).
+    Args:
+        probabilities: float64, shape (windows, labels).
+        weights: float64, shape (windows,); 0 for a silent window.
+
+    Returns:
+        float64, shape (labels,); NaN without speech in any window.
     """
-    spoken = weights > 0  # what was merged before may be NaN where it is silent
+    spoken = weights > 0  # the probabilities of a silent window may be NaN
     if not spoken.any():
         return np.full(probabilities.shape[1], np.nan)
     return np.average(probabilities[spoken], axis=0, weights=weights[spoken])
 
 
 class Network(Protocol):
-    """A loaded network; inputs, outputs: their names."""
+    """A loaded network.
+
+    Attributes:
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+    """
 
     inputs: frozenset[str]
     outputs: frozenset[str]
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The probabilities of one window, shape (1, labels); inputs: those of the network, each a batch of one."""
+        """Compute the probabilities of one window.
+
+        Args:
+            inputs: the arrays that `inputs` names, each a batch of one.
+
+        Returns:
+            float32, shape (1, labels).
+        """
         ...
 
 
 def check_runtime(path: Path) -> None:
-    """Raise ConfigError if ONNX Runtime is needed and not installed; loads nothing, so that it costs no time."""
+    """Check that the package which runs a network is installed; nothing is loaded, so it takes no time.
+
+    Args:
+        path: the network.
+
+    Raises:
+        MissingExtraError: ONNX Runtime is needed and not installed.
+    """
     if path.suffix == ".onnx" and find_spec("onnxruntime") is None:
         raise needs_onnxruntime(path, "No module named 'onnxruntime'")
 
 
 def load_network(path: Path) -> Network:
-    """The network in a file, on one thread; the suffix .onnx means ONNX, anything else LiteRT.
+    """Load a network, to run on one thread.
 
-    Raises BundleError if it cannot be loaded or its inputs are not those of a feature set, ConfigError if ONNX Runtime
-    is needed and not installed.
+    Args:
+        path: the network; the suffix .onnx means ONNX, any other LiteRT.
+
+    Returns:
+        The network.
+
+    Raises:
+        BundleError: it cannot be loaded, or its inputs are not those of a feature set.
+        MissingExtraError: ONNX Runtime is needed and not installed.
     """
     network: Network = OnnxNetwork(path) if path.suffix == ".onnx" else LiteRTNetwork(path)
     if network.inputs - INPUTS or "probabilities" not in network.outputs:
         raise BundleError(
             f"{path}: expected inputs among {', '.join(sorted(INPUTS))} and the output probabilities, "
-            f"came {', '.join(sorted(network.inputs))} and {', '.join(sorted(network.outputs))}"
+            f"received {', '.join(sorted(network.inputs))} and {', '.join(sorted(network.outputs))}"
         )
     return network
 
@@ -75,21 +106,40 @@ def load_network(path: Path) -> Network:
 def network_inputs(
     bundle: Bundle, windows: Sequence[Features], languages: Sequence[str | None]
 ) -> dict[str, NDArray[np.float32]]:
-    """What the networks of a bundle may ask for, by name, one window per row; languages: the code of each, or None."""
+    """Make every input that the networks of a bundle may need.
+
+    Args:
+        bundle: the bundle.
+        windows: features of the windows, at least one.
+        languages: the language code of each window, or None.
+
+    Returns:
+        The inputs by name, float32, one row for each window.
+    """
     inputs = bundle.normaliser.model_inputs(windows, n_frames=bundle.facts.n_frames)
     inputs["language"] = language_input(languages, bundle.facts.languages)
     return inputs
 
 
 def calibrated(raw: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """Probabilities as a network gives them, softened by the temperature; shape (windows, labels) in and out."""
+    """Calibrate the probabilities of a network.
+
+    Args:
+        raw: output of the network, float32, shape (windows, labels).
+        temperature: divides the log-probabilities.
+
+    Returns:
+        float64, shape (windows, labels).
+    """
     return temperature_scale(np.log(np.maximum(raw, SMALLEST_PROBABILITY)), temperature)
 
 
 class Recogniser:
-    """A loaded network with what stands before and behind it; one per process, on one thread.
+    """A loaded network with the normaliser before it and the calibration after it; runs on one thread.
 
-    Raises what load_network raises.
+    Raises:
+        BundleError: the network cannot be loaded.
+        MissingExtraError: ONNX Runtime is needed and not installed.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -99,9 +149,14 @@ class Recogniser:
     def probabilities(
         self, windows: Sequence[Features], languages: Sequence[str | None] | None = None
     ) -> NDArray[np.float64]:
-        """Calibrated probabilities of the bundle's labels; float64, shape (windows, labels).
+        """Compute the calibrated probabilities of windows.
 
-        languages: the code of each window's language, where it is known; a network that tells none apart ignores them.
+        Args:
+            windows: features of the windows, at least one.
+            languages: the language code of each window, None where it is not known; most networks ignore it.
+
+        Returns:
+            float64, shape (windows, labels), in the order of the labels of the bundle.
         """
         inputs = network_inputs(self.bundle, windows, languages or [None] * len(windows))
         rows = [{name: inputs[name][row : row + 1] for name in self._network.inputs} for row in range(len(windows))]

@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepState:
-    """What a causal network remembers: hidden and cell, float32, shape (1, units)."""
+    """The state of a causal network: hidden and cell, float32, shape (1, units)."""
 
     hidden: NDArray[np.float32]
     cell: NDArray[np.float32]
 
 
 class StepRecogniser:
-    """One step of a causal network, its state given and returned; it may serve many streams, one after the other.
+    """One step of a causal network. The state is an argument and a result, so one network serves many streams.
 
-    context: latest frames that a step looks at; frames: from one step to the next.
-    Raises BundleError if the bundle has no such network or LiteRT cannot load it.
+    Attributes:
+        bundle: the bundle of the network.
+        context: number of latest frames that a step uses.
+        frames: number of frames from one step to the next.
+
+    Raises:
+        BundleError: the bundle has no such network, or LiteRT cannot load it.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -38,19 +43,27 @@ class StepRecogniser:
         inputs = self._run.get_input_details()
         if set(inputs) != {"frames", "hidden", "cell"}:
             raise BundleError(
-                f"{bundle.step_path}: expected the inputs frames, hidden and cell, came {', '.join(inputs)}"
+                f"{bundle.step_path}: expected the inputs frames, hidden and cell. Received: {', '.join(inputs)}"
             )
         self.context = int(inputs["frames"]["shape"][1])
         self.frames = self.context // 2
         self._units = int(inputs["hidden"]["shape"][1])
 
     def start(self) -> StepState:
-        """The state before the first step."""
+        """Return the state before the first step."""
         zeros = np.zeros((1, self._units), np.float32)
         return StepState(zeros, zeros)
 
     def step(self, frames: NDArray[np.float32], state: StepState) -> tuple[NDArray[np.float64], StepState]:
-        """Calibrated probabilities, float64, shape (labels,), after these normalised frames, (context, n_mels)."""
+        """Run one step.
+
+        Args:
+            frames: the latest normalised frames, float32, shape (context, n_mels).
+            state: the state after the step before.
+
+        Returns:
+            Calibrated probabilities, float64, shape (labels,), and the new state.
+        """
         outputs = self._run(frames=frames[None], hidden=state.hidden, cell=state.cell)
         probabilities = calibrated(outputs["probabilities"], self.bundle.facts.temperature)
         return probabilities[0], StepState(outputs["next_hidden"], outputs["next_cell"])

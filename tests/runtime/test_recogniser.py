@@ -122,7 +122,7 @@ def test_a_network_with_other_inputs_or_outputs_is_refused(
     tensor = keras.Input((3,), name=given)
     model = keras.Model([tensor], {taken: keras.layers.Softmax()(tensor)})
     bundle = changed(tiny_bundle, tmp_path, model=to_litert(model, n_frames=3))
-    with pytest.raises(BundleError, match=f"and the output probabilities, came {given} and {taken}"):
+    with pytest.raises(BundleError, match=f"and the output probabilities, received {given} and {taken}"):
         Recogniser(bundle)
 
 

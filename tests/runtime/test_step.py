@@ -93,7 +93,7 @@ def test_a_model_that_is_not_causal_says_what_to_do(mfcc_bundle: Bundle) -> None
 
 def test_a_step_that_is_no_step_is_refused(live_bundle: Bundle, tmp_path: Path) -> None:
     other = with_step(live_bundle, tmp_path / "other", live_bundle.model_path.read_bytes())
-    with pytest.raises(BundleError, match=r"step\.tflite: expected the inputs frames, hidden and cell, came"):
+    with pytest.raises(BundleError, match=r"step\.tflite: expected the inputs frames, hidden and cell\. Received"):
         StepRecogniser(other)
     broken = with_step(live_bundle, tmp_path / "broken", b"no network")
     with pytest.raises(BundleError, match=r"step\.tflite: LiteRT cannot load it"):
