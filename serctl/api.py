@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from serctl.audio.find import Recording
     from serctl.bundle.store import Bundle
+    from serctl.corpora import ReadOptions
     from serctl.features import FeatureConfig, Window
     from serctl.learning.dataset import LabelOptions
     from serctl.learning.fit import EpochCallback
@@ -193,12 +194,13 @@ def extract(recordings: Paths, *, options: ExtractOptions | None = None, run: Ru
     return _frame(tables, verb.columns(options))
 
 
-def scan(corpora: Paths, *, run: Run | None = None) -> Scan:
+def scan(corpora: Paths, *, options: ReadOptions | None = None, run: Run | None = None) -> Scan:
     """Recognise corpora of emotional speech and list their utterances.
 
     Args:
         corpora: folders of corpora, or manifests (CSV, Parquet).
-        run: only its progress matters.
+        options: names of columns and meanings of labels that are not the usual ones.
+        run: only its jobs and progress matter.
 
     Returns:
         The manifest, with the columns that `serctl corpus scan -o` writes, and what is wrong with the corpora.
@@ -210,9 +212,9 @@ def scan(corpora: Paths, *, run: Run | None = None) -> Scan:
 
     from serctl.verbs import scan as verb
 
-    result = verb.scan(_paths(corpora), run=run)
+    result = verb.scan(_paths(corpora), options=options, run=run)
     problems = tuple(problem for report in result.corpora for problem in report.problems)
-    return Scan(pd.DataFrame(list(result.rows), columns=list(verb.COLUMNS)), problems)
+    return Scan(pd.DataFrame(list(result.rows), columns=list(result.columns)), problems)
 
 
 def train(

@@ -66,6 +66,10 @@ class Remedy(Enum):
     """Ask for one row of functionals per window."""
     CLASSES = auto()
     """Choose which emotions take part, or rename them."""
+    COLUMN = auto()
+    """Say which column of a manifest holds what."""
+    LABEL = auto()
+    """Say which emotion a label means."""
     ARCHITECTURE = auto()
     """Ask for the architecture of the model that training continues from."""
     CAUSAL = auto()

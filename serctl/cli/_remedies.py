@@ -19,6 +19,8 @@ REMEDIES = {
     Remedy.CACHE_FOLDER: "--cache-dir DIR chooses another folder",
     Remedy.PER_WINDOW: "--level functionals --per window has no such limit",
     Remedy.CLASSES: "--classes chooses emotions, --map renames them",
+    Remedy.COLUMN: "`serctl corpus scan FILE --column path=filename -o manifest.csv` takes a column by its name",
+    Remedy.LABEL: "--map LABEL=EMOTION says what a label means",
     Remedy.ARCHITECTURE: "leave --arch out, or give the model's",
     Remedy.CAUSAL: "add --causal",
     Remedy.NOT_CAUSAL: "leave --causal out",

@@ -11,6 +11,7 @@ import typer
 from serctl.cli._app import CorpusArgument, console, progress_bar
 from serctl.cli._flags import Given, command, flags
 from serctl.cli._terminal import make_console, terminal_text
+from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +40,7 @@ def corpus() -> None:
     "serctl corpus scan ./corpus",
     "serctl corpus scan ./corpus -o manifest.csv",
 )
-@flags("overwrite")
+@flags("jobs", "overwrite")
 def scan(
     given: Given,
     paths: CorpusArgument,
@@ -49,15 +50,34 @@ def scan(
             "--output", "-o", help="Write one manifest of all utterances; the suffix, .csv or .parquet, is the format."
         ),
     ] = None,
+    column: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--column",
+            help="Take a manifest's column by its name, e.g. path=recording. Repeatable.",
+            metavar="NAME=COLUMN",
+        ),
+    ] = None,
+    mapping: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--map",
+            help="Say what a label means that no emotion has, e.g. froh=happy. Repeatable.",
+            metavar="LABEL=EMOTION",
+        ),
+    ] = None,
 ) -> None:
     """Show what is recognised in corpora.
 
-    That is emotions, speakers, hours, licence, and problems.
+    That is emotions, speakers, hours, licence, and problems. Every recording is read to its end, as `serctl train` and
+    `serctl predict` read it.
     """
+    from serctl.corpora import ReadOptions
     from serctl.verbs.scan import scan as scan_corpora
 
-    with progress_bar("Reading headers", quiet=False) as progress:
-        result = scan_corpora(paths, output=output, run=given.run(progress))
+    options = ReadOptions(_pairs("--column", column), _pairs("--map", mapping))
+    with progress_bar("Reading", quiet=False) as progress:
+        result = scan_corpora(paths, output=output, options=options, run=given.run(progress))
     out = make_console()
     for report in result.corpora:
         if out.is_terminal:
@@ -67,6 +87,14 @@ def scan(
     if result.manifest:
         written = sum(report.utterances for report in result.corpora)
         console().print(f"{written} utterances written to {result.manifest}", markup=False)
+
+
+def _pairs(option: str, texts: list[str] | None) -> tuple[tuple[str, str], ...]:
+    pairs = [text.partition("=") for text in texts or []]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise ConfigError(f"{option}: expected NAME=VALUE. Received: {name}{equals}{value}")
+    return tuple((name, value) for name, _, value in pairs)
 
 
 def _table(report: CorpusReport, *, most_problems: int) -> Table:
@@ -95,11 +123,13 @@ def _unwrapped(table: Table) -> str:
 
 def _facts(report: CorpusReport, most_problems: int) -> dict[str, str]:
     genders = _listed(report.genders)
+    copies = f", {report.copies} of them augmented copies" if report.copies else ""
     return {
-        "utterances": f"{report.utterances}, {report.hours:.2f} h",
+        "utterances": f"{report.utterances}, {report.hours:.2f} h{copies}",
         "speakers": f"{report.speakers or 'unknown'}{f' (utterances: {genders})' if genders else ''}",
         "emotions": _listed(report.emotions),
         "languages": _listed(report.languages) or "unknown",
+        "split": _listed(report.splits) or "none marked",
         "licence": report.licence or "unknown",
         "citation": report.citation or "unknown",
         "problems": _problems(report.problems, most_problems),

@@ -1,6 +1,6 @@
 """Emotional speech corpora: what serctl recognises, one emotion vocabulary, and named evaluation protocols."""
 
-from serctl.corpora.base import EMOTIONS, Corpus, Utterance, digest_of_part, normalise_emotion
+from serctl.corpora.base import EMOTIONS, Corpus, ReadOptions, Utterance, digest_of_part, normalise_emotion
 from serctl.corpora.protocols import Fold, Protocol, check_protocol, make_protocol, protocol_names
 from serctl.corpora.registry import load_corpora, load_corpus
 from serctl.corpora.splits import Split, hold_out, marked_split, testable
@@ -11,6 +11,7 @@ __all__ = [
     "Corpus",
     "Fold",
     "Protocol",
+    "ReadOptions",
     "Split",
     "Utterance",
     "check_protocol",

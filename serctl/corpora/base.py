@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from serctl.errors import CorpusError
+from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,13 +50,48 @@ def normalise_emotion(label: str) -> str | None:
     return _BY_KEY.get(_key(label))
 
 
-def unknown_labels(source: str, found: Mapping[str, int]) -> CorpusError:
-    """The error for labels outside the vocabulary: says which, all labels found, and all known emotions."""
-    unknown = ", ".join(repr(label) for label in sorted(found) if normalise_emotion(label) is None)
+def same_label(one: str, other: str) -> bool:
+    """Whether two labels differ at most in letter case, spaces, hyphens and underscores."""
+    return _key(one) == _key(other)
+
+
+def unknown_labels(source: str, found: Mapping[str, int]) -> str:
+    """Say which labels are left out, how often each occurs, and which emotions are known.
+
+    Args:
+        source: where the labels are from.
+        found: the labels that mean no emotion, with the number of their utterances.
+    """
     listed = ", ".join(f"{label!r} ({count})" for label, count in sorted(found.items()))
-    return CorpusError(
-        f"{source}: no known emotion is called {unknown}. Labels found: {listed}. Known emotions: {', '.join(EMOTIONS)}"
+    return (
+        f"{source}: {sum(found.values())} utterances are left out, since no known emotion is called {listed}. "
+        f"Known emotions: {', '.join(EMOTIONS)}"
     )
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read corpora whose columns or labels have names of their own.
+
+    columns: pairs of what a manifest's column means ('path') and its name there ('recording').
+    labels: pairs of a corpus's own label ('froh') and the emotion it means ('happy').
+
+    Raises:
+        ConfigError: a label is to mean something that is no emotion.
+    """
+
+    columns: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for label, emotion in self.labels:
+            if emotion not in EMOTIONS:
+                raise ConfigError(f"{label} is to mean {emotion}: expected one of {', '.join(EMOTIONS)}")
+
+    def emotion(self, label: str) -> str | None:
+        """Return the emotion that a corpus's label means, or None if it is unknown."""
+        own = {_key(name): emotion for name, emotion in self.labels}
+        return own.get(_key(label)) or normalise_emotion(label)
 
 
 SPLITS: Mapping[str, str] = {
@@ -109,11 +144,16 @@ def digest_of_part(digest: str, start_s: float, end_s: float | None) -> str:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Labelled utterances, sorted by path, and what was wrong with the recordings that were left out or look odd."""
+    """Labelled utterances, sorted by path, and what was wrong with the recordings that were left out or look odd.
+
+    own_labels: those that are outside the vocabulary, with the number of their utterances; left out unless the options
+    of reading say what they mean.
+    """
 
     name: str
     utterances: tuple[Utterance, ...]
     problems: tuple[str, ...] = ()
+    own_labels: Mapping[str, int] = field(default_factory=dict)
     licence: str | None = None
     citation: str | None = None
     root: Path | None = None

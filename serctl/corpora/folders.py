@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from serctl.corpora import filename
-from serctl.corpora.base import SPLITS, Corpus, Utterance, normalise_emotion, unknown_labels
+from serctl.corpora.base import SPLITS, Corpus, ReadOptions, Utterance, normalise_emotion, unknown_labels
 from serctl.corpora.manifest import MANIFEST_NAMES
 from serctl.errors import CorpusError
 
@@ -17,21 +17,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def load_class_folders(root: Path, recordings: Sequence[Path]) -> Corpus:
-    """Recordings in folders named after their emotion; of nested folders, the innermost named after one counts.
+def load_class_folders(root: Path, recordings: Sequence[Path], options: ReadOptions | None = None) -> Corpus:
+    """Read recordings in folders named after their emotion; of nested ones, the innermost named after one counts.
 
-    Digits in front of a name do not matter ('01_Neutral'). Recordings beside the emotion folders become problems.
-    Raises CorpusError if no folder, or not every recording's folder, is named after an emotion.
+    Digits in front of a name do not matter ('01_Neutral').
+
+    Args:
+        root: the folder of the corpus.
+        recordings: the recordings below it.
+        options: the meanings of folder names that are not the usual ones.
+
+    Returns:
+        The corpus; recordings beside the emotion folders, and in folders of other names, become problems.
+
+    Raises:
+        CorpusError: no folder is named after an emotion.
     """
-    labels = {path: _folder_label(path.relative_to(root)) for path in recordings}
+    options = options or ReadOptions()
+    labels = {path: _folder_label(path.relative_to(root), options) for path in recordings}
     found = Counter(label for label in labels.values() if label)
-    known = {label: normalise_emotion(label) for label in found}
+    known = {label: options.emotion(label) for label in found}
     followed = sum(filename.matches(recordings).values())
     if not any(known.values()) or followed >= filename.MAJORITY * len(recordings):
         # Many known names, but no majority of one corpus: root holds several, and none by itself is wrong.
         raise _unrecognised(root, recordings)
-    if None in known.values():
-        raise unknown_labels(f"{root}, labels from its folders", found)
+    own = {label: count for label, count in found.items() if normalise_emotion(label) is None}
+    foreign = {label: count for label, count in own.items() if known[label] is None}
+    problems = [unknown_labels(f"{root}, labels from its folders", foreign)] if foreign else []
     name = root.resolve().name
     return Corpus(
         name=name,
@@ -40,10 +52,12 @@ def load_class_folders(root: Path, recordings: Sequence[Path]) -> Corpus:
             for path, label in labels.items()
             if (emotion := known.get(label))
         ),
-        problems=tuple(
-            f"{path}: lies in no folder named after an emotion" for path, label in labels.items() if not label
+        problems=(
+            *problems,
+            *(f"{path}: lies in no folder named after an emotion" for path, label in labels.items() if not label),
         ),
         root=root,
+        own_labels=own,
     )
 
 
@@ -55,11 +69,11 @@ def with_split(utterance: Utterance, root: Path) -> Utterance:
     return replace(utterance, split=next(filter(None, parts), None))
 
 
-def _folder_label(recording: Path) -> str:
+def _folder_label(recording: Path, options: ReadOptions) -> str:
     """The innermost folder name that is an emotion; the whole folder path if none is, empty if there is no folder."""
     folders = recording.parent.parts
     names = (re.sub(r"^[\d\W_]+", "", folder) for folder in reversed(folders))
-    return next((name for name in names if normalise_emotion(name)), "/".join(folders))
+    return next((name for name in names if options.emotion(name)), "/".join(folders))
 
 
 def _unrecognised(root: Path, recordings: Sequence[Path]) -> CorpusError:

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from serctl.corpora.base import Corpus, Utterance
+from serctl.corpora.base import Corpus, Utterance, unknown_labels
 from serctl.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -61,22 +61,24 @@ def evaluation_files(root: Path) -> list[Path]:
 def load(root: Path) -> Corpus:
     """An IEMOCAP tree; an utterance is its own recording, or else the part of its dialogue's recording.
 
-    Turns without an agreed label (xxx) and turns without audio are left out and become problems.
-    Raises CorpusError if an evaluation file cannot be read or holds an unknown label.
+    Turns without an agreed label (xxx), with an unknown label or without audio are left out and become problems.
+    Raises CorpusError if an evaluation file cannot be read.
     """
     turns = [turn for file in evaluation_files(root) for turn in _turns(file)]
-    labelled = [turn for turn in turns if turn.label != _NO_AGREEMENT]
+    labelled = [turn for turn in turns if turn.label in _LABELS]
+    unknown = Counter(turn.label for turn in turns if turn.label not in (*_LABELS, _NO_AGREEMENT))
     texts = _transcriptions(turns)
     utterances = []
-    problems = []
+    problems = [unknown_labels(str(root), unknown)] if unknown else []
     for turn in labelled:
         utterance = _utterance(turn, texts.get(turn.name))
         if utterance is None:
             problems.append(f"{turn.evaluation}: no audio for turn {turn.name}, per utterance or per dialogue")
         else:
             utterances.append(utterance)
-    if len(labelled) < len(turns):
-        problems.append(f"{len(turns) - len(labelled)} turns have no agreed label ({_NO_AGREEMENT}) and are left out")
+    disputed = sum(turn.label == _NO_AGREEMENT for turn in turns)
+    if disputed:
+        problems.append(f"{disputed} turns have no agreed label ({_NO_AGREEMENT}) and are left out")
     return Corpus(
         name=NAME,
         utterances=tuple(utterances),
@@ -89,9 +91,6 @@ def load(root: Path) -> Corpus:
 
 def _turns(file: Path) -> Iterator[_Turn]:
     for start, end, name, label in _TURN.findall(_read(file)):
-        if label != _NO_AGREEMENT and label not in _LABELS:
-            known = ", ".join((*_LABELS, _NO_AGREEMENT))
-            raise CorpusError(f"{file}: turn {name} has the unknown label {label!r}; IEMOCAP has {known}")
         yield _Turn(name, label, float(start), float(end), file)
 
 

@@ -1,26 +1,42 @@
-"""Corpora of any make: a manifest that lists the recordings, or one folder per emotion."""
+"""Manifests: the one place that knows the columns by which corpora are listed, in reading and in writing."""
 
 from __future__ import annotations
 
+import csv
 import math
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from serctl.corpora import filename
-from serctl.corpora.base import SPLITS, Corpus, Utterance, digest_of_part, normalise_emotion, unknown_labels
+from serctl.corpora.base import (
+    SPLITS,
+    Corpus,
+    ReadOptions,
+    Utterance,
+    digest_of_part,
+    normalise_emotion,
+    unknown_labels,
+)
+from serctl.corpora.columns import LABEL_COLUMNS, NAMES_OF_FILES, NUMBERS, find_columns
+from serctl.corpora.rows import OVERFLOW, read_rows
 from serctl.corpora.terms import citation_of, licence_of
-from serctl.errors import BadRowError, CorpusError
-from serctl.extras import require_extra
+from serctl.errors import BadRowError, ConfigError, CorpusError, Remedy
+from serctl.files import atomic_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+MANIFEST_NAMES = ("manifest.csv", "manifest.tsv", "manifest.jsonl", "manifest.parquet")
 
-_SUFFIXES = (".csv", ".parquet")
-MANIFEST_NAMES = ("manifest.csv", "manifest.parquet")
+Cell = str | float | None
 
+WRITTEN_SUFFIXES = (".csv", ".parquet")
+
+_DURATION = re.compile(r"(?:(\d+) days?)?[ ,]*(?:(\d+):(\d\d):(\d\d(?:\.\d+)?))?")
 _GENDERS = {
     "f": "female",
     "female": "female",
@@ -49,23 +65,37 @@ def find_manifest(folder: Path) -> Path | None:
     return next((folder / name for name in MANIFEST_NAMES if (folder / name).is_file()), None)
 
 
-def load_manifest(manifest: Path) -> Corpus:
-    """The recordings that a manifest (CSV in UTF-8, or Parquet) lists.
+def load_manifest(manifest: Path, options: ReadOptions | None = None) -> Corpus:
+    """Read the recordings that a manifest lists.
 
     Columns: path (relative to the manifest's folder, or absolute) and emotion; optional speaker, gender, language,
-    text, start and end (seconds), split (train, validation, test), corpus and, as `serctl augment` writes them,
-    source_digest, source_start and source_end; others are ignored. Where the file names follow a known corpus, that
-    corpus gives the name, the terms, and what the manifest leaves empty.
-    Lines that cannot be used, a missing recording among them, become problems.
-    Raises CorpusError if the manifest cannot be read, lacks a column, or holds an unknown emotion or split.
+    text, start and end (seconds, or a duration such as '0 days 00:00:01.5'), split (train, validation, test), corpus
+    and, of augmented copies, source_digest, source_start, source_end and copy; others are ignored. A column is also
+    found by another usual name, such as file or label, if there is one of them only. Where the file names follow a
+    known corpus, that corpus gives the name, the terms, and what the manifest leaves empty.
+
+    Args:
+        manifest: CSV, TSV, JSON Lines or Parquet.
+        options: names of columns and meanings of labels that are not the usual ones.
+
+    Returns:
+        The corpus; rows that cannot be used, a missing recording or an unknown emotion among them, become problems.
+
+    Raises:
+        CorpusError: the manifest cannot be read, a column is missing or ambiguous, a split is unknown, or no row can be
+            used.
     """
-    rows = _read_rows(manifest)
-    _require_known_emotions(manifest, rows)
+    options = options or ReadOptions()
+    rows = _named_rows(manifest, options)
     utterances: dict[tuple[Path, float, float | None], Utterance] = {}
-    problems = []
+    own = Counter(row["emotion"] for row in rows if row["emotion"] and normalise_emotion(row["emotion"]) is None)
+    foreign = {label: count for label, count in own.items() if options.emotion(label) is None}
+    problems = [unknown_labels(str(manifest), foreign)] if foreign else []
     for row in rows:
+        if row["emotion"] in foreign:
+            continue
         try:
-            utterance = _utterance(manifest, row)
+            utterance = _utterance(manifest, row, options)
         except BadRowError as error:
             problems.append(f"{manifest}, row {row.number}: {error}")
             continue
@@ -75,66 +105,133 @@ def load_manifest(manifest: Path) -> Corpus:
         utterances.setdefault(key, utterance)
     if not utterances:
         detail = f"; the first problem: {problems[0]}" if problems else ""
-        raise CorpusError(f"{manifest}: none of its {len(rows)} rows can be used{detail}")
-    return _identify(manifest, list(utterances.values()), [*problems, *_odd_genders(manifest, rows)])
+        remedies = (Remedy.LABEL,) if foreign else ()
+        raise CorpusError(f"{manifest}: none of its {len(rows)} rows can be used{detail}", *remedies)
+    corpus = _identify(manifest, list(utterances.values()), [*problems, *_odd_genders(manifest, rows)])
+    return replace(corpus, own_labels=own)
 
 
-def _read_rows(manifest: Path) -> list[_Row]:
-    if manifest.suffix.lower() not in _SUFFIXES:
-        raise CorpusError(f"{manifest}: expected a folder or a manifest ({', '.join(_SUFFIXES)})")
-    rows = [_Row(number, cells) for number, cells in enumerate(_manifest_cells(manifest), start=1)]
-    if not rows:
-        raise CorpusError(f"{manifest}: has no rows; expected a header and one row per recording")
-    columns = {column for row in rows for column in row.cells}
-    missing = [column for column in ("path", "emotion") if column not in columns]
-    if missing:
-        found = ", ".join(sorted(columns)) or "none"
-        raise CorpusError(f"{manifest}: expected the columns path and emotion; lacks {', '.join(missing)}, has {found}")
-    return rows
+def write_manifest(path: Path, rows: Iterable[Mapping[str, Cell]], columns: Sequence[str] = LABEL_COLUMNS) -> None:
+    """Write a manifest, whole or not at all.
+
+    Args:
+        path: the file, named *.csv or *.parquet.
+        rows: for each utterance its cells by column; absent ones are empty.
+        columns: those to write, in this order.
+
+    Raises:
+        ConfigError: Parquet cannot hold a file name, since it is not valid UTF-8.
+        OSError: the file cannot be written.
+    """
+    with atomic_path(path) as draft:
+        if path.suffix.lower() == ".parquet":
+            _write_parquet(draft, rows, columns)
+        else:
+            _write_csv(draft, rows, columns)
 
 
-def _manifest_cells(manifest: Path) -> Iterator[dict[str, str]]:
-    """The rows as text, column names in lower case; an empty cell is an empty text."""
+def label_cells(utterance: Utterance) -> dict[str, Cell]:
+    """Return what a manifest says of an utterance apart from where it lies: emotion, speaker, split and so on."""
+    return {
+        "emotion": utterance.emotion,
+        "speaker": utterance.speaker,
+        "gender": utterance.gender,
+        "language": utterance.language,
+        "text": utterance.text,
+        "split": utterance.split,
+        "corpus": utterance.corpus,
+    }
+
+
+def utterance_cells(utterance: Utterance, folder: Path | None, duration_s: float | None) -> dict[str, Cell]:
+    """Return the cells of an utterance in a manifest of that folder.
+
+    Args:
+        utterance: the labelled recording or part.
+        folder: of the manifest; the path is relative to it where it is below it, absolute elsewhere. None leaves it.
+        duration_s: None if it is unknown.
+    """
+    cells: dict[str, Cell] = {
+        "path": str(utterance.path) if folder is None else _path_in(folder, utterance.path),
+        "start": utterance.start_s or None,
+        "end": utterance.end_s,
+        "duration": None if duration_s is None else round(duration_s, 3),
+    }
+    if utterance.source is not None:
+        cells |= {"source_digest": utterance.source, "copy": int(utterance.is_copy)}
+    return label_cells(utterance) | cells
+
+
+def _path_in(folder: Path, recording: Path) -> str:
+    # absolute, not resolve: a corpus of links is to be read through the links again.
+    absolute, base = recording.absolute(), folder.absolute()
+    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
+
+
+def _write_csv(draft: Path, rows: Iterable[Mapping[str, Cell]], columns: Sequence[str]) -> None:
+    # surrogateescape: file names need not be valid UTF-8, and are read the same way. Quotes for a lone carriage
+    # return: before Python 3.13 the csv module leaves it without them.
+    with draft.open("w", encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        plain = csv.DictWriter(lines, columns, lineterminator="\n")
+        quoted = csv.DictWriter(lines, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        plain.writeheader()
+        for row in rows:
+            (quoted if any("\r" in str(cell) for cell in row.values()) else plain).writerow(row)
+
+
+def _write_parquet(draft: Path, rows: Iterable[Mapping[str, Cell]], columns: Sequence[str]) -> None:
     import pandas as pd
 
-    if manifest.suffix.lower() == ".parquet":
-        require_extra("parquet", "a Parquet file", "pyarrow")
+    kinds = {name: "float64" if name in NUMBERS else "string" for name in columns}
     try:
-        if manifest.suffix.lower() == ".parquet":
-            table = pd.read_parquet(manifest)
-        else:
-            # surrogateescape: file names need not be valid UTF-8. A text such as NA is a text.
-            table = pd.read_csv(
-                manifest,
-                dtype=object,  # pandas keeps its own strings in UTF-8
-                keep_default_na=False,
-                encoding="utf-8-sig",
-                encoding_errors="surrogateescape",
-                engine="python",
-                index_col=False,
-            )
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise CorpusError(f"{manifest}: cannot be read as a manifest: {error}") from error
-    table = table.rename(columns=lambda name: str(name).strip().lower())
-    for row in table.to_dict("records"):
-        yield {name: "" if cell is None or cell != cell else str(cell) for name, cell in row.items()}
+        table = pd.DataFrame(list(rows), columns=list(columns))
+        table.astype(kinds).to_parquet(draft, index=False)
+    except UnicodeEncodeError as error:
+        raise ConfigError("a file name is not valid UTF-8, which Parquet cannot hold: write a CSV instead") from error
 
 
-def _require_known_emotions(manifest: Path, rows: Sequence[_Row]) -> None:
-    found = Counter(row["emotion"] for row in rows if row["emotion"])
-    if any(normalise_emotion(label) is None for label in found):
-        raise unknown_labels(str(manifest), found)
+def _named_rows(manifest: Path, options: ReadOptions) -> list[_Row]:
+    """The rows with their columns by the names that manifests have here."""
+    rows = read_rows(manifest)
+    if not rows:
+        raise CorpusError(f"{manifest}: has no rows; expected a header and one row per recording")
+    found = {column: None for row in rows for column in row if column != OVERFLOW}
+    names = find_columns(manifest, list(found), options)
+    named = [
+        _Row(
+            number, {meaning: row.get(name, "") for meaning, name in names.items()} | {OVERFLOW: row.get(OVERFLOW, "")}
+        )
+        for number, row in enumerate(rows, start=1)
+    ]
+    _require_utf8(manifest, named)
+    return named
 
 
-def _utterance(manifest: Path, row: _Row) -> Utterance:
+def _require_utf8(manifest: Path, rows: Sequence[_Row]) -> None:
+    """Refuse a text in another encoding, which would put wrong names into reports; file names may be anything."""
+    for row in rows:
+        for column, cell in row.cells.items():
+            if column not in NAMES_OF_FILES and (byte := _not_utf8(cell)):
+                raise CorpusError(
+                    f"{manifest}, row {row.number}: {column} holds the byte {byte}, which is not UTF-8 "
+                    "but may be Latin-1 (Windows-1252): save the file in UTF-8"
+                )
+
+
+def _not_utf8(cell: str) -> str | None:
+    """The first byte that is not UTF-8, as 0xf6; None if there is none."""
+    return next((f"0x{ord(mark) - 0xDC00:02x}" for mark in cell if "\udc80" <= mark <= "\udcff"), None)
+
+
+def _utterance(manifest: Path, row: _Row, options: ReadOptions) -> Utterance:
     if not row["path"]:
         raise BadRowError("has no path")
-    emotion = normalise_emotion(row["emotion"])
+    if row[OVERFLOW]:
+        raise BadRowError(f"{row['path']} has more cells than there are columns: {row[OVERFLOW]}")
+    emotion = options.emotion(row["emotion"])
     if emotion is None:
         raise BadRowError(f"{row['path']} has no emotion")
-    path = manifest.parent / row["path"]
-    if not path.is_file():
-        raise BadRowError(f"there is no file {path}")
+    path = _find_file(manifest.parent, row["path"])
     start_s, end_s = _span(row)
     return Utterance(
         path=path,
@@ -150,6 +247,17 @@ def _utterance(manifest: Path, row: _Row) -> Utterance:
         source=_source(row),
         is_copy=_is_copy(row),
     )
+
+
+def _find_file(folder: Path, written: str) -> Path:
+    """The file that a cell names: as written, with Windows separators, or with its accents composed in another way."""
+    forms = (written, *(unicodedata.normalize(form, written) for form in ("NFC", "NFD")))
+    for name in dict.fromkeys((*forms, *(form.replace("\\", "/") for form in forms))):
+        if (folder / name).is_file():
+            return folder / name
+    byte = _not_utf8(written)
+    reason = f", whose name holds the byte {byte}: it may be in Latin-1, expected UTF-8" if byte else ""
+    raise BadRowError(f"there is no file {folder / written}{reason}")
 
 
 def _source(row: _Row) -> str | None:
@@ -172,14 +280,19 @@ def _span(row: _Row, prefix: str = "") -> tuple[float, float | None]:
 
 
 def _seconds(row: _Row, column: str) -> float | None:
-    if not row[column]:
+    cell = row[column]
+    if not cell:
         return None
+    duration = _DURATION.fullmatch(cell)
+    if duration:
+        days, hours, minutes, rest = (float(part or 0) for part in duration.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60 + rest
     try:
-        seconds = float(row[column])
+        seconds = float(cell.replace(",", "."))
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise BadRowError(f"{row['path']}: {column} is {row[column]!r}, expected seconds from 0 up")
+        raise BadRowError(f"{row['path']}: {column} is {cell!r}, expected seconds from 0 up")
     return seconds
 
 

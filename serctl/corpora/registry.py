@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from serctl.audio.find import find_recordings
 from serctl.corpora import filename, folders, iemocap, manifest
+from serctl.corpora.base import ReadOptions, same_label
 from serctl.errors import AudioError, CorpusError
 
 if TYPE_CHECKING:
@@ -17,17 +18,27 @@ if TYPE_CHECKING:
     from serctl.corpora.base import Corpus, Utterance
 
 
-def load_corpus(path: Path) -> Corpus:
-    """The labelled utterances of a corpus folder or a manifest file; no audio is opened.
+def load_corpus(path: Path, options: ReadOptions | None = None) -> Corpus:
+    """Read the labelled utterances of a corpus; no audio is opened.
 
-    A folder is recognised as, in this order: IEMOCAP; a folder with manifest.csv or manifest.parquet; a corpus known
-    by its file names; one folder per emotion.
-    Raises CorpusError, naming what was looked for and what was found, if it is none of them.
+    A folder is recognised as, in this order: IEMOCAP; a folder with a manifest; a corpus known by its file names; one
+    folder per emotion. Below folders named train, val or test, utterances are marked as that part.
+
+    Args:
+        path: folder of a corpus, or a manifest.
+        options: names of columns and meanings of labels that are not the usual ones.
+
+    Returns:
+        The corpus, its utterances sorted by path; what is left out or looks odd is among its problems.
+
+    Raises:
+        CorpusError: it is none of these; the message names what was looked for and what was found.
     """
+    options = options or ReadOptions()
     if path.is_dir():
-        corpus = _load_folder(path)
+        corpus = _load_folder(path, options)
     elif path.is_file():
-        corpus = manifest.load_manifest(path)
+        corpus = manifest.load_manifest(path, options)
     else:
         raise CorpusError(f"{path}: no such folder or manifest")
     if not corpus.utterances:
@@ -39,12 +50,20 @@ def load_corpus(path: Path) -> Corpus:
     )
 
 
-def load_corpora(paths: Sequence[Path]) -> list[Corpus]:
-    """Each of the paths as load_corpus reads it, in the given order.
+def load_corpora(paths: Sequence[Path], options: ReadOptions | None = None) -> list[Corpus]:
+    """Read several corpora, in the given order, each as load_corpus does.
 
-    Raises CorpusError if two of them hold the same recording, which would put it on both sides of a split.
+    Args:
+        paths: folders of corpora, or manifests.
+        options: names of columns and meanings of labels that are not the usual ones.
+
+    Raises:
+        CorpusError: one is no corpus, two of them hold the same recording, which would put it on both sides of a
+            split, or a label whose meaning is given occurs in none.
     """
-    corpora = [load_corpus(path) for path in paths]
+    options = options or ReadOptions()
+    corpora = [load_corpus(path, options) for path in paths]
+    _require_labels(corpora, options)
     owners: dict[tuple[Path, float, float | None], int] = {}
     for number, corpus in enumerate(corpora):
         for utterance in corpus.utterances:
@@ -55,15 +74,26 @@ def load_corpora(paths: Sequence[Path]) -> list[Corpus]:
     return corpora
 
 
-def _load_folder(root: Path) -> Corpus:
+def _require_labels(corpora: Sequence[Corpus], options: ReadOptions) -> None:
+    found = {label for corpus in corpora for label in corpus.own_labels}
+    unused = [label for label, _ in options.labels if not any(same_label(label, other) for other in found)]
+    if unused:
+        listed = ", ".join(sorted(found)) or "none"
+        raise CorpusError(f"no utterance is labelled {', '.join(unused)}. Labels that mean no emotion here: {listed}")
+
+
+def _load_folder(root: Path, options: ReadOptions) -> Corpus:
     if iemocap.evaluation_files(root):
         return iemocap.load(root)
     listed = manifest.find_manifest(root)
     if listed:
-        return manifest.load_manifest(listed)
+        return manifest.load_manifest(listed, options)
     recordings, problems = _recordings(root)
     naming = filename.recognise(recordings)
-    corpus = filename.load(root, recordings, naming) if naming else folders.load_class_folders(root, recordings)
+    if naming:
+        corpus = filename.load(root, recordings, naming)
+    else:
+        corpus = folders.load_class_folders(root, recordings, options)
     marked = tuple(folders.with_split(utterance, root) for utterance in corpus.utterances)
     return replace(corpus, utterances=marked, problems=(*corpus.problems, *problems))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.corpora import EMOTIONS, Utterance, digest_of_part, load_corpora, normalise_emotion
+from serctl.corpora import EMOTIONS, ReadOptions, Utterance, digest_of_part, load_corpora, normalise_emotion
 from serctl.errors import ConfigError, CorpusError, Failure, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Features, Normaliser, changed_windows, is_silent
 from serctl.run import Progress, Run
@@ -103,22 +103,29 @@ class Dataset:
 class LabelOptions:
     """Which emotions take part: classes (all that occur when empty), after renaming by mapping (calm to neutral, say).
 
-    Raises ConfigError if a name is not in the emotion vocabulary.
+    mapping renames emotions, and says what labels outside the vocabulary mean (froh: happy).
+    Raises ConfigError if a class, or what a label is to mean, is not in the emotion vocabulary.
     """
 
     classes: tuple[str, ...] = ()
     mapping: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (*self.classes, *(name for pair in self.mapping for name in pair)):
+        for name in (*self.classes, *(emotion for _, emotion in self.mapping)):
             if normalise_emotion(name) != name:
                 raise ConfigError(f"expected an emotion among {', '.join(EMOTIONS)}, came {name}")
         if len(set(self.classes)) < len(self.classes):
             raise ConfigError(f"expected each class once, came {', '.join(self.classes)}")
 
+    @property
+    def reading(self) -> ReadOptions:
+        """How corpora are to be read: what labels outside the vocabulary mean."""
+        return ReadOptions(labels=tuple(pair for pair in self.mapping if normalise_emotion(pair[0]) is None))
+
     def apply(self, utterance: Utterance) -> Utterance | None:
         """The utterance with its label renamed, or None if its class does not take part."""
-        emotion = dict(self.mapping).get(utterance.emotion, utterance.emotion)
+        renamed = {normalise_emotion(label): emotion for label, emotion in self.mapping}
+        emotion = renamed.get(utterance.emotion, utterance.emotion)
         return replace(utterance, emotion=emotion) if not self.classes or emotion in self.classes else None
 
 
@@ -138,18 +145,18 @@ def load_dataset(
     marks as test. check: sees the utterances before any audio is read, and raises what is wrong with them.
     Raises CorpusError if fewer than two classes are left, naming what was found.
     """
-    corpora = tuple(load_corpora(paths))
+    corpora = tuple(load_corpora(paths, labels.reading))
     problems = [problem for corpus in corpora for problem in corpus.problems]
     found = [utterance for corpus in corpora for utterance in corpus.utterances]
     taking_part = [kept for each in found if (kept := labels.apply(each))]
     utterances = [each for each in taking_part if not (skip_test and each.split == "test")]
     if check:
         check(utterances)
-    samples = _featurise(utterances, config, augmentation, run, problems)
+    samples, unread = _featurise(utterances, config, augmentation, run)
     return Dataset(
         tuple(samples),
-        _classes(samples, labels, found),
-        tuple(problems),
+        _classes(samples, labels, found, unread),
+        (*problems, *unread),
         corpora,
         failed=len(utterances) - len(samples),
         other_classes=len(found) - len(taking_part),
@@ -224,34 +231,39 @@ def _featurise(
     config: FeatureConfig,
     augmentation: Augmentation | None,
     run: Run,
-    problems: list[str],
-) -> list[Sample]:
+) -> tuple[list[Sample], list[str]]:
+    """The samples of the recordings that can be read, and why the others cannot."""
     function = partial(featurise, config=config, augmentation=augmentation, cache=run.cache)
     found: dict[int, Sample] = {}
-    failed = 0
+    unread: list[str] = []
     for done, (index, result) in enumerate(run.map(function, utterances), start=1):
         if isinstance(result, Failure):
-            failed += 1
-            problems.append(result.message)
+            unread.append(result.message)
         else:
             found[index] = result
-        run.progress(Progress(done, len(utterances), failed))
-    return [found[index] for index in sorted(found)]
+        run.progress(Progress(done, len(utterances), len(unread)))
+    return [found[index] for index in sorted(found)], unread
 
 
-def _classes(samples: Sequence[Sample], labels: LabelOptions, found: Sequence[Utterance]) -> tuple[str, ...]:
+def _classes(
+    samples: Sequence[Sample], labels: LabelOptions, found: Sequence[Utterance], unread: Sequence[str]
+) -> tuple[str, ...]:
     counts = Counter(sample.utterance.emotion for sample in samples)
     classes = tuple(emotion for emotion in labels.classes or sorted(counts) if counts[emotion])
     missing = [emotion for emotion in labels.classes if not counts[emotion]]
     listed = ", ".join(f"{emotion} {count}" for emotion, count in Counter(each.emotion for each in found).most_common())
+    reason = f"found {listed or 'none'}"
+    if unread:
+        reason += f"; {len(unread)} of {len(samples) + len(unread)} recordings cannot be read, the first: {unread[0]}"
     if missing:
-        raise CorpusError(f"no utterance of {', '.join(missing)}: found {listed or 'none'}")
+        raise CorpusError(f"no utterance of {', '.join(missing)}: {reason}")
     if len(classes) < 2:
-        raise CorpusError(f"expected utterances of at least two emotions, found {listed or 'none'}")
+        raise CorpusError(f"expected utterances of at least two emotions, {reason}")
     scarce = [f"{emotion} ({counts[emotion]})" for emotion in classes if counts[emotion] < FEWEST_OF_A_CLASS]
     if scarce:
         raise CorpusError(
-            f"expected at least {FEWEST_OF_A_CLASS} utterances of each emotion, too few of {', '.join(scarce)}",
+            f"expected at least {FEWEST_OF_A_CLASS} utterances of each emotion, "
+            f"too few of {', '.join(scarce)}: {reason}",
             Remedy.CLASSES,
         )
     return classes

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import os
 import re
 import time
-import unicodedata
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import soundfile
@@ -22,6 +18,9 @@ from serctl.audio.file import RecordingFile
 from serctl.audio.find import find_recordings
 from serctl.audio.segments import read_audio, read_header
 from serctl.corpora import Corpus, Utterance, load_corpora
+from serctl.corpora.columns import LABEL_COLUMNS
+from serctl.corpora.copies import copy_targets
+from serctl.corpora.manifest import label_cells, write_manifest
 from serctl.errors import AudioError, ConfigError, CorpusError, Failure, Remedy, RunInterrupted
 from serctl.files import atomic_path, claim, make_folder
 from serctl.reports.journal import Journal, journal_path
@@ -34,33 +33,18 @@ from serctl.verbs.batch import STATUS_ERROR, STATUS_OK, BatchSummary, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from serctl.audio.decode import AudioInfo
+    from serctl.corpora.manifest import Cell
     from serctl.transforms.parameters import Parameters, Transform
 
 COLUMNS = (
-    "path",
-    "emotion",
-    "speaker",
-    "gender",
-    "language",
-    "text",
-    "start",
-    "end",
-    "split",
-    "corpus",
-    "duration",
-    "source",
-    "source_start",
-    "source_end",
-    "source_digest",
-    "copy",
-    "transforms",
-    "parameters",
-    "seed",
+    *(*LABEL_COLUMNS, "source", "source_start", "source_end", "source_digest", "copy"),
+    *("transforms", "parameters", "seed"),
 )
 """The columns of the manifest; times and durations in seconds. copy is 0 for an original, which has no transforms."""
 
@@ -71,7 +55,6 @@ LONGEST_S = 600.0
 
 _RECORD = ".augment"
 _COPY_NAME = re.compile(r"\.aug[0-9]+\.wav")
-_LONGEST_NAME = 180  # bytes; file systems allow 255
 _BEYOND_16_BITS = frozenset({"PCM_24", "PCM_32", "FLOAT", "DOUBLE"})
 
 
@@ -172,7 +155,7 @@ def augment(
         _prepare(output, resume=run.resume, overwrite=run.overwrite)
         with Journal(output / _RECORD, fingerprint=options.fingerprint(), resume=run.resume) as journal:
             _make_copies(todo, journal, summary, output=output, options=options, run=run)
-            _write_manifest(output / MANIFEST, _rows(todo, journal, options))
+            write_manifest(output / MANIFEST, _rows(todo, journal, options), COLUMNS)
     summary.wall_s = time.monotonic() - start
     return summary
 
@@ -241,51 +224,13 @@ def _remove_copies(output: Path) -> None:
 # What to make, and where
 
 
-def _plan(corpora: Iterable[Corpus]) -> tuple[list[_Job], int]:
+def _plan(corpora: Sequence[Corpus]) -> tuple[list[_Job], int]:
     """A job for each utterance that is not marked test, and how many are."""
-    jobs: list[_Job] = []
-    taken: set[str] = set()
-    marked = 0
-    for corpus in corpora:
-        names = _relative_names(corpus)
-        for utterance, name in zip(corpus.utterances, names, strict=True):
-            if utterance.split == "test":
-                marked += 1
-            else:
-                target = _free(f"{_folder_name(utterance.corpus)}/{name}", taken)
-                jobs.append(_Job(utterance, target, _state(utterance.path)))
+    jobs = [_Job(utterance, target, _state(utterance.path)) for utterance, target in copy_targets(corpora)]
+    marked = sum(len(corpus.utterances) for corpus in corpora) - len(jobs)
     if not jobs:
         raise CorpusError(f"nothing to augment: all {marked} utterances are marked test")
     return jobs, marked
-
-
-def _relative_names(corpus: Corpus) -> list[str]:
-    """The path of each utterance without its suffix, relative to the corpus, or to the folder of all outside it."""
-    paths = [Path(os.path.abspath(utterance.path)) for utterance in corpus.utterances]  # noqa: PTH100 - takes .. out
-    root = Path(os.path.abspath(corpus.root or "/"))  # noqa: PTH100
-    outside = [path.parent for path in paths if not path.is_relative_to(root)]
-    base = Path(os.path.commonpath(outside)) if outside else root
-    names = [path.relative_to(root if path.is_relative_to(root) else base).with_suffix("") for path in paths]
-    return [name.with_name(_portable(name.name)).as_posix() for name in names]
-
-
-def _portable(name: str) -> str:
-    """The file name in valid UTF-8, and short enough to carry the suffix of a copy, or of its draft."""
-    return os.fsencode(name)[:_LONGEST_NAME].decode("utf-8", "replace")
-
-
-def _folder_name(corpus: str) -> str:
-    return re.sub(r"[/\\\0]", "_", corpus).lstrip(".") or "corpus"
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """The name, numbered if it is taken; case and the way an accent is composed do not count on every file system."""
-    number, free = 1, name
-    while (key := unicodedata.normalize("NFC", free).casefold()) in taken:
-        number += 1
-        free = f"{name}-{number}"
-    taken.add(key)
-    return free
 
 
 def _state(path: Path) -> str:
@@ -405,7 +350,7 @@ def _write_wav(path: Path, samples: NDArray[np.float32], header: AudioInfo) -> N
 # The manifest
 
 
-def _rows(jobs: Iterable[_Job], journal: Journal, options: AugmentOptions) -> Iterator[Mapping[str, Any]]:
+def _rows(jobs: Iterable[_Job], journal: Journal, options: AugmentOptions) -> Iterator[Mapping[str, Cell]]:
     transforms = "+".join(str(transform.to_dict()["transform"]) for transform in options.transforms)
     for job in jobs:
         table = journal.read(job.target)
@@ -425,39 +370,20 @@ def _rows(jobs: Iterable[_Job], journal: Journal, options: AugmentOptions) -> It
             }
 
 
-def _labels(utterance: Utterance, digest: str) -> dict[str, Any]:
-    return {
-        "emotion": utterance.emotion,
-        "speaker": utterance.speaker,
-        "gender": utterance.gender,
-        "language": utterance.language,
-        "text": utterance.text,
-        "split": utterance.split,
-        "corpus": utterance.corpus,
-        "source": utterance.path.absolute(),
-        "source_start": utterance.start_s or None,
-        "source_end": utterance.end_s,
-        "source_digest": digest,
-    }
+def _labels(utterance: Utterance, digest: str) -> dict[str, Cell]:
+    """Labels and source; a copy of a copy has the source of that copy."""
+    source: dict[str, Cell] = {"source": str(utterance.path.absolute()), "source_digest": utterance.source or digest}
+    if not utterance.is_copy:
+        span: dict[str, Cell] = {"source_start": utterance.start_s or None, "source_end": utterance.end_s}
+        source |= span | {"source_digest": digest}
+    return label_cells(utterance) | source
 
 
-def _original(utterance: Utterance, duration_s: float) -> dict[str, Any]:
+def _original(utterance: Utterance, duration_s: float) -> dict[str, Cell]:
     return {
-        "path": utterance.path.absolute(),
+        "path": str(utterance.path.absolute()),
         "start": utterance.start_s or None,
         "end": utterance.end_s,
         "duration": round(duration_s, 3),
-        "copy": 0,
+        "copy": int(utterance.is_copy),
     }
-
-
-def _write_manifest(manifest: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    # surrogateescape: file names need not be valid UTF-8, and corpora reads them the same way. Quotes everywhere:
-    # before Python 3.13 the csv module leaves a lone carriage return without them.
-    with (
-        atomic_path(manifest) as draft,
-        draft.open("w", encoding="utf-8", errors="surrogateescape", newline="") as lines,
-    ):
-        writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writeheader()
-        writer.writerows(rows)

@@ -221,7 +221,9 @@ def cross_validate(
 def _shared_classes(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple[str, ...]:
     from serctl.corpora import load_corpora
 
-    renamed = [labels.apply(utterance) for corpus in load_corpora(paths) for utterance in corpus.utterances]
+    renamed = [
+        labels.apply(utterance) for corpus in load_corpora(paths, labels.reading) for utterance in corpus.utterances
+    ]
     found = {utterance.emotion for utterance in renamed if utterance}
     shared = tuple(label for label in model.facts.labels if label in found)
     if len(shared) < 2:

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+pytest.importorskip("hypothesis")
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from serctl.corpora import EMOTIONS, load_corpus, normalise_emotion
-from serctl.corpora.filename import BY_NAME, NAMINGS
+from serctl.corpora.filename import BY_NAME, NAMINGS, Naming
+
+
+def names_of(naming: Naming) -> st.SearchStrategy[str]:
+    """Names that follow the naming, in either case where it has letters."""
+    return st.from_regex(re.compile(naming.pattern, re.IGNORECASE | re.ASCII), fullmatch=True)
+
 
 EXAMPLES = [
     # path in the corpus, corpus, emotion, speaker, gender, language
@@ -63,10 +74,25 @@ def test_a_known_corpus_is_read_from_its_file_names(
     assert loaded.problems == ()
 
 
-def test_no_name_follows_two_corpora() -> None:
-    for recording, corpus, *_ in EXAMPLES:
-        followed = [naming.name for naming in NAMINGS if naming.read(Path("/corpora") / recording)]
-        assert followed == [corpus]
+@settings(deadline=None)
+@given(st.sampled_from(NAMINGS).flatmap(lambda naming: st.tuples(st.just(naming), names_of(naming))))
+def test_a_name_follows_one_corpus_and_its_codes_have_a_meaning(named: tuple[Naming, str]) -> None:
+    naming, name = named
+    path = Path("/corpora") / f"{name}.wav"
+    assert [other.name for other in NAMINGS if other.read(path)] == [naming.name]
+    utterance = naming.read(path)
+    assert utterance is not None
+    assert utterance.emotion in EMOTIONS
+    assert utterance.speaker
+    assert utterance.gender in ("female", "male", None)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_characters="\0")))
+def test_any_name_can_be_asked_for(name: str) -> None:
+    for naming in NAMINGS:
+        read = naming.read(Path(f"/corpora/{name}.wav"))
+        assert read is None or read.corpus == naming.name
 
 
 @pytest.mark.parametrize("naming", NAMINGS, ids=lambda naming: naming.name)

@@ -72,7 +72,7 @@ def test_what_does_not_exist_is_an_error(tmp_path: Path) -> None:
 
 def test_a_recording_is_no_corpus(tmp_path: Path) -> None:
     make(tmp_path, "x.wav")
-    with pytest.raises(CorpusError, match=r"x.wav: expected a folder or a manifest \(.csv, .parquet\)"):
+    with pytest.raises(CorpusError, match=r"x.wav: expected a folder or a manifest \(.csv, .tsv, .jsonl, .parquet\)"):
         load_corpus(tmp_path / "x.wav")
 
 

@@ -381,6 +381,16 @@ def test_copies_neither_validate_nor_test_and_leave_with_their_originals(
         assert len(train) == 3 * (12 - len(apart))
 
 
+def test_copies_of_copies_come_from_the_first_recording(corpus: Path, output: Path, tmp_path: Path) -> None:
+    augment([corpus], output=output, options=AugmentOptions(transforms=(Noise(),)))
+    augment([output], output=tmp_path / "again", options=AugmentOptions(transforms=(Speed(),), include_originals=True))
+    first = {utterance.source for utterance in load_corpus(output).utterances}
+    again = load_corpus(tmp_path / "again").utterances
+    assert {utterance.source for utterance in again} == first
+    assert len(again) == 8
+    assert all(utterance.is_copy for utterance in again)
+
+
 # Noise from a folder
 
 

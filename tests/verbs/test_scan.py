@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from serctl.corpora import load_corpus
+from serctl.corpora import ReadOptions, load_corpus
 from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.run import Run
+from serctl.transforms.noise import Noise
+from serctl.verbs.augment import AugmentOptions, augment
 from serctl.verbs.scan import scan
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def test_an_unreadable_recording_is_a_problem_and_stays_in_the_manifest(ravdess:
     (ravdess / "03-01-05-01-02-01-01.wav").write_text("no audio")
     result = scan([ravdess], output=tmp_path / "m.csv")
     (problem,) = result.corpora[0].problems
-    assert "03-01-05-01-02-01-01.wav: cannot be read as audio" in problem
+    assert "03-01-05-01-02-01-01.wav' is not audio that can be read" in problem
     durations = pd.read_csv(tmp_path / "m.csv", index_col="path")["duration"]
     assert durations.isna().to_dict() == {
         "ravdess/03-01-05-01-02-01-01.wav": True,
@@ -129,23 +131,50 @@ def test_another_format_is_refused(tmp_path: Path, ravdess: Path) -> None:
         scan([ravdess], output=tmp_path / "m.txt")
 
 
-def test_a_failed_write_leaves_the_old_manifest_and_nothing_else(
-    tmp_path: Path, ravdess: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import pandas as pd
+def test_a_recording_is_read_to_its_end_as_prediction_reads_it(tmp_path: Path) -> None:
+    record(tmp_path / "happy" / "half.wav", 2)
+    whole = (tmp_path / "happy" / "half.wav").read_bytes()
+    (tmp_path / "happy" / "half.wav").write_bytes(whole[: len(whole) // 2])
+    record(tmp_path / "sad" / "whole.flac", 2)
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE)
+    soundfile.write(tmp_path / "sad" / "damaged.flac", samples, RATE)
+    damaged = (tmp_path / "sad" / "damaged.flac").read_bytes()
+    (tmp_path / "sad" / "damaged.flac").write_bytes(damaged[: len(damaged) // 2])
+    (report,) = scan([tmp_path]).corpora
+    assert sorted(problem.partition("' ")[2].split(" ")[1] for problem in report.problems) == ["damaged", "truncated:"]
+    assert report.hours == pytest.approx(2 / 3600)
 
-    def full_disk(table: pd.DataFrame, output: Path, **options: object) -> None:
-        output.write_text("half a ro")
-        raise OSError(28, "No space left on device")
 
-    (tmp_path / "out").mkdir()
-    output = tmp_path / "out" / "m.csv"
-    output.write_text("precious")
-    monkeypatch.setattr(pd.DataFrame, "to_csv", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        scan([ravdess], output=output, run=Run(overwrite=True))
-    assert output.read_text() == "precious"
-    assert list(output.parent.iterdir()) == [output]
+def test_a_part_that_starts_beyond_its_recording_is_a_problem(tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", 2)
+    (tmp_path / "manifest.csv").write_text("path,emotion,start,end\na.wav,sad,1,2\na.wav,happy,2,3\n")
+    (problem,) = scan([tmp_path]).corpora[0].problems
+    assert problem.endswith("a.wav: lasts 2.000 s: there is nothing to read from 2.000 s on")
+
+
+def test_columns_and_labels_of_others_become_a_plain_manifest(tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", 1)
+    (tmp_path / "theirs.csv").write_text("recording;mood\na.wav;froh\n")
+    options = ReadOptions(columns=(("path", "recording"), ("emotion", "mood")), labels=(("froh", "happy"),))
+    scan([tmp_path / "theirs.csv"], output=tmp_path / "m.csv", options=options)
+    assert load_corpus(tmp_path / "m.csv").utterances[0].emotion == "happy"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_manifest_of_augmented_copies_keeps_their_sources(tmp_path: Path, ravdess: Path, suffix: str) -> None:
+    options = AugmentOptions(transforms=(Noise(),), include_originals=True)
+    augment([ravdess], output=tmp_path / "augmented", options=options)
+    (report,) = scan([tmp_path / "augmented"], output=tmp_path / f"m{suffix}").corpora
+    assert (report.utterances, report.copies) == (6, 3)
+    expected = load_corpus(tmp_path / "augmented").utterances
+    assert all(utterance.source for utterance in expected)
+    assert set(load_corpus(tmp_path / f"m{suffix}").utterances) == set(expected)
+
+
+def test_parts_of_a_split_are_counted(tmp_path: Path) -> None:
+    for name in ("train/sad/a.wav", "train/happy/b.wav", "test/sad/c.wav"):
+        record(tmp_path / name, 0.1)
+    assert scan([tmp_path]).corpora[0].splits == {"test": 1, "train": 2}
 
 
 @pytest.fixture
@@ -169,7 +198,7 @@ def test_the_command_shows_everything_on_stdout(run: Callable[..., Result], ravd
     for actor in range(1, 25):
         for emotion in (2, 3):
             record(ravdess / f"03-01-0{emotion}-01-01-01-{actor:02}.wav", 0.01)
-    result = run("scan", ravdess, "-o", tmp_path / "m.csv")
+    result = run("scan", ravdess, "-o", tmp_path / "m.csv", "-j", "1")
     assert result.exit_code == 0
     shown = " ".join(result.stdout.split())
     for fact in ("51, 0.00 h", "24 (", "angry 2", "calm 24", "en 51", "CC BY-NC-SA 4.0", "doi:10.1371"):
