@@ -162,13 +162,13 @@ def test_copies_are_mono_at_the_rate_and_depth_of_the_source(
     tmp_path: Path, output: Path, suffix: str, subtype: str, written: str
 ) -> None:
     rate = 22050
-    stereo = np.stack([voice(rate=rate), -0.5 * voice(rate=rate)], axis=1)
+    stereo = np.stack([voice(rate=rate), 0.5 * voice(rate=rate)], axis=1)
     record(tmp_path / "corpus" / "sad" / f"a{suffix}", stereo, rate=rate, subtype=subtype)
     augment([tmp_path / "corpus"], output=output, options=AugmentOptions(transforms=(Noise(40, 40),)))
     (copy,) = output.rglob("*.wav")
     info = soundfile.info(copy)
     assert (info.samplerate, info.channels, info.subtype) == (rate, 1, written)
-    np.testing.assert_allclose(np.std(soundfile.read(copy)[0]), np.std(0.25 * voice(rate=rate)), rtol=0.05)
+    np.testing.assert_allclose(np.std(soundfile.read(copy)[0]), np.std(0.75 * voice(rate=rate)), rtol=0.05)
 
 
 def test_parts_of_a_recording_are_augmented_apart(tmp_path: Path, output: Path) -> None:
