@@ -77,7 +77,8 @@ class Sample:
 class Dataset:
     """Samples, the classes their labels index, what was left out, and the corpora they come from.
 
-    failed: recordings that could not be read. other_classes: utterances whose emotion does not take part.
+    failed: recordings that could not be read. other_classes: utterances whose emotion does not take part. marked_test:
+    utterances left out because a manifest or a folder's name marks them as test.
     """
 
     samples: tuple[Sample, ...]
@@ -86,6 +87,7 @@ class Dataset:
     corpora: tuple[Corpus, ...]
     failed: int = 0
     other_classes: int = 0
+    marked_test: int = 0
 
     @property
     def utterances(self) -> tuple[Utterance, ...]:
@@ -160,6 +162,7 @@ def load_dataset(
         corpora,
         failed=len(utterances) - len(samples),
         other_classes=len(found) - len(taking_part),
+        marked_test=len(taking_part) - len(utterances),
     )
 
 

@@ -88,6 +88,7 @@ def test_what_a_manifest_marks_as_test_can_be_left_out(samples: Path, shared_cac
     assert sorted(utterance.path.name for utterance in trained.utterances) == sorted(
         name for name, (_, split) in FOUR.items() if split != "test"
     )
+    assert trained.marked_test == 2
 
 
 def test_a_recording_that_fails_is_a_problem_and_not_the_end(
@@ -102,6 +103,21 @@ def test_a_recording_that_fails_is_a_problem_and_not_the_end(
     assert len(dataset.samples) == 4
     (problem,) = dataset.problems
     assert "bad.wav' is not audio that can be read" in problem
+
+
+def test_recordings_that_cannot_be_read_are_told_where_nothing_is_left(tmp_path: Path) -> None:
+    for name in ("happy/a.wav", "happy/b.wav", "sad/c.wav", "sad/d.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("no audio")
+    message = r"found happy 2, sad 2; 4 of 4 recordings cannot be read, the first: '.*a.wav' is not audio"
+    with pytest.raises(CorpusError, match=message):
+        load([tmp_path], None)
+
+
+def test_labels_of_the_corpus_are_given_a_meaning(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
+    path = manifest(tmp_path, samples, {name: ("froh" if "happy" in name else "sad", "") for name in FOUR})
+    labels = LabelOptions(mapping=(("froh", "happy"), ("sadness", "calm")))
+    assert load([path], shared_cache, labels=labels).classes == ("calm", "happy")
 
 
 def test_too_few_classes_or_utterances_are_refused(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
