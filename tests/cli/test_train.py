@@ -134,7 +134,7 @@ def test_a_class_of_one_utterance_is_refused_with_what_to_do(
 ) -> None:
     result = train(manifest(*HAPPY, "emma-sad"), *QUICK)
     assert result.code == 2
-    assert "too few of sad (1): leave it out with --classes, or merge it with --map" in result.stderr
+    assert "too few of sad (1): found happy 4, sad 1: --classes chooses emotions, --map renames them" in result.stderr
 
 
 def test_going_on_takes_the_architecture_of_the_model(
