@@ -50,6 +50,7 @@ class MediaDecoder:
         import av
 
         self._file = file
+        _check_avi(file)
         self._view = PartView(file, Part(0, file.size))
         self._errors: Any = av.FFmpegError
         self._pending: NDArray[np.float32] = np.empty((0, 0), np.float32)
@@ -158,6 +159,14 @@ def open_media(file: RecordingFile) -> MediaDecoder:
         return MediaDecoder(file)
     except ImportError as error:
         raise _needs_pyav(file) from error
+
+
+def _check_avi(file: RecordingFile) -> None:
+    """FFmpeg takes the length of an AVI from the bytes that there are, not from its header."""
+    head = file.bytes_at(0, 12)
+    promised = 8 + int.from_bytes(head[4:8], "little")
+    if head[:4] == b"RIFF" and head[8:] == b"AVI " and promised > file.size:
+        raise file.error(f"is truncated: it holds {file.size} of the {promised} bytes that its header promises")
 
 
 def _needs_pyav(file: RecordingFile) -> AudioError:

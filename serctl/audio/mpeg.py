@@ -66,6 +66,13 @@ def scan(file: RecordingFile, start: int) -> Part | None:
     return Part(position, end, prefix=_xing(file.bytes_at(start, 4), count), notes=notes, mpeg=True)
 
 
+def begins_with_frames(content: bytes) -> bool:
+    """Whether bytes begin with two MPEG audio frames of one stream."""
+    first = _frame(content[:4])
+    second = _frame(content[first.length : first.length + 4]) if first else None
+    return first is not None and second is not None and first.stream == second.stream
+
+
 def skip_tags(file: RecordingFile, position: int) -> int:
     """Step over ID3v2, ID3v1 and APE tags and return where they end."""
     for _ in range(_LONGEST_TAGS):

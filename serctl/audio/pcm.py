@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from serctl.audio.mpeg import begins_with_frames
 from serctl.errors import AudioError, ConfigError, Remedy
 
 if TYPE_CHECKING:
@@ -21,8 +22,26 @@ PCM_FORMATS: dict[str, tuple[np.dtype[Any], float]] = {
 }
 """Sample formats by ffmpeg's names: type and full scale."""
 
-HEADERS = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "OGG", b"ID3": "MP3"}
-"""How recordings begin that are no raw samples; as samples, these bytes would be loud and most unlikely ones."""
+HEADERS = {
+    (0, b"RIFF"): "WAV",
+    (0, b"RIFX"): "WAV",
+    (0, b"RF64"): "WAV",
+    (0, b"BW64"): "WAV",
+    (0, b"riff"): "WAV",
+    (0, b"fLaC"): "FLAC",
+    (0, b"OggS"): "OGG",
+    (0, b"ID3"): "MP3",
+    (0, b"FORM"): "AIFF",
+    (0, b".snd"): "AU",
+    (0, b"caff"): "CAF",
+    (0, b"#!AMR"): "AMR",
+    (0, b"\x1aE\xdf\xa3"): "WebM",
+    (0, b"0&\xb2u\x8ef\xcf\x11"): "WMA",
+    (4, b"ftyp"): "M4A",
+}
+"""How recordings that are no raw samples begin, by offset; as samples, these bytes would be most unlikely ones."""
+
+_BEGINNING_BYTES = 2_048
 
 LARGEST_SAMPLE = 1e6
 """Far beyond any audio, and small enough that its square stays finite in float32."""
@@ -63,16 +82,16 @@ class PcmDecoder:
         return self._resampler.resample_chunk(bounded) if self._resampler else bounded
 
     def _check_beginning(self, data: bytes) -> None:
-        longest = max(map(len, HEADERS))
-        if len(self._beginning) == longest:
+        missing = _BEGINNING_BYTES - len(self._beginning)
+        if missing == 0:
             return
-        self._beginning += data[: longest - len(self._beginning)]
-        for header, kind in HEADERS.items():
-            if self._beginning.startswith(header):
-                raise AudioError(
-                    f"expected raw samples, came {kind}: give the file's name, or pipe it through "
-                    "ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -"
-                )
+        self._beginning += data[:missing]
+        kind = _header_kind(self._beginning)
+        if kind is not None:
+            raise AudioError(
+                f"expected raw samples, came {kind}: give the file's name, or pipe it through "
+                "ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -"
+            )
 
     def finish(self) -> NDArray[np.float32]:
         """What resampling still holds back. Raises AudioError if there was no sample, or the last one is torn."""
@@ -85,6 +104,11 @@ class PcmDecoder:
             )
         empty = np.empty(0, np.float32)
         return self._resampler.resample_chunk(empty, last=True) if self._resampler else empty
+
+
+def _header_kind(beginning: bytes) -> str | None:
+    kinds = (kind for (offset, header), kind in HEADERS.items() if beginning.startswith(header, offset))
+    return next(kinds, "MP3" if begins_with_frames(beginning) else None)
 
 
 def samples_of_pipe(pipe: BinaryIO, decoder: PcmDecoder) -> Iterator[NDArray[np.float32]]:
