@@ -146,9 +146,7 @@ def test_a_video_without_sound_is_an_error(saved):
 def test_a_playlist_opens_no_other_file(saved):
     soundfile.write(saved(b"", "secret.wav"), tone(1, RATE), RATE)
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsecret.wav\n#EXT-X-ENDLIST\n"
-    concatenation = "ffconcat version 1.0
-file secret.wav
-"
+    concatenation = "ffconcat version 1.0\nfile secret.wav\n"
     for name, content in (("a.m3u8", playlist), ("a.mp4", playlist), ("b.mp4", concatenation)):
         with pytest.raises(AudioError, match="is not audio that can be read"):
             read(saved(content.encode(), name))

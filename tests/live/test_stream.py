@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import soxr
 
-from serctl.audio.pcm import PcmDecoder, samples_of_pipe
+from serctl.audio.pcm import PcmDecoder
 from serctl.audio.segments import read_audio
-from serctl.errors import AudioError, ConfigError, Remedy
+from serctl.errors import ConfigError
 from serctl.features import MelStream
 from serctl.live.options import StreamOptions
 from serctl.live.stream import SpeechGate, SpeechStream, samples_of_file
@@ -282,44 +281,6 @@ def decoder(sample_format: str = "s16le", rate: int = RATE) -> PcmDecoder:
     return PcmDecoder(sample_format=sample_format, rate=rate, to_rate=RATE)
 
 
-@pytest.mark.parametrize(
-    ("sample_format", "data", "expected"),
-    [
-        ("s16le", b"\x00\x40\x00\x80\xff\x7f\x01\x00", [0.5, -1.0, 32767 / 32768, 1 / 32768]),
-        ("s32le", b"\x00\x00\x00\x40\x00\x00\x00\x80\x00\x00\x01\x00", [0.5, -1.0, 1 / 32768]),
-        ("f32le", b"\x00\x00\x00\x3f\x00\x00\x80\xbf\x00\x00\x00\x00", [0.5, -1.0, 0.0]),
-    ],
-)
-def test_each_sample_format_is_read_as_it_is_meant(sample_format: str, data: bytes, expected: list[float]) -> None:
-    found = decoder(sample_format).decode(data)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, np.array(expected, np.float32))
-
-
-@pytest.mark.parametrize("sample_format", ["s16le", "s32le", "f32le"])
-@pytest.mark.parametrize("size", [1, 3, 7, 1_001])
-def test_bytes_may_come_in_odd_pieces(sample_format: str, size: int) -> None:
-    data = np.random.default_rng(0).integers(0, 100, 4_000, dtype=np.uint8).tobytes()
-    whole, pieces = decoder(sample_format), decoder(sample_format)
-    found = np.concatenate([pieces.decode(data[first : first + size]) for first in range(0, len(data), size)])
-    np.testing.assert_array_equal(found, whole.decode(data))
-    assert len(found) > 900
-    assert len(pieces.finish()) == 0
-
-
-def test_another_rate_is_resampled_as_in_one_go() -> None:
-    time = np.arange(8_000) / 8_000
-    samples = (0.4 * np.sin(2 * np.pi * 440 * time) * np.hanning(8_000)).astype(np.float32)
-    data = samples.tobytes()
-    resampling = decoder("f32le", rate=8_000)
-    pieces = [resampling.decode(data[first : first + 777]) for first in range(0, len(data), 777)]
-    found = np.concatenate([*pieces, resampling.finish()])
-    assert len(found) == 16_000
-    np.testing.assert_allclose(found, soxr.resample(samples, 8_000, RATE), atol=1e-4)
-    expected = 0.4 * np.sin(2 * np.pi * 440 * np.arange(16_000) / RATE) * np.hanning(16_000)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-
-
 def test_what_is_no_sample_harms_nothing(recogniser: Counting, talk: NDArray[np.float32]) -> None:
     odd = np.array([np.nan, np.inf, -np.inf, 0.25], np.float32)
     np.testing.assert_array_equal(decoder("f32le").decode(odd.tobytes()), [0, 0, 0, 0.25])
@@ -333,39 +294,9 @@ def test_what_is_no_sample_harms_nothing(recogniser: Counting, talk: NDArray[np.
     assert np.isfinite(found[-1].probabilities).all()
 
 
-def test_a_torn_sample_is_an_error_at_the_end_alone() -> None:
-    torn = decoder("s32le")
-    assert len(torn.decode(b"\x00" * 7)) == 1
-    with pytest.raises(AudioError, match="in the middle of a sample: 3 of 4 bytes") as raised:
-        torn.finish()
-    assert raised.value.remedies == (Remedy.SAMPLE_FORMAT,)
-
-
-def test_unknown_formats_and_rates_are_refused() -> None:
-    with pytest.raises(ConfigError, match="expected a sample format among s16le, s32le, f32le, came u8"):
-        decoder("u8")
-    for rate in (0, 3_999, 400_000):
-        with pytest.raises(ConfigError, match=f"expected a rate from 4000 to 384000 Hz, came {rate}"):
-            decoder(rate=rate)
-
-
 @pytest.mark.parametrize("piece_s", [0.1, 0.37, 2.0])
 def test_the_pieces_of_a_recording_make_the_whole(samples: Path, piece_s: float) -> None:
     path = samples / "tom-neutral.wav"
     pieces = list(samples_of_file(path, rate=RATE, piece_s=piece_s))
     assert max(map(len, pieces)) <= round(piece_s * RATE)
     np.testing.assert_allclose(np.concatenate(pieces), read_audio(path, sample_rate=RATE), atol=1e-6)
-
-
-def test_a_pipe_is_read_as_it_fills() -> None:
-    class Pipe:
-        chunks = [b"\x00\x40\x00", b"\x80", b"\x01\x00", b""]  # noqa: RUF012
-
-        def read1(self, _: int) -> bytes:
-            return self.chunks.pop(0)
-
-    found = samples_of_pipe(Pipe(), decoder())  # type: ignore[arg-type]
-    np.testing.assert_array_equal(next(found), [0.5])
-    np.testing.assert_array_equal(next(found), [-1.0])
-    assert len(Pipe.chunks) == 2
-    assert sum(map(len, found)) == 1
