@@ -70,26 +70,16 @@ def _command_section(path: tuple[str, ...], command: click.Command) -> str:
 
 
 def _help_text(command: click.Command) -> str:
-    """The help of a command as Markdown: its paragraphs, and each command line in it as a block of code."""
-    text = "\n\n".join(filter(None, [command.help, command.epilog])).replace("\b", "")
-    blocks = (block.strip("\n") for block in re.split(r"\n\s*\n", text))
-    return "\n\n".join(_help_block(block) for block in blocks if block.strip())
-
-
-def _help_block(block: str) -> str:
-    """One paragraph of help; a block of examples becomes code."""
-    first, _, example = block.strip().partition(" ")
-    if first == "Example:":
-        return f"```bash\n{' '.join(example.split())}\n```"
-    if first.startswith("Examples:"):
-        lines = [line.strip() for line in block.splitlines()[1:]]
-        return "```bash\n" + "\n".join(lines) + "\n```"
-    return _escape(" ".join(block.split()))
+    """The help of a command as Markdown: its paragraphs, then its examples as code."""
+    paragraphs = re.split(r"\n\s*\n", command.help or "")
+    text = [_escape(" ".join(paragraph.split())) for paragraph in paragraphs]
+    examples = (command.epilog or "").removeprefix("Example: ")
+    return "\n\n".join([*text, f"```bash\n{examples}\n```"] if examples else text)
 
 
 def _parameter_tables(command: click.Command, context: click.Context) -> Iterator[str]:
-    """A table for the arguments and one for each group of options, in the order in which the groups appear."""
-    groups: dict[str, list[tuple[str, str]]] = {}
+    """A table for the arguments, one for the options, and one for each further group of options."""
+    groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
     for parameter in command.get_params(context):
         record = _record(parameter, context)
         if record:
@@ -97,6 +87,8 @@ def _parameter_tables(command: click.Command, context: click.Context) -> Iterato
             title = getattr(parameter, "rich_help_panel", None) or ("Arguments" if argument else "Options")
             groups.setdefault(title, []).append(record)
     for title, records in groups.items():
+        if not records:
+            continue
         rows = [f"| `{names}` | {_cell(text)} |" for names, text in records]
         yield "\n".join([f"| {title} | |", "| --- | --- |", *rows])
 
@@ -142,6 +134,7 @@ def render_changelog() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "guides/python.md": render_notebook,
     "reference/commands.md": render_commands,
     "changelog.md": render_changelog,
 }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -64,7 +67,9 @@ def test_the_command_reference_has_each_command_with_its_options(path):
 def test_examples_in_help_are_code_in_the_reference():
     page = GENERATE.render_commands()
     assert "Example" not in page
-    assert "\nserctl predict ./recordings -o emotions.csv\n" in page
+    blocks = re.findall(r"```bash\n(.*?)\n```", page, re.DOTALL)
+    assert [line for block in blocks for line in block.splitlines() if "serctl " not in line] == []
+    assert sum(len(block.splitlines()) for block in blocks) >= len(COMMANDS) - 3  # groups of commands have none
 
 
 def test_the_files_to_open_for_each_task_exist():
@@ -79,3 +84,12 @@ def test_changelog_and_citation_name_the_version():
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE)
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_the_notebook_runs_and_shows_what_it_says(tmp_path):
+    notebook = json.loads((ROOT / "docs/notebooks/python.ipynb").read_text(encoding="utf-8"))
+    outputs = [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(outputs)  # written by its last run: the site shows them
+    command = [sys.executable, ROOT / "docs/notebook.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
