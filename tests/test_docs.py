@@ -80,6 +80,15 @@ def test_the_files_to_open_for_each_task_exist():
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
+def test_the_architecture_names_every_part_of_the_package():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\w+", text.split("## Architecture")[1].split("\n- ")[0]))
+    parts = {
+        path.stem for path in (ROOT / "serctl").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert parts - {"__init__", "__main__"} - named == set()
+
+
 def test_changelog_and_citation_name_the_version():
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE)
