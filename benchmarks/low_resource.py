@@ -159,7 +159,7 @@ def train_and_test(
     import keras
 
     from serctl.corpora import hold_out
-    from serctl.learning.calibrate import judge
+    from serctl.learning.calibrate import predict_samples
     from serctl.learning.learn import learn
     from serctl.learning.options import FitOptions
     from serctl.learning.recipe import Recipe
@@ -184,7 +184,7 @@ def train_and_test(
             on_epoch=ignore_epoch,
         )
     tested = [i for i, utterance in enumerate(dataset.utterances) if utterance.speaker not in speakers]
-    probabilities = judge(learned, [dataset.samples[i] for i in tested])
+    probabilities = predict_samples(learned, [dataset.samples[i] for i in tested])
     groups = [dataset.utterances[i].speaker_id for i in tested]
     scores = score(dataset.labels[tested], probabilities, classes=dataset.classes, groups=groups, seed=seed)
     parameters = learned.parameters

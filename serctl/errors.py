@@ -5,7 +5,8 @@ SerctlError
 ├── CorpusError                a corpus, manifest or protocol is not what was expected
 ├── BundleError                a model bundle is missing, damaged or of an unsupported format
 ├── ConfigError                an option, configuration value or output path cannot be used
-│   └── MissingExtraError      an optional package is not installed
+│   ├── MissingExtraError      an optional package is not installed
+│   └── DivergedError          training ended in a loss that is not a number
 ├── StoppedAtFailureError      a run that stops at the first failure met one
 ├── DisagreementError          an exported model disagrees with its original too often to be kept
 ├── DamagedEntryError          a cache entry is not, or no longer, whole; never leaves the cache
@@ -35,6 +36,7 @@ __all__ = [
     "CorpusError",
     "DamagedEntryError",
     "DisagreementError",
+    "DivergedError",
     "Failure",
     "MissingExtraError",
     "Remedy",
@@ -90,6 +92,8 @@ class Remedy(Enum):
     """State the format of the raw samples."""
     MICROPHONE = auto()
     """Choose another microphone."""
+    LEARNING_RATE = auto()
+    """Train with a lower learning rate."""
     TOKEN = auto()
     """Ask clients for a token."""
 
@@ -129,6 +133,10 @@ class MissingExtraError(ConfigError):
     def __init__(self, message: str, *, extra: str = "") -> None:
         super().__init__(message)
         self.extra = extra
+
+
+class DivergedError(ConfigError):
+    """Training ended in a loss that is not a number."""
 
 
 class StoppedAtFailureError(SerctlError):

@@ -203,6 +203,21 @@ def _open_stream(path: Path) -> BinaryIO:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Make sure that an OSError of the block names a file: writing to a full disk raises one that names none.
+
+    Raises:
+        OSError: whatever the block raises, with this path as its filename if it has none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
+
+
+@contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder, which takes the place of the folder in one step when the block ends well.
 

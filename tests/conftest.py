@@ -242,7 +242,7 @@ def live_bundle(
         normaliser=mfcc_bundle.normaliser,
         training=[],
         card="",
-        step=step_to_litert(causal_network(spec), spec),
+        step=step_to_litert("lstm", causal_network(spec), spec),
     )
     return load_bundle(folder)
 

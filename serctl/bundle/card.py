@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serctl.features import VOICE_ENCODER_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from serctl.bundle.facts import BundleFacts
+    from serctl.bundle.facts import (
+        BundleFacts,
+        ClassScores,
+        CorpusFacts,
+        EndToEndFacts,
+        ExportFacts,
+        GroupScores,
+        ScoredPart,
+    )
 
 _LIMITS = """\
 - It judges how speech sounds, not what a person feels. Do not decide about people with it.
@@ -25,7 +33,7 @@ def model_card(facts: BundleFacts) -> str:
         f"# {facts.name}",
         _summary(facts),
         "## Training data",
-        _corpora(facts.training.get("corpora", [])),
+        _corpora(facts.training.corpora),
         "## Scores",
         *(_scores(facts.metrics[name]) for name in ("cross_validation", "validation") if name in facts.metrics),
         "## Limits",
@@ -34,8 +42,8 @@ def model_card(facts: BundleFacts) -> str:
         f"{facts.licence}. The code of serctl is Apache-2.0; these terms are those of the training data.",
         *(f"- {citation}" for citation in facts.attribution),
     ]
-    if facts.training.get("command"):
-        sections += ["## How to rebuild it", f"```\n{facts.training['command']}\n```"]
+    if facts.training.command:
+        sections += ["## How to rebuild it", f"```\n{facts.training.command}\n```"]
     if facts.export:
         sections += ["## Export", _export(facts.export)]
     return "\n\n".join(sections) + "\n"
@@ -48,93 +56,89 @@ def _summary(facts: BundleFacts) -> str:
         f"Speech emotion recognition: {', '.join(facts.labels)}. Architecture `{facts.architecture}`, "
         f"{facts.parameters:,} parameters{encoder}, windows of {facts.features.window_s:g} s, "
         f"{facts.features.sample_rate} Hz. "
-        f"Trained {facts.created[:10]} with serctl {facts.packages.get('serctl')}, seed {facts.training.get('seed')}."
+        f"Trained {facts.created[:10]} with serctl {facts.packages.get('serctl')}, seed {facts.training.seed}."
     )
 
 
-def _export(made: Mapping[str, Any]) -> str:
-    parity = made["parity"]
-    costs = (parity["before"], parity["after"])
+def _export(made: ExportFacts) -> str:
+    parity = made.parity
+    costs = (parity.before, parity.after)
     lines = [
-        f"Made of `{made['source']}` {made['created'][:10]}, format {made['format']}, quantization "
-        f"{made['quantize']}. The scores above are those of the original. On {parity['windows']} windows "
-        f"{_percent(parity['equal_labels'])} of the labels are equal; probabilities differ by at most "
-        f"{parity['largest_difference']:.3f}, {parity['mean_difference']:.4f} on average.",
+        f"Made of `{made.source}` {made.created[:10]}, format {made.format}, quantization "
+        f"{made.quantize}. The scores above are those of the original. On {parity.windows} windows "
+        f"{_percent(parity.equal_labels)} of the labels are equal; probabilities differ by at most "
+        f"{parity.largest_difference:.3f}, {parity.mean_difference:.4f} on average.",
         _table(
             ["", "before", "after"],
             [
-                ["network, KB", *(f"{cost['size_bytes'] / 1e3:.0f}" for cost in costs)],
+                ["network, KB", *(f"{cost.size_bytes / 1e3:.0f}" for cost in costs)],
                 [
                     "ms for a second of audio",
-                    *(f"{cost['ms_per_audio_s']:.3f}" for cost in costs),
+                    *(f"{cost.ms_per_audio_s:.3f}" for cost in costs),
                 ],
             ],
         ),
     ]
-    if made.get("end_to_end"):
-        lines.append(_end_to_end(made["end_to_end"]))
-    if made["command"]:
-        lines.append(f"```\n{made['command']}\n```")
+    if made.end_to_end:
+        lines.append(_end_to_end(made.end_to_end))
+    if made.command:
+        lines.append(f"```\n{made.command}\n```")
     return "\n\n".join(lines)
 
 
-def _end_to_end(made: Mapping[str, Any]) -> str:
-    parity = made["parity"]
+def _end_to_end(made: EndToEndFacts) -> str:
+    parity = made.parity
     lines = [
-        f"`{made['file']}` takes samples and gives probabilities: front end, network ({made['weights']} weights) and "
-        f"calibration in one, with built-in operators of LiteRT only. On {parity['windows']} windows probabilities "
-        f"differ from those of Python by at most {parity['largest_difference']:.5f}; a second of audio takes "
-        f"{parity['after']['ms_per_audio_s']:.3f} ms on one thread, in Python {parity['before']['ms_per_audio_s']:.3f} "
+        f"`{made.file}` takes samples and gives probabilities: front end, network ({made.weights} weights) and "
+        f"calibration in one, with built-in operators of LiteRT only. On {parity.windows} windows probabilities "
+        f"differ from those of Python by at most {parity.largest_difference:.5f}; a second of audio takes "
+        f"{parity.after.ms_per_audio_s:.3f} ms on one thread, in Python {parity.before.ms_per_audio_s:.3f} "
         "ms.",
         _table(
             ["", "name", "shape", "type", "meaning"],
             [
-                [kind, f"`{name}`", str(tensor["shape"]), tensor["dtype"], tensor["meaning"]]
-                for kind in ("inputs", "outputs")
-                for name, tensor in made[kind].items()
+                [kind, f"`{name}`", str(list(tensor.shape)), tensor.dtype, tensor.meaning]
+                for kind, tensors in (("inputs", made.inputs), ("outputs", made.outputs))
+                for name, tensor in tensors.items()
             ],
         ),
     ]
     return "\n\n".join(lines)
 
 
-def _corpora(corpora: list[Mapping[str, Any]]) -> str:
-    columns = ("name", "languages", "utterances", "speakers", "licence")
-    cells = [[", ".join(each[key]) if key == "languages" else str(each[key]) for key in columns] for each in corpora]
-    return _table(["corpus", *columns[1:]], cells)
-
-
-def _scores(metrics: Mapping[str, Any]) -> str:
-    protocol = metrics["protocol"]
-    interval = metrics["intervals"]["uar"]
-    kind = "speakers not trained on" if protocol["speaker_independent"] else "speakers that may have been trained on"
-    lines = [
-        f"Protocol `{protocol['name']}`, {metrics['n']} utterances of {kind}: {protocol['description']}.",
-        f"UAR {_percent(metrics['uar'])} (95 % interval {_percent(interval['low'])} to {_percent(interval['high'])}, "
-        f"over {interval['unit']}s), WA {_percent(metrics['wa'])}, macro-F1 {_percent(metrics['macro_f1'])}, "
-        f"ECE {metrics['ece']:.3f}.",
+def _corpora(corpora: Sequence[CorpusFacts]) -> str:
+    cells = [
+        [each.name, ", ".join(each.languages), str(each.utterances), str(each.speakers), each.licence]
+        for each in corpora
     ]
-    for title, key in (("corpus", "per_corpus"), ("language", "per_language"), ("gender", "per_gender")):
-        if metrics.get(key):
-            lines.append(_group_table(title, metrics[key]))
-    if "per_class" in metrics:
-        lines.append(_class_table(metrics["per_class"]))
+    return _table(["corpus", "languages", "utterances", "speakers", "licence"], cells)
+
+
+def _scores(metrics: ScoredPart) -> str:
+    protocol = metrics.protocol
+    interval = metrics.intervals["uar"]
+    kind = "speakers not trained on" if protocol.speaker_independent else "speakers that may have been trained on"
+    lines = [
+        f"Protocol `{protocol.name}`, {metrics.n} utterances of {kind}: {protocol.description}.",
+        f"UAR {_percent(metrics.uar)} (95 % interval {_percent(interval.low)} to {_percent(interval.high)}, "
+        f"over {interval.unit}s), WA {_percent(metrics.wa)}, macro-F1 {_percent(metrics.macro_f1)}, "
+        f"ECE {_number(metrics.ece)}.",
+    ]
+    groups = {"corpus": metrics.per_corpus, "language": metrics.per_language, "gender": metrics.per_gender}
+    lines += [_group_table(title, scores) for title, scores in groups.items() if scores]
+    if metrics.per_class:
+        lines.append(_class_table(metrics.per_class))
     return "\n\n".join(lines)
 
 
-def _class_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    cells = [
-        [name, str(each["n"]), *("" if each[key] is None else _percent(each[key]) for key in ("recall", "precision"))]
-        for name, each in scores.items()
-    ]
+def _class_table(scores: Mapping[str, ClassScores]) -> str:
+    cells = [[name, str(each.n), _percent(each.recall), _percent(each.precision)] for name, each in scores.items()]
     return _table(["emotion", "utterances", "recall", "precision"], cells)
 
 
-def _group_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> str:
-    shown = ("uar", "wa", "macro_f1")
-    # Models of earlier days tell no macro-F1 of groups.
+def _group_table(title: str, scores: Mapping[str, GroupScores]) -> str:
     cells = [
-        [name, str(each["n"]), *(_percent(each[key]) if key in each else "" for key in shown)]
+        [name, str(each.n), _percent(each.uar), _percent(each.wa), _percent(each.macro_f1)]
         for name, each in scores.items()
     ]
     return _table([title, "utterances", "UAR", "WA", "macro-F1"], cells)
@@ -144,5 +148,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _percent(share: float | None) -> str:
+    """Empty where it is not known or not defined."""
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"

@@ -1,14 +1,14 @@
-"""What bundle.json and the training list say."""
+"""What bundle.json and the training list say: typed, with a range for every field."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping  # noqa: TC003 - read_record needs the types at run time
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from serctl.features import FeatureConfig
+from serctl.errors import BundleError, ConfigError
+from serctl.features import FeatureConfig  # noqa: TC001
+from serctl.records import Between, RecordError, read_record
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -21,43 +21,255 @@ NORMALISER = "normaliser.npz"
 TRAINING_LIST = "training.csv"
 CARD = "README.md"
 
+Name = Annotated[str, Between(1, 200)]
+Text = Annotated[str, Between(0, 20_000)]
+Count = Annotated[int, Between(0, 1e12)]
+Share = Annotated[float, Between(0, 1)]
+Measure = Annotated[float, Between(0, 1e12)]
+
+
+@dataclass(frozen=True)
+class ProtocolFacts:
+    """How scores were found; speaker_independent: None where nobody can tell."""
+
+    name: Name
+    description: Text
+    speaker_independent: bool | None = None
+    validation: Text | None = None
+
+
+@dataclass(frozen=True)
+class IntervalFacts:
+    """A confidence interval; unit: what was resampled, groups: how many of those."""
+
+    low: Share | None
+    high: Share | None
+    unit: Name
+    level: Share = 0.95
+    groups: Count = 0
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of one emotion; None where undefined."""
+
+    n: Count
+    recall: Share | None = None
+    precision: Share | None = None
+    f1: Share | None = None
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """Scores of the utterances of one corpus, language or gender; no macro-F1 in models before 0.2."""
+
+    n: Count
+    uar: Share
+    wa: Share
+    macro_f1: Share | None = None
+
+
+@dataclass(frozen=True)
+class ScoredPart:
+    """Scores of a model, or of a cross-validation that the card quotes."""
+
+    protocol: ProtocolFacts
+    n: Count
+    uar: Share
+    wa: Share
+    macro_f1: Share
+    ece: Share | None
+    intervals: Mapping[str, IntervalFacts]
+    classes: tuple[Name, ...] = ()
+    per_class: Mapping[str, ClassScores] = field(default_factory=dict)
+    per_corpus: Mapping[str, GroupScores] = field(default_factory=dict)
+    per_language: Mapping[str, GroupScores] = field(default_factory=dict)
+    per_gender: Mapping[str, GroupScores] = field(default_factory=dict)
+    confusion: tuple[tuple[Count, ...], ...] = ()
+    no_speech: tuple[Count, ...] = ()
+    best_epoch: Count | None = None
+    epochs: Count | None = None
+    architecture: Name | None = None
+    leakage: Mapping[str, Any] | None = None
+    seed: Count | None = None
+    command: Text | None = None
+    commit: Text | None = None
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """A corpus that a model was trained on."""
+
+    name: Name
+    utterances: Count
+    speakers: Count
+    languages: tuple[Name, ...] = ()
+    licence: Text = ""
+    citation: Text = ""
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How a model was trained; fit, augmentation and labels as the options of these names."""
+
+    utterances: Count = 0
+    list_digest: Text = ""
+    corpora: tuple[CorpusFacts, ...] = ()
+    command: Text = ""
+    seed: Count | None = None
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    validation_share: Share | None = None
+    base: Name | None = None
+    adapter_only: bool = False
+    teachers: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Resources of a model: its file, its time for a second of audio, memory of its process at most and at first."""
+
+    size_bytes: Count
+    ms_per_audio_s: Measure
+    peak_memory_mb: Measure | None = None
+    idle_memory_mb: Measure | None = None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A model before and after a conversion, on the same windows.
+
+    equal_labels: share of windows with the same likeliest emotion. labels: how many emotions are the likeliest of some
+    window, before; where it is one, equal labels prove little. largest_difference, mean_difference: of calibrated
+    probabilities.
+    """
+
+    windows: Count
+    source: Text
+    largest_difference: Share
+    mean_difference: Share
+    equal_labels: Share
+    before: Cost
+    after: Cost
+    labels: Count = 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the ranges of an int8 model were measured on."""
+
+    source: Text
+    windows: Count
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """An input or output of a model, for whoever calls it from another language."""
+
+    shape: tuple[Count, ...]
+    dtype: Name
+    meaning: Text
+
+
+@dataclass(frozen=True)
+class EndToEndFacts:
+    """The model from samples to probabilities: its file, tensors and how it compares with Python."""
+
+    file: Name
+    weights: Name
+    sample_rate: Count
+    inputs: Mapping[str, TensorFacts]
+    outputs: Mapping[str, TensorFacts]
+    parity: Parity
+
+
+@dataclass(frozen=True)
+class ExportFacts:
+    """What export.json says: what a model was made of, and how the two compare."""
+
+    format: Literal["litert", "onnx"]
+    quantize: Name
+    source: Name
+    source_digest: Name
+    created: Name
+    parity: Parity
+    command: Text = ""
+    packages: Mapping[str, Text] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    end_to_end: EndToEndFacts | None = None
+
 
 @dataclass(frozen=True)
 class BundleFacts:
     """What bundle.json says, apart from the format and the hashes.
 
     n_frames: frames of log-mel that the network takes. temperature: divides the log-probabilities (calibration).
-    metrics: scores by the way they were found (validation, cross_validation), with the protocol. training: corpora,
-    options, seed and digest of the training list. languages: those that the network tells apart, empty if none.
-    export: what an export made of which model, empty if training wrote the bundle. licence, attribution: the
-    terms of the weights.
+    metrics: scores by the way they were found (validation, cross_validation). languages: those that the network tells
+    apart, empty if none. export: None if training wrote the bundle. licence, attribution: the terms of the weights.
+
+    Raises:
+        ValueError: labels or languages are not unique.
     """
 
-    name: str
-    architecture: str
-    labels: tuple[str, ...]
+    name: Name
+    architecture: Name
+    labels: Annotated[tuple[Annotated[str, Between(1, 64)], ...], Between(2, 1_000)]
     features: FeatureConfig
-    n_frames: int
-    temperature: float
-    parameters: int
-    created: str
-    licence: str
-    attribution: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    packages: Mapping[str, str] = field(default_factory=dict)
-    export: Mapping[str, Any] = field(default_factory=dict)
+    n_frames: Annotated[int, Between(1, 100_000)]
+    temperature: Annotated[float, Between(0.01, 100)]
+    parameters: Count
+    created: Name
+    licence: Text
+    attribution: tuple[Text, ...] = ()
+    languages: Annotated[tuple[Name, ...], Between(0, 1_000)] = ()
+    metrics: Mapping[str, ScoredPart] = field(default_factory=dict)
+    training: TrainingFacts = field(default_factory=TrainingFacts)
+    packages: Mapping[str, Text] = field(default_factory=dict)
+    export: ExportFacts | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in (("labels", self.labels), ("languages", self.languages)):
+            if len(set(values)) < len(values):
+                raise RecordError(f"{name}: expected each once. Received: {', '.join(values)}")
 
     @property
     def model_name(self) -> str:
         """Name of the file of the network."""
-        return ONNX_MODEL if self.export.get("format") == "onnx" else MODEL
+        return ONNX_MODEL if self.export and self.export.format == "onnx" else MODEL
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as bundle.json holds them."""
+        return {**_without_none(asdict(self)), "features": self.features.to_dict(), "export": export_dict(self.export)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, where: str) -> BundleFacts:
+        """Read what to_dict gave, of this version of serctl or an earlier one.
+
+        Raises:
+            BundleError: a field is missing, of another type or out of range; where names the file.
+        """
+        try:
+            return read_record(cls, {**values, "export": values.get("export") or None})
+        except (RecordError, ConfigError) as error:
+            raise BundleError(f"{where}: not what this version of serctl reads ({error})") from error
+
+
+def export_dict(export: ExportFacts | None) -> dict[str, Any]:
+    """The facts of an export as export.json holds them; empty for a model that was not exported."""
+    return asdict(export) if export else {}
+
+
+def _without_none(values: Any) -> Any:
+    """The same, without the optional facts that are not known."""
+    if isinstance(values, dict):
+        return {name: _without_none(each) for name, each in values.items() if each is not None}
+    return values
 
 
 @dataclass(frozen=True)
 class TrainingEntry:
-    """One recording that the model has seen: part is train or validation.
+    """One recording that the model was trained on: part is train or validation.
 
     source: the digest of the recording that it is an augmented copy of, or empty.
     """

@@ -19,10 +19,11 @@ import csv
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+import stat
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,14 +38,15 @@ from serctl.bundle.facts import (
     BundleFacts,
     TrainingEntry,
 )
-from serctl.errors import BundleError, ConfigError, Remedy
-from serctl.features import UNREADABLE_NPZ, FeatureConfig, Normaliser
+from serctl.errors import BundleError, Remedy
+from serctl.features import Normaliser, functional_names
 from serctl.files import check_new_folder
+from serctl.npz import NpzError, read_npz
 from serctl.reports.schema import Column
 from serctl.reports.tables import write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -53,14 +55,25 @@ DEFAULT_MODEL = "serctl-base"
 LIVE_MODEL = "serctl-live"
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
+_MOST_MANIFEST_BYTES = 8 << 20
+_MOST_FILE_BYTES = 1 << 30
+_MOST_FILES = 100
+_MOST_WEIGHTS = 1 << 28
+
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle on disk."""
+    """A verified bundle on disk; files: the names of those that bundle.json vouches for."""
 
     folder: Path
     facts: BundleFacts
     digest: str
+    files: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it came with serctl, and so is to be trusted."""
+        return self.folder.parent == _PRETRAINED
 
     @property
     def identity(self) -> str:
@@ -74,15 +87,15 @@ class Bundle:
 
     @property
     def causal(self) -> bool:
-        """Whether the network's answers rest only on what came before them, so that it can follow a stream."""
-        return (self.folder / STEP).is_file()
+        """Whether the network's outputs depend on past frames only, so that it can follow a stream."""
+        return STEP in self.files
 
     @property
     def step_path(self) -> Path:
         """One step of the network with its state, for streams. Raises BundleError if the network is not causal."""
         if not self.causal:
             raise BundleError(
-                f"{self.identity} judges whole windows and cannot follow a stream: expected a causal model",
+                f"{self.identity} takes whole windows and cannot follow a stream: expected a causal model",
                 Remedy.CAUSAL_MODEL,
             )
         return self.folder / STEP
@@ -90,42 +103,78 @@ class Bundle:
     @cached_property
     def normaliser(self) -> Normaliser:
         """Means and standard deviations of the training features."""
-        return Normaliser.load(self.folder / NORMALISER)
+        found = Normaliser.load(self.folder / NORMALISER)
+        features = self.facts.features
+        found.check_shapes(n_mels=features.n_mels, n_functionals=len(functional_names(features)))
+        return found
 
     def weights(self) -> list[NDArray[np.float16]]:
-        """The weights of the network while it was trained, in its own order, float16.
+        """Read the weights of the network while it was trained, in its own order, float16.
 
-        Raises BundleError if the bundle holds none (an exported model), or something else.
+        Raises:
+            BundleError: the bundle holds none (an exported model), or something else.
         """
         path = self.folder / WEIGHTS
         try:
-            with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
-                return [arrays[name] for name in sorted(arrays.files)]
-        except UNREADABLE_NPZ as error:
+            return list(read_npz(path, most_bytes=_MOST_WEIGHTS).values())
+        except NpzError as error:
             raise BundleError(f"{path}: expected the weights of a model that serctl trained") from error
 
     def training_list(self) -> list[TrainingEntry]:
-        """Every recording that the model has seen."""
-        with (self.folder / TRAINING_LIST).open(newline="", encoding="utf-8") as stream:
-            return [TrainingEntry(**row) for row in csv.DictReader(stream)]
+        """Read the list of every recording that the model was trained on.
+
+        Raises:
+            BundleError: it is not such a list.
+        """
+        path = self.folder / TRAINING_LIST
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                return [TrainingEntry(**row) for row in csv.DictReader(stream)]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise BundleError(f"{path}: expected the training list of a model: {error}") from error
 
 
 def load_bundle(reference: str | Path) -> Bundle:
     """Open a bundle by the name of a bundled model or by its folder, and verify it.
 
-    Raises BundleError if there is none, its format is unknown, or a file is missing or not the one that was saved.
+    Args:
+        reference: the name or the folder.
+
+    Raises:
+        BundleError: there is none, its format is unknown, a fact is missing or out of range, a file is missing, too
+            large or not the one that was saved, or the normaliser does not fit.
     """
     folder = _find(reference)
+    content = _read_manifest(folder)
     try:
-        content = (folder / MANIFEST).read_bytes()
         manifest = json.loads(content)
-    except (OSError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder}: expected a model bundle with a readable {MANIFEST}: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{folder}: expected a bundle of format {FORMAT}; upgrade serctl, or train the model again")
-    facts = _read_facts(folder, manifest)
-    _verify(folder, manifest, facts.model_name)
-    return Bundle(folder, facts, hashlib.sha256(content).hexdigest())
+    facts = BundleFacts.from_dict(manifest, where=str(folder / MANIFEST))
+    files = _verify(folder, manifest.get("files"), facts.model_name)
+    bundle = Bundle(folder, facts, hashlib.sha256(content).hexdigest(), files)
+    _ = bundle.normaliser  # fails here, not in a worker
+    return bundle
+
+
+def _read_manifest(folder: Path) -> bytes:
+    path = folder / MANIFEST
+    try:
+        _check_size(path, _MOST_MANIFEST_BYTES)
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{folder}: expected a model bundle with a readable {MANIFEST}: {error}") from error
+
+
+def _check_size(path: Path, most: int) -> None:
+    """Raise BundleError if it is no regular file or too large, before it is opened."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{path}: expected a regular file")
+    if status.st_size > most:
+        raise BundleError(f"{path}: expected at most {most:,} bytes. Received: {status.st_size:,}")
 
 
 def bundled_models() -> list[str]:
@@ -163,7 +212,7 @@ def write_bundle(
     _write_training_list(folder / TRAINING_LIST, training)
     (folder / CARD).write_text(card, encoding="utf-8")
     files = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    manifest = {"format": FORMAT, **asdict(facts), "features": facts.features.to_dict(), "files": files}
+    manifest = {"format": FORMAT, **facts.to_dict(), "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -177,31 +226,21 @@ def _find(reference: str | Path) -> Path:
     return Path(name)
 
 
-def _verify(folder: Path, manifest: Mapping[str, Any], model_name: str) -> None:
-    files = manifest.get("files", {})
+def _verify(folder: Path, files: object, model_name: str) -> frozenset[str]:
+    """Check the digest of every file; return their names."""
+    if not isinstance(files, dict) or len(files) > _MOST_FILES:
+        raise BundleError(f"{folder / MANIFEST}: files: expected a table of at most {_MOST_FILES} digests")
     for name in (model_name, NORMALISER, TRAINING_LIST):
         if name not in files:
             raise BundleError(f"{folder}: {MANIFEST} names no {name}")
     for name, expected in files.items():
         path = folder / name
-        if Path(name).name != name or not path.is_file():
+        if Path(name).name != name or not path.exists():
             raise BundleError(f"{folder}: expected the file {name}, which is missing")
+        _check_size(path, _MOST_FILE_BYTES)
         if _sha256(path) != expected:
             raise BundleError(f"{path}: its SHA-256 is not the one in {MANIFEST}: damaged or changed since training")
-
-
-def _read_facts(folder: Path, manifest: Mapping[str, Any]) -> BundleFacts:
-    known = {each.name for each in fields(BundleFacts)}
-    values = {name: value for name, value in manifest.items() if name in known}
-    try:
-        values["features"] = FeatureConfig.from_dict(values["features"])
-        values["labels"] = tuple(values["labels"])
-        values["attribution"] = tuple(values.get("attribution", ()))
-        values["languages"] = tuple(values.get("languages", ()))
-        values["export"] = dict(values.get("export", {}))
-        return BundleFacts(**values)
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise BundleError(f"{folder / MANIFEST}: not what this version of serctl reads ({error})") from error
+    return frozenset(files)
 
 
 def _write_training_list(path: Path, training: list[TrainingEntry]) -> None:
@@ -210,4 +249,8 @@ def _write_training_list(path: Path, training: list[TrainingEntry]) -> None:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from serctl.cli._app import console
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy, RunInterrupted
 from serctl.models import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -98,6 +101,21 @@ def augmentation_options(copies: int, noisy_copies: int, speed: str, seed: int) 
     from serctl.transforms.speed import Speed
 
     return Augmentation(copies, noisy_copies, speed=Speed(*parse_range(speed, "--speed")), seed=seed)
+
+
+@contextmanager
+def keeping(output: Path, kept: str) -> Iterator[None]:
+    """Tell of a run that Ctrl-C or a full disk ends what it leaves, and how to go on from there."""
+    checkpoints = output.with_name(f"{output.name}.partial")
+    left = f"{checkpoints} keeps {kept}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise RunInterrupted(left, Remedy.RESUME) from None
+    except OSError as error:
+        if not checkpoints.exists():
+            raise
+        raise OSError(f"{error}; {left}; the same command with --resume goes on from there") from error
 
 
 def epoch_printer(*, quiet: bool) -> EpochCallback:

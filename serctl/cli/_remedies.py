@@ -31,6 +31,7 @@ REMEDIES = {
     Remedy.LITERT: "--format litert",
     Remedy.SAMPLE_FORMAT: "--format states how samples are stored",
     Remedy.MICROPHONE: "--device chooses one, `python -m sounddevice` lists them",
+    Remedy.LEARNING_RATE: "--lr lowers it",
     Remedy.TOKEN: "--token or SERCTL_TOKEN sets one",
 }
 

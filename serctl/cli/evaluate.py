@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -36,11 +37,12 @@ from serctl.cli._learning import (
     augmentation_options,
     duration,
     epoch_printer,
+    keeping,
     label_options,
     print_problems,
 )
-from serctl.cli.train import command_line, fit_options, model_folder
-from serctl.errors import ConfigError, Remedy, RunInterrupted
+from serctl.cli.train import command_line, fit_options, load_model, load_models
+from serctl.errors import ConfigError
 from serctl.extras import require_extra
 from serctl.models import ARCHITECTURES
 
@@ -144,11 +146,11 @@ def evaluate(
                 fit=fit_options(arch, epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed),
                 validation_share=validation_share,
                 normalise_speakers=normalise_speakers,
-                base=model_folder(base) if base else None,
-                teachers=tuple(map(model_folder, teachers or [])),
+                base=load_model(base),
+                teachers=load_models(teachers),
                 causal=causal,
             )
-            try:
+            with keeping(output, "what is finished"):
                 evaluation = api.cross_validate(
                     corpora,
                     output=output,
@@ -158,8 +160,6 @@ def evaluate(
                     on_fold=_fold_printer(quiet=quiet),
                     on_epoch=epoch_printer(quiet=quiet),
                 )
-            except KeyboardInterrupt:
-                raise RunInterrupted(f"{output}.partial keeps what is finished", Remedy.RESUME) from None
     print_problems(evaluation.problems, quiet=quiet)
     if not quiet:
         _print_result(evaluation)
@@ -200,7 +200,8 @@ def _print_result(evaluation: Evaluation) -> None:
         out.print(f"{title:9}{100 * value:5.1f} %  ({span})", markup=False)
     out.print(f"{'ECE':9}{scores.ece:7.3f}", markup=False)
     recalls = ", ".join(
-        f"{emotion} {100 * recall:.0f} %" for emotion, recall in zip(scores.classes, scores.recall, strict=True)
+        f"{emotion} {'not tested' if math.isnan(recall) else f'{100 * recall:.0f} %'}"
+        for emotion, recall in zip(scores.classes, scores.recall, strict=True)
     )
     out.print(f"recall: {recalls}", markup=False)
     out.print(stamp(evaluation.metrics), style="yellow" if "independent" not in stamp(evaluation.metrics) else None)

@@ -16,7 +16,7 @@ from serctl.export.options import ExportOptions
 from serctl.extras import require_extra
 
 if TYPE_CHECKING:
-    from serctl.export.parity import Parity
+    from serctl.bundle.facts import Parity
     from serctl.verbs.export import ExportResult
 
 

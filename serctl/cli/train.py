@@ -38,14 +38,15 @@ from serctl.cli._learning import (
     ValidationOption,
     augmentation_options,
     epoch_printer,
+    keeping,
     label_options,
     print_problems,
 )
-from serctl.errors import Remedy, RunInterrupted
 from serctl.extras import require_extra
-from serctl.models import DEFAULT_ARCHITECTURE, WITH_ADAPTERS
+from serctl.models import DEFAULT_ARCHITECTURE, find_architecture
 
 if TYPE_CHECKING:
+    from serctl.bundle.store import Bundle
     from serctl.learning.options import FitOptions
     from serctl.metrics import Scores
     from serctl.verbs.train import TrainResult
@@ -109,13 +110,14 @@ def train(
     from serctl.verbs import train as verb
 
     augmentation = augmentation_options(copies, noisy_copies, speed, seed)
-    architecture = arch or architecture_of(base)
+    base_model = load_model(base)
+    architecture = arch or (base_model.facts.architecture if base_model else DEFAULT_ARCHITECTURE)
     fit = fit_options(architecture, epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed)
     options = verb.TrainOptions(
         architecture=architecture,
-        base=model_folder(base) if base else None,
-        adapter_only=bool(base and language) and architecture in WITH_ADAPTERS,
-        teachers=tuple(map(model_folder, teachers or [])),
+        base=base_model,
+        adapter_only=bool(base and language) and find_architecture(architecture).adapters,
+        teachers=load_models(teachers),
         causal=causal,
         language=language,
         labels=label_options(classes, mapping),
@@ -127,34 +129,31 @@ def train(
         command=command_line(),
         evaluation=evaluation,
     )
-    try:
-        with progress_bar("Extracting", quiet=quiet) as progress:
-            result = api.train(
-                corpora,
-                output=output,
-                options=options,
-                run=given.run(progress),
-                on_epoch=epoch_printer(quiet=quiet),
-            )
-    except KeyboardInterrupt:
-        raise RunInterrupted(f"{output}.partial keeps the finished epochs", Remedy.RESUME) from None
+    with keeping(output, "the finished epochs"), progress_bar("Extracting", quiet=quiet) as progress:
+        result = api.train(
+            corpora,
+            output=output,
+            options=options,
+            run=given.run(progress),
+            on_epoch=epoch_printer(quiet=quiet),
+        )
     print_problems(result.dataset.problems, quiet=quiet)
     if not quiet:
         _print_result(result, causal=causal)
 
 
-def model_folder(reference: str) -> Path:
-    """The folder of a model given by its name or folder. Raises BundleError if there is none."""
+def load_model(reference: str | None) -> Bundle | None:
+    """Load a model by its name or folder; None without one. Raises BundleError if there is no such model."""
     from serctl.bundle.store import load_bundle
 
-    return load_bundle(reference).folder
+    return load_bundle(reference) if reference else None
 
 
-def architecture_of(base: str | None) -> str:
-    """The architecture of the model that training goes on from, or the default."""
+def load_models(references: list[str] | None) -> tuple[Bundle, ...]:
+    """Load models by their names or folders. Raises BundleError if there is no such model."""
     from serctl.bundle.store import load_bundle
 
-    return load_bundle(base).facts.architecture if base else DEFAULT_ARCHITECTURE
+    return tuple(map(load_bundle, references or []))
 
 
 def fit_options(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from serctl.bundle.facts import ONNX_MODEL
 from serctl.errors import BundleError, ConfigError, MissingExtraError, Remedy
+from serctl.models import find_architecture
 from serctl.quiet import quiet_stderr
 from serctl.runtime.recogniser import load_network
 
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
     from serctl.export.options import Quantize
     from serctl.models import ModelSpec
 
-# What int8 spoils and hardly makes faster. Attention adds a large negative number to the scores of padded frames,
-# beside which all other scores would be one and the same step of int8; a variance squares what its range was.
-_LEFT_IN_FLOAT = [
-    *("ADD", "SUB", "MUL", "SUM", "MEAN", "SQUARED_DIFFERENCE", "MAXIMUM", "SQRT", "RSQRT"),
-    *("SOFTMAX", "TANH", "LOGISTIC", "GELU"),
-]
-
 
 def to_litert(
     model: keras.Model,
@@ -38,12 +32,14 @@ def to_litert(
     n_frames: int,
     quantize: Quantize = "float16",
     representative: Mapping[str, NDArray[np.float32]] | None = None,
+    left_in_float: Sequence[str] = (),
 ) -> bytes:
     """The model in LiteRT's format, for one window of n_frames at a time; its inputs and outputs are float32.
 
     quantize: none keeps weights in float32; float16 halves them and moves probabilities by about 1e-4; dynamic stores
     them in int8; int8 computes convolutions and matrix products in int8 as well, the rest in float32.
     representative: for int8, inputs by name, one window per row, from which the range of every tensor is measured.
+    left_in_float: for int8, LiteRT operators that stay in float32.
     """
     import tensorflow as tf
 
@@ -54,7 +50,7 @@ def to_litert(
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantize == "int8":
-            return _quantized(converter, [tensor.name for tensor in model.inputs], representative or {})
+            return _quantized(converter, [tensor.name for tensor in model.inputs], representative or {}, left_in_float)
         converted: bytes = converter.convert()
     return converted
 
@@ -85,7 +81,12 @@ def to_onnx(model: keras.Model, *, n_frames: int) -> bytes:
         return path.read_bytes()
 
 
-def _quantized(converter: Any, names: Sequence[str], representative: Mapping[str, NDArray[np.float32]]) -> bytes:
+def _quantized(
+    converter: Any,
+    names: Sequence[str],
+    representative: Mapping[str, NDArray[np.float32]],
+    left_in_float: Sequence[str],
+) -> bytes:
     """Weights and activations in int8, all but what is left in float; names: of the inputs."""
     import tensorflow as tf
 
@@ -95,7 +96,7 @@ def _quantized(converter: Any, names: Sequence[str], representative: Mapping[str
 
     converter.representative_dataset = windows
     # The converter itself takes all operators or none; its debugger is the one that leaves some out.
-    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=_LEFT_IN_FLOAT)
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(left_in_float))
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=windows, debug_options=options
     )
@@ -135,10 +136,15 @@ def _signature(single: keras.Model) -> list[list[Any]]:
     return [[keras.InputSpec(shape=tensor.shape, dtype="float32", name=tensor.name) for tensor in single.inputs]]
 
 
-def step_to_litert(model: keras.Model, spec: ModelSpec) -> bytes:
-    """One step of a causal network, its state explicit, in LiteRT's format."""
-    from serctl.models.lstm import build_step
+def step_to_litert(architecture: str, model: keras.Model, spec: ModelSpec) -> bytes:
+    """Convert one step of a trained causal network, its state explicit, to LiteRT's format.
 
+    Raises:
+        ConfigError: the architecture cannot be causal.
+    """
+    build_step = find_architecture(architecture).build_step
+    if build_step is None:
+        raise ConfigError(f"{architecture} has no step for streams")
     return to_litert(build_step(model, spec), n_frames=spec.n_frames)
 
 

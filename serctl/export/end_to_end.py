@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from serctl.audio.segments import SegmentReader
-from serctl.bundle.facts import END_TO_END, MODEL
+from serctl.bundle.facts import END_TO_END, MODEL, EndToEndFacts, Parity
 from serctl.errors import AudioError, DisagreementError
 from serctl.export.convert import to_litert
 from serctl.export.frontend import end_to_end_to_litert, longest_samples, tensors
 from serctl.export.measure import measure_end_to_end, measure_python
-from serctl.export.parity import Cost, Parity, check_labels
+from serctl.export.parity import check_labels, compare, cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ class EndToEnd:
 
     content: bytes
     parity: Parity
-    facts: dict[str, Any]
+    facts: EndToEndFacts
 
 
 def make_end_to_end(
@@ -82,7 +82,9 @@ def make_end_to_end(
             end_to_end=True,
         )
     weights = "int8" if int8_weights else "float32"
-    facts = {"file": END_TO_END, "weights": weights, **tensors(model.facts), "parity": asdict(parity)}
+    inputs, outputs = tensors(model.facts)
+    rate = model.facts.features.sample_rate
+    facts = EndToEndFacts(END_TO_END, weights, rate, inputs=inputs, outputs=outputs, parity=parity)
     return EndToEnd(content, parity, facts)
 
 
@@ -96,12 +98,12 @@ def _compare(model: Bundle, network: bytes, content: bytes, windows: Windows, so
         before = measure_python(Path(folder) / MODEL, model.folder, windows, longest=longest)
         after = measure_end_to_end(Path(folder) / END_TO_END, windows, longest=longest)
     window_s = float(np.median([len(window) for window in windows])) / config.sample_rate
-    return Parity.of(
+    return compare(
         before.probabilities,
         after.probabilities,
         source=source,
-        before=Cost.of(before, size_bytes=len(network), window_s=window_s),
-        after=Cost.of(after, size_bytes=len(content), window_s=window_s),
+        before=cost_of(before, size_bytes=len(network), window_s=window_s),
+        after=cost_of(after, size_bytes=len(content), window_s=window_s),
     )
 
 

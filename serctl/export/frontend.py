@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from serctl.bundle.facts import TensorFacts
 from serctl.errors import ConfigError
 from serctl.export.convert import quiet_conversion, saved_for_one_window
 from serctl.features import spectral
 from serctl.features.reader import SILENCE_DB
-from serctl.models import FROM_SPECTROGRAM
+from serctl.models import architecture_names, find_architecture
 from serctl.runtime.recogniser import SMALLEST_PROBABILITY
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ _LOUD_SHARE = 0.95
 
 def check_architecture(architecture: str) -> None:
     """Raise ConfigError if networks of this architecture need more than the log-mel spectrogram."""
-    if architecture not in FROM_SPECTROGRAM:
+    if not find_architecture(architecture).spectrogram_only:
+        names = architecture_names(lambda each: each.spectrogram_only)
         raise ConfigError(
-            f"{architecture} judges functionals (pitch, formants and others) that only Python computes: expected one "
-            f"of {', '.join(FROM_SPECTROGRAM)}, which travel with their front end"
+            f"{architecture} takes functionals (pitch, formants and others) that only Python computes: expected one "
+            f"of {', '.join(names)}, which travel with their front end"
         )
 
 
@@ -82,37 +84,27 @@ def longest_samples(config: FeatureConfig) -> int:
     return math.ceil(_LONGEST_WINDOW * round(config.window_s * config.sample_rate))
 
 
-def tensors(facts: BundleFacts) -> dict[str, Any]:
-    """The inputs and outputs of the end-to-end model, for whoever calls it from another language."""
-    longest = longest_samples(facts.features)
-    return {
-        "sample_rate": facts.features.sample_rate,
-        "inputs": {
-            "samples": {
-                "shape": [1, longest],
-                "dtype": "float32",
-                "meaning": f"mono at {facts.features.sample_rate} Hz, full scale 1.0, zeros after the last sample",
-            },
-            "n_samples": {
-                "shape": [1],
-                "dtype": "int32",
-                "meaning": f"how many of them are the recording, 1 to {longest}",
-            },
-        },
-        "outputs": {
-            "probabilities": {
-                "shape": [1, len(facts.labels)],
-                "dtype": "float32",
-                "meaning": "calibrated; in this order: " + ", ".join(facts.labels),
-            },
-            "speech_frames": {
-                "shape": [1],
-                "dtype": "int32",
-                "meaning": f"frames of {1000 * facts.features.hop_s:g} ms from the first loud one to the last, the "
-                "window's weight in a mean over windows; 0: silence, the probabilities mean nothing",
-            },
-        },
+def tensors(facts: BundleFacts) -> tuple[dict[str, TensorFacts], dict[str, TensorFacts]]:
+    """Return the inputs and the outputs of the end-to-end model, for whoever calls it from another language."""
+    longest, rate = longest_samples(facts.features), facts.features.sample_rate
+    inputs = {
+        "samples": TensorFacts(
+            (1, longest), "float32", f"mono at {rate} Hz, full scale 1.0, zeros after the last sample"
+        ),
+        "n_samples": TensorFacts((1,), "int32", f"how many of them are the recording, 1 to {longest}"),
     }
+    outputs = {
+        "probabilities": TensorFacts(
+            (1, len(facts.labels)), "float32", "calibrated; in this order: " + ", ".join(facts.labels)
+        ),
+        "speech_frames": TensorFacts(
+            (1,),
+            "int32",
+            f"frames of {1000 * facts.features.hop_s:g} ms from the first loud one to the last, the window's weight in "
+            "a mean over windows; 0: silence, the probabilities mean nothing",
+        ),
+    }
+    return inputs, outputs
 
 
 def _whole(network: Any, facts: BundleFacts, normaliser: Normaliser) -> Callable[..., Mapping[str, Any]]:

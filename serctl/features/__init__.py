@@ -7,13 +7,12 @@ from serctl.features.compute import Features, compute_features
 from serctl.features.config import FEATURE_VERSION, FeatureConfig
 from serctl.features.descriptors import lld_names
 from serctl.features.functionals import functional_names
-from serctl.features.normaliser import UNREADABLE_NPZ, Normaliser, language_input
+from serctl.features.normaliser import Normaliser, language_input
 from serctl.features.reader import FeatureReader, Window, cached_windows, changed_windows, is_silent, windows_of_samples
 from serctl.features.streaming import MelStream
 
 __all__ = [
     "FEATURE_VERSION",
-    "UNREADABLE_NPZ",
     "VOICE_ENCODER_CITATION",
     "VOICE_ENCODER_PARAMETERS",
     "VOICE_ENCODER_PREFIX",

@@ -60,26 +60,30 @@ class FeatureConfig:
                 _require(isinstance(value, bool), f"{field.name} to be true or false", value)
             else:
                 _require_number(field.name, value, whole=isinstance(field.default, int))
-        _require(self.sample_rate >= 10_000, "sample_rate of at least 10000 Hz", self.sample_rate)
+        _require(10_000 <= self.sample_rate <= 768_000, "sample_rate between 10000 and 768000 Hz", self.sample_rate)
         _require(0.1 <= self.window_s <= 60, "window_s between 0.1 and 60", self.window_s)
         _require(
             1 <= self.hop_length <= self.frame_length,
             "hop_s of at least one sample and at most frame_s",
             (self.hop_s, self.frame_s),
         )
-        _require(self.frame_length <= self.n_fft, "n_fft of at least one frame", (self.n_fft, self.frame_length))
+        _require(
+            self.frame_length <= self.n_fft <= 65_536,
+            "n_fft of at least one frame and at most 65536",
+            (self.n_fft, self.frame_length),
+        )
         _require(
             0 <= self.mel_low_hz < self.mel_high_hz <= self.sample_rate / 2,
             "0 <= mel_low_hz < mel_high_hz <= sample_rate / 2",
             (self.mel_low_hz, self.mel_high_hz),
         )
-        _require(4 <= self.n_mfcc < self.n_mels, "4 <= n_mfcc < n_mels", (self.n_mfcc, self.n_mels))
+        _require(4 <= self.n_mfcc < self.n_mels <= 512, "4 <= n_mfcc < n_mels <= 512", (self.n_mfcc, self.n_mels))
         _require(
             2 / self.frame_s <= self.f0_low_hz < self.f0_high_hz <= 1_000,
             "two periods of f0_low_hz in a frame, and f0_low_hz < f0_high_hz <= 1000",
             (self.f0_low_hz, self.f0_high_hz),
         )
-        _require(self.trim_db > 0, "trim_db above 0", self.trim_db)
+        _require(0 < self.trim_db <= 200, "trim_db above 0 and at most 200", self.trim_db)
         _require(
             not self.voice_encoder or (self.sample_rate, self.hop_s) == VOICE_ENCODER_RATES,
             "sample_rate and hop_s of {} and {} for the voice encoder".format(*VOICE_ENCODER_RATES),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from serctl.errors import BundleError
+from serctl.npz import NpzError, read_npz
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +24,7 @@ LIMIT_SD = 5.0
 
 _SMALLEST_SD = 1e-3
 
-UNREADABLE_NPZ = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-"""The exceptions of numpy and zipfile for a damaged npz; which one depends on the damaged byte."""
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -112,13 +110,29 @@ class Normaliser:
             The normaliser.
 
         Raises:
-            BundleError: the file is damaged or is not a normaliser.
+            BundleError: the file is damaged or is not a normaliser, a number is not finite, or a standard deviation is
+                not above 0.
         """
         try:
-            with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
-                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except UNREADABLE_NPZ as error:
+            arrays = read_npz(path, most_bytes=_MOST_BYTES)
+            found = cls(**{field.name: arrays[field.name].astype(np.float32) for field in fields(cls)})
+        except (NpzError, KeyError) as error:
             raise BundleError(f"{path}: expected a normaliser (npz with {[f.name for f in fields(cls)]})") from error
+        found._check(path)
+        return found
+
+    def check_shapes(self, *, n_mels: int, n_functionals: int) -> None:
+        """Raise BundleError if the arrays are not for so many mel bands and functionals."""
+        shapes = [np.shape(getattr(self, field.name)) for field in fields(self)]
+        expected = [(n_mels,), (n_mels,), (n_functionals,), (n_functionals,)]
+        if shapes != expected:
+            raise BundleError(f"normaliser: expected arrays of the shapes {expected}. Received: {shapes}")
+
+    def _check(self, path: Path) -> None:
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if not np.isfinite(values).all() or (field.name.endswith("_sd") and not (values > 0).all()):
+                raise BundleError(f"{path}: {field.name}: expected finite numbers, standard deviations above 0")
 
 
 def language_input(codes: Sequence[str | None], languages: Sequence[str]) -> FloatArray:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from serctl.features import language_input
 from serctl.models import LANGUAGE_OUTPUT
+from serctl.models.lazy import keras
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +30,14 @@ MASKS = 2
 class Example:
     """One labelled window: its features in the recording as it is, then in each of its augmented copies.
 
-    language: a code such as 'de', None where it is not known. taught: the probabilities that teachers give each
-    variant, float32, shape (variants, n_classes), or None without teachers.
+    language: a code such as 'de', None where it is not known. teacher_probabilities: mean of the
+    teachers for each variant, float32, shape (variants, n_classes), or None without teachers.
     """
 
     variants: tuple[Features, ...]
     label: int
     language: str | None = None
-    taught: NDArray[np.float32] | None = None
+    teacher_probabilities: NDArray[np.float32] | None = None
 
 
 class Batches(keras.utils.PyDataset):
@@ -59,11 +59,9 @@ class Batches(keras.utils.PyDataset):
         spec: ModelSpec,
         normaliser: Normaliser,
         options: FitOptions,
-        epoch: int = 0,
     ) -> None:
         # With one worker keras leaves prefetching to tf.data, which spends a third of a training's time waiting.
         super().__init__(workers=2)
-        self.epoch = epoch
         self._examples = examples
         self._spec = spec
         self._input_names = [tensor.name for tensor in model.inputs]
@@ -72,15 +70,19 @@ class Batches(keras.utils.PyDataset):
         self._normaliser = normaliser
         self._options = options
         self._class_weights = _balance([example.label for example in examples], spec.n_classes)
-        self._shuffle()
+        self.start_at(0)
 
     def __len__(self) -> int:
         return max(len(self._examples) // self._options.batch_size, 1)
 
+    def start_at(self, epoch: int) -> None:
+        """Draw the order and augmentation of this epoch, counted from 0."""
+        self.epoch = epoch
+        self._order = np.random.default_rng([self._options.seed, epoch]).permutation(len(self._examples))
+
     def on_epoch_end(self) -> None:
-        """Go on to the next epoch's order and augmentation."""
-        self.epoch += 1
-        self._shuffle()
+        """Go on to the next epoch; called by keras."""
+        self.start_at(self.epoch + 1)
 
     def __getitem__(self, index: int) -> tuple[Inputs, Targets, Targets]:
         rng = np.random.default_rng([self._options.seed, self.epoch, index])
@@ -105,12 +107,9 @@ class Batches(keras.utils.PyDataset):
         labels = self._one_hot[[example.label for example in chosen]]
         share = np.float32(self._options.teacher_share)
         for row, (example, variant) in enumerate(zip(chosen, variants, strict=True)):
-            if example.taught is not None:
-                labels[row] = (1 - share) * labels[row] + share * example.taught[variant]
+            if example.teacher_probabilities is not None:
+                labels[row] = (1 - share) * labels[row] + share * example.teacher_probabilities[variant]
         return labels
-
-    def _shuffle(self) -> None:
-        self._order = np.random.default_rng([self._options.seed, self.epoch]).permutation(len(self._examples))
 
 
 def _crop(window: Features, n_frames: int, rng: np.random.Generator) -> Features:

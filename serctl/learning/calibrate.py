@@ -42,12 +42,12 @@ class Learned:
         return int(self.fitted.model.count_params()) + encoder
 
 
-def judge(learned: Learned, samples: Sequence[Sample]) -> NDArray[np.float64]:
+def predict_samples(learned: Learned, samples: Sequence[Sample]) -> NDArray[np.float64]:
     """Calibrated probabilities of each sample, its windows merged; float64, shape (samples, classes)."""
-    return judge_with(lambda windows, languages: _calibrated(learned, windows, languages), samples)
+    return merge_windows(lambda windows, languages: _calibrated(learned, windows, languages), samples)
 
 
-def judge_with(
+def merge_windows(
     probabilities_of: Callable[[Sequence[Features], Sequence[str | None]], NDArray[np.float64]],
     samples: Sequence[Sample],
 ) -> NDArray[np.float64]:

@@ -5,19 +5,20 @@ keras and numpy only, so that it runs on every Keras backend.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, DivergedError, Remedy
 from serctl.features import language_input
 from serctl.learning.batches import Batches, Example
+from serctl.learning.checkpoints import load_checkpoint, save_checkpoint
 from serctl.metrics import confusion_matrix, uar
-from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build, import_architecture
+from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build
+from serctl.models.lazy import keras
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,12 +28,10 @@ if TYPE_CHECKING:
     from serctl.features import Features, Normaliser
     from serctl.learning.options import FitOptions
 
-CHECKPOINT = "checkpoint.keras"
-BEST_WEIGHTS = "best.weights.h5"
-STATE = "state.json"
+CHECKPOINT = "checkpoint.npz"
 
 BATCH = 64
-"""Windows judged at once."""
+"""Windows predicted at once."""
 
 WARM_UP_SHARE = 0.05
 AVERAGED_SHARE = 0.1
@@ -81,23 +80,16 @@ class Fitted:
 
 @dataclass
 class _State:
+    """How far a fit is: the scores of its epochs and the averaged weights of the best one."""
+
     history: dict[str, list[float]] = field(default_factory=lambda: {"loss": [], "val_loss": [], "val_uar": []})
     best_epoch: int = 0
     finished: bool = False
+    best_weights: list[NDArray[np.floating]] = field(default_factory=list)
 
     @property
     def epochs_done(self) -> int:
         return len(self.history["loss"])
-
-    @classmethod
-    def load(cls, folder: Path) -> _State:
-        path = folder / STATE
-        return cls(**json.loads(path.read_text())) if path.exists() else cls()
-
-    def save(self, folder: Path) -> None:
-        draft = folder / f"{STATE}.tmp"
-        draft.write_text(json.dumps(asdict(self)))
-        draft.replace(folder / STATE)
 
 
 def fit(
@@ -114,31 +106,41 @@ def fit(
 ) -> Fitted:
     """Fit a new network, or go on with the one that an interrupted call left in folder.
 
-    Validation chooses the epoch among those of the second half; without one the last epoch stands.
-    folder: existing; holds the checkpoint, the best weights and the state, and belongs to this one run.
+    An interrupted fit that goes on gives the same weights as one that was never interrupted.
+
+    Args:
+        architecture: its name.
+        spec: what the network is built for.
+        training: examples to fit.
+        validation: examples that select the epoch among those of the second half; without any, the last epoch stands.
+        normaliser: scales the features.
+        options: how to fit.
+        folder: existing; holds the checkpoint, and belongs to this one run.
+        on_epoch: receives the scores of each epoch.
+        start: weights to go on from.
+
+    Raises:
+        ConfigError: the base has other weights, or the checkpoint is damaged.
+        DivergedError: the loss is not finite.
+        OSError: the checkpoint cannot be written.
     """
     keras.utils.set_random_seed(options.seed)
-    state = _State.load(folder)
-    resumed = state.epochs_done > 0
-    model = _resume(architecture, folder) if resumed else _begin(architecture, spec, start)
-    batches = Batches(
-        training,
-        model=model,
-        spec=spec,
-        normaliser=normaliser,
-        options=options,
-        epoch=state.epochs_done,
-    )
-    if not model.compiled:
-        losses = [_loss(options) for _ in model.outputs]
-        # Decay would wear away the adapters of the other languages, which get no gradient.
-        decay = 0.0 if start and start.adapter_only else options.weight_decay
-        model.compile(optimizer=_optimizer(len(batches), options, decay), loss=losses)
-    judge = _Judge(validation, spec, normaliser, options, folder, state, on_epoch)
+    model = _begin(architecture, spec, start)
+    batches = Batches(training, model=model, spec=spec, normaliser=normaliser, options=options)
+    # Decay would wear away the adapters of the other languages, which get no gradient.
+    decay = 0.0 if start and start.adapter_only else options.weight_decay
+    optimizer = _optimizer(len(batches), options, decay)
+    model.compile(optimizer=optimizer, loss=[_loss(options) for _ in model.outputs])
+    optimizer.build(model.trainable_variables)
+    state = _resume(model, folder / CHECKPOINT)
+    batches.start_at(state.epochs_done)
+    callback = _ValidationCallback(validation, spec, normaliser, options, folder / CHECKPOINT, state, on_epoch)
     if not state.finished:
-        model.fit(batches, initial_epoch=state.epochs_done, epochs=options.epochs, verbose=0, callbacks=[judge])
-    model.load_weights(folder / BEST_WEIGHTS)
-    return Fitted(_for_prediction(model), model.get_weights(), state.history, state.best_epoch)
+        # The batches draw their own order, which only depends on the seed and the epoch.
+        first = state.epochs_done
+        model.fit(batches, initial_epoch=first, epochs=options.epochs, shuffle=False, verbose=0, callbacks=[callback])
+    model.set_weights(state.best_weights)
+    return Fitted(_for_prediction(model), state.best_weights, state.history, state.best_epoch)
 
 
 def restore(architecture: str, spec: ModelSpec, weights: Sequence[NDArray[np.floating]]) -> keras.Model:
@@ -163,11 +165,11 @@ def predict_windows(
     inputs = normaliser.model_inputs(windows, n_frames=spec.n_frames)
     inputs["language"] = language_input(languages, spec.languages)
     # Called, not model.predict: within a fit that would take the weights away from it on the JAX backend.
-    judged = [
+    predicted = [
         _probabilities(model({tensor.name: inputs[tensor.name][first : first + BATCH] for tensor in model.inputs}))
         for first in range(0, len(windows), BATCH)
     ]
-    return np.concatenate(judged)
+    return np.concatenate(predicted)
 
 
 def _probabilities(outputs: Any) -> NDArray[np.float32]:
@@ -177,11 +179,19 @@ def _probabilities(outputs: Any) -> NDArray[np.float32]:
     return array
 
 
-def _resume(architecture: str, folder: Path) -> keras.Model:
-    """The network and its optimizer as an interrupted call left them."""
-    import_architecture(architecture)
-    model: keras.Model = keras.models.load_model(folder / CHECKPOINT)
-    return model
+def _variables(model: keras.Model) -> list[Any]:
+    """All that training changes: weights, states of random generators, the optimizer's moments and averages."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _resume(model: keras.Model, checkpoint: Path) -> _State:
+    """Set the variables of the network to those of the checkpoint, if there is one; return the state of the fit."""
+    if not checkpoint.exists():
+        return _State()
+    facts, arrays = load_checkpoint(checkpoint)
+    for variable, value in zip(_variables(model), arrays["variables"], strict=True):
+        variable.assign(value)
+    return _State(**facts, best_weights=arrays["best_weights"])
 
 
 def _begin(architecture: str, spec: ModelSpec, start: Start | None) -> keras.Model:
@@ -215,7 +225,7 @@ def _with_more_languages(new: NDArray[np.floating], old: NDArray[np.floating]) -
 def _for_prediction(model: keras.Model) -> keras.Model:
     outputs = {"probabilities": model.outputs[0]}
     if ATTENTION_LAYER in [layer.name for layer in model.layers]:
-        outputs["attention"] = model.get_layer(ATTENTION_LAYER).output
+        outputs[ATTENTION_LAYER] = model.get_layer(ATTENTION_LAYER).output
     return keras.Model(model.inputs, outputs)
 
 
@@ -240,8 +250,8 @@ def _loss(options: FitOptions) -> keras.losses.Loss:
     return keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing)
 
 
-class _Judge(keras.callbacks.Callback):
-    """After each epoch: scores the averaged weights, keeps the best, writes the checkpoint, stops when it is time."""
+class _ValidationCallback(keras.callbacks.Callback):
+    """Scores the averaged weights after each epoch, keeps the best, writes the checkpoint, stops the fit."""
 
     def __init__(
         self,
@@ -249,7 +259,7 @@ class _Judge(keras.callbacks.Callback):
         spec: ModelSpec,
         normaliser: Normaliser,
         options: FitOptions,
-        folder: Path,
+        checkpoint: Path,
         state: _State,
         on_epoch: EpochCallback,
     ) -> None:
@@ -260,7 +270,7 @@ class _Judge(keras.callbacks.Callback):
         self._spec = spec
         self._normaliser = normaliser
         self._options = options
-        self._folder = folder
+        self._checkpoint = checkpoint
         self._state = state
         self._on_epoch = on_epoch
 
@@ -271,13 +281,23 @@ class _Judge(keras.callbacks.Callback):
         val_loss, val_uar = self._scores()
         self._record(self._loss_of_prediction(logs or {}), val_loss, val_uar)
         if self._state.best_epoch == epoch + 1:
-            self.model.save_weights(self._folder / BEST_WEIGHTS)
+            self._state.best_weights = self.model.get_weights()
         for variable, value in zip(self.model.trainable_variables, raw, strict=True):
             variable.assign(value)
         self._save()
         self._report()
         if self._state.finished:
             self.model.stop_training = True
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Called by keras after each step."""
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss of step {batch + 1} in epoch {self._state.epochs_done + 1} is {loss}: expected a number. "
+                f"The learning rate {self._options.lr:g} is too high",
+                Remedy.LEARNING_RATE,
+            )
 
     def _loss_of_prediction(self, logs: dict[str, Any]) -> float:
         """The loss of the first output; keras names it so where there are others."""
@@ -306,10 +326,10 @@ class _Judge(keras.callbacks.Callback):
         state.finished = exhausted or state.epochs_done >= self._options.epochs
 
     def _save(self) -> None:
-        draft = self._folder / f"draft-{CHECKPOINT}"
-        self.model.save(draft)
-        draft.replace(self._folder / CHECKPOINT)
-        self._state.save(self._folder)
+        facts = {name: value for name, value in vars(self._state).items() if name != "best_weights"}
+        variables = [keras.ops.convert_to_numpy(variable) for variable in _variables(self.model)]
+        arrays = {"variables": variables, "best_weights": self._state.best_weights}
+        save_checkpoint(self._checkpoint, facts, arrays)
 
     def _report(self) -> None:
         history = {name: values[-1] for name, values in self._state.history.items()}

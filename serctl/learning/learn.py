@@ -1,4 +1,4 @@
-"""What train and evaluate share: fit a network to samples, calibrate it, judge samples with it."""
+"""Fit a network to samples and calibrate it: shared by train and evaluate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 from serctl.errors import CorpusError
 from serctl.features import Normaliser, functional_names
 from serctl.learning.calibrate import Learned, calibrate, restrict
-from serctl.learning.recipe import Recipe, load_base, load_teachers
-from serctl.models import WITH_ADAPTERS, ModelSpec
+from serctl.models import ModelSpec
 from serctl.runtime.recogniser import Recogniser
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from serctl.learning.batches import Example
     from serctl.learning.dataset import Sample
     from serctl.learning.fit import EpochCallback
+    from serctl.learning.recipe import Recipe
 
 
 def learn(
@@ -33,20 +33,31 @@ def learn(
     folder: Path,
     on_epoch: EpochCallback,
 ) -> Learned:
-    """Fit a network to the training samples; validation chooses the epoch and the temperature.
+    """Fit a network to the training samples; validation selects the epoch and the temperature.
 
-    folder: existing; keeps checkpoints, so that an interrupted call can go on.
-    Raises CorpusError if no training window holds speech, ConfigError or BundleError if the base or a teacher is not
-    made for this.
+    Args:
+        recipe: how to make the network.
+        training: samples to fit.
+        validation: samples that select the epoch and the temperature.
+        classes: emotions in the order of the network's output.
+        folder: existing; keeps checkpoints, so that an interrupted call can go on.
+        on_epoch: receives the scores of each epoch.
+
+    Returns:
+        The fitted and calibrated network.
+
+    Raises:
+        CorpusError: no training window holds speech.
+        BundleError: the base or a teacher cannot be run.
     """
     from serctl.learning.fit import Start, fit
 
     config = recipe.network_features
-    base = load_base(recipe)
+    base = recipe.base
     examples = _examples(training, classes)
     if not examples:
         raise CorpusError("no speech in the training recordings: every window of them is silent")
-    examples = _taught(examples, recipe, classes)
+    examples = _with_teachers(examples, recipe.teachers, classes)
     windows = [window for example in examples for window in example.variants]
     normaliser = base.normaliser if base else Normaliser.fit(windows, n_functionals=len(functional_names(config)))
     spec = ModelSpec(
@@ -54,7 +65,7 @@ def learn(
         n_mels=config.n_mels,
         functionals=functional_names(config),
         n_classes=len(classes),
-        languages=_languages(training, base) if recipe.architecture in WITH_ADAPTERS else (),
+        languages=_languages(training, base) if recipe.architecture_facts.adapters else (),
         causal=recipe.causal,
     )
     held_out = _examples(validation, classes)
@@ -95,16 +106,19 @@ def _examples(samples: Sequence[Sample], classes: Sequence[str]) -> list[Example
     return examples
 
 
-def _taught(examples: Sequence[Example], recipe: Recipe, classes: Sequence[str]) -> list[Example]:
-    """The examples with the mean opinion of the teachers about each of their variants."""
-    if not recipe.teachers:
-        return list(examples)
+def _with_teachers(examples: list[Example], teachers: Sequence[Bundle], classes: Sequence[str]) -> list[Example]:
+    """The examples with the teachers' mean probabilities for each of their variants."""
+    if not teachers:
+        return examples
     windows = [window for example in examples for window in example.variants]
     languages = [example.language for example in examples for _ in example.variants]
-    opinions = []
-    for teacher in load_teachers(recipe, classes):
+    by_teacher = []
+    for teacher in teachers:
         probabilities = Recogniser(teacher).probabilities(windows, languages)
-        opinions.append(restrict(probabilities, teacher.facts.labels, classes))
+        by_teacher.append(restrict(probabilities, teacher.facts.labels, classes))
     bounds = np.cumsum([len(example.variants) for example in examples])[:-1]
-    mean = np.mean(opinions, axis=0).astype(np.float32)
-    return [replace(example, taught=rows) for example, rows in zip(examples, np.split(mean, bounds), strict=True)]
+    mean = np.mean(by_teacher, axis=0).astype(np.float32)
+    return [
+        replace(example, teacher_probabilities=rows)
+        for example, rows in zip(examples, np.split(mean, bounds), strict=True)
+    ]

@@ -6,9 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from serctl.errors import ConfigError
-
-LONGER = {"hybrid": {"epochs": 100, "patience": 40}}
-"""Defaults of architectures that train quickly and gain by more epochs than the others."""
+from serctl.models import Architecture, find_architecture
 
 
 @dataclass(frozen=True)
@@ -16,10 +14,11 @@ class FitOptions:
     """Options of a fit; shares are between 0 and 1, lr is the highest learning rate of the schedule.
 
     patience: epochs of the second half without a better validation UAR before fitting stops. crop: most frames of a
-    training example, the rest cut off at random; judged are whole windows. mixup: alpha of the Beta distribution, 0 for
-    none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the bands, two of each.
-    functional_noise: in standard deviations. weight_average: momentum of the moving average of the weights, less in a
-    short training. teacher_share: share of the teachers' opinion in a label, where there are teachers.
+    training example, the rest cut off at random; validation and prediction take whole windows. mixup: alpha of the
+    Beta distribution, 0 for none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the
+    bands, two of each. functional_noise: in standard deviations. weight_average: momentum of the moving average of the
+    weights, less in a short training. teacher_share: share of the teachers' probabilities in a label, where there are
+    teachers.
     crop, time_mask and band_mask act on networks that take the spectrogram.
     Raises ConfigError if a value is out of range.
     Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup); Park et al. 2019, doi:10.21437/Interspeech.2019-2680
@@ -27,8 +26,8 @@ class FitOptions:
     arXiv:1503.02531 (distillation).
     """
 
-    epochs: int = 40
-    patience: int = 15
+    epochs: int = Architecture.epochs
+    patience: int = Architecture.patience
     batch_size: int = 32
     lr: float = 1.5e-3
     weight_decay: float = 0.02
@@ -53,12 +52,13 @@ class FitOptions:
 
     def _require(self, condition: bool, name: str, expected: str) -> None:
         if not condition:
-            raise ConfigError(f"expected {name} {expected}, came {getattr(self, name)}")
+            raise ConfigError(f"expected {name} {expected}, received {getattr(self, name)}")
 
     @classmethod
     def defaults(cls, architecture: str) -> FitOptions:
-        """What suits this architecture."""
-        return cls(**LONGER.get(architecture, {}))
+        """Return the defaults of this architecture."""
+        facts = find_architecture(architecture)
+        return cls(epochs=facts.epochs, patience=facts.patience)
 
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON-able values."""

@@ -1,93 +1,77 @@
-"""Keras architectures, each in a module of its own with the same `build(spec) -> keras.Model`, imported on demand."""
+"""Network architectures, one a file: a record of its facts and `build(spec) -> keras.Model`.
+
+Keras is imported when a network is built, not here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from serctl.errors import ConfigError
+from serctl.models import (
+    attention,
+    cnn,
+    cnn_large,
+    hybrid,
+    lstm,
+    mfcc,
+    resnet,
+    separable,
+    separable_small,
+    shared_private,
+)
+from serctl.models.architecture import ADAPTER_LAYERS, ATTENTION_LAYER, LANGUAGE_OUTPUT, Architecture, ModelSpec
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from collections.abc import Callable
 
-    import keras
+    from serctl.models.lazy import keras
+
+__all__ = [
+    "ADAPTER_LAYERS",
+    "ARCHITECTURES",
+    "ATTENTION_LAYER",
+    "DEFAULT_ARCHITECTURE",
+    "LANGUAGE_OUTPUT",
+    "Architecture",
+    "ModelSpec",
+    "architecture_names",
+    "build",
+    "find_architecture",
+]
 
 ARCHITECTURES = {
-    "hybrid": "serctl.models.hybrid",
-    "mfcc": "serctl.models.mfcc",
-    "cnn": "serctl.models.cnn",
-    "attention": "serctl.models.attention",
-    "resnet": "serctl.models.resnet",
-    "lstm": "serctl.models.lstm",
-    "separable": "serctl.models.separable",
-    "separable-small": "serctl.models.separable_small",
-    "cnn-large": "serctl.models.cnn_large",
-    "shared_private": "serctl.models.shared_private",
+    module.ARCHITECTURE.name: module.ARCHITECTURE
+    for module in (
+        *(hybrid, mfcc, cnn, attention, resnet, lstm),
+        *(separable, separable_small, cnn_large, shared_private),
+    )
 }
+"""Every architecture by its name, in the order that lists show."""
 
-DEFAULT_ARCHITECTURE = "hybrid"
-
-FROM_SPECTROGRAM = ("cnn", "resnet", "lstm", "separable", "separable-small", "cnn-large")
-"""Architectures that judge the log-mel spectrogram alone, without functionals."""
-
-WITH_VOICE_ENCODER = frozenset({"hybrid", "attention"})
-"""Architectures that judge the deep features of the voice encoder beside the hand-made functionals."""
-
-WITH_ADAPTERS = frozenset({"shared_private"})
-"""Architectures that hold an adapter for each language."""
-
-WITH_CAUSAL = frozenset({"lstm"})
-"""Architectures that can be built causal, to follow speech while it goes on."""
-
-LANGUAGE_OUTPUT = "adversary"
-"""Name of the output that is trained on the languages instead of the emotions."""
-
-ATTENTION_LAYER = "attention"
-"""Name of the layer, where a network has it, whose output tells how much each frame counts."""
-
-ADAPTER_LAYERS = ("adapter_down", "adapter_up")
-"""Names of the layers that hold what is particular to each language, one block of weights after the other."""
+DEFAULT_ARCHITECTURE = hybrid.ARCHITECTURE.name
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """What a network is built for.
+def find_architecture(name: str) -> Architecture:
+    """Return the record of an architecture.
 
-    functionals: their names, in the order of the input's columns. languages: those of the training data, in the order
-    of the columns of the language input, which is all zeros for any other language. causal: whether an answer may rest
-    only on what came before it.
+    Raises:
+        ConfigError: there is none of this name; the message lists those there are.
     """
-
-    n_frames: int
-    n_mels: int
-    functionals: tuple[str, ...]
-    n_classes: int
-    languages: tuple[str, ...] = ()
-    causal: bool = False
-
-
-def check_architecture(name: str) -> None:
-    """Raise ConfigError, listing what there is, for an unknown name."""
     if name not in ARCHITECTURES:
         raise ConfigError(f"no architecture {name}: expected one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]
+
+
+def architecture_names(condition: Callable[[Architecture], bool]) -> tuple[str, ...]:
+    """Return the names of the architectures whose record meets the condition."""
+    return tuple(name for name, architecture in ARCHITECTURES.items() if condition(architecture))
 
 
 def build(name: str, spec: ModelSpec) -> keras.Model:
-    """A new, untrained network of this architecture, with inputs among log_mel, mask, functionals and language.
+    """Build a new, untrained network; see Architecture.build.
 
-    Its first output, named probabilities, is the prediction; further ones are heads that only training uses.
-
-    Raises ConfigError for an unknown name.
+    Raises:
+        ConfigError: there is no architecture of this name, or it cannot be built for this spec.
     """
-    model: keras.Model = import_architecture(name).build(spec)
-    return model
-
-
-def import_architecture(name: str) -> ModuleType:
-    """Its module, whose import tells keras of the layers that a saved network is made of.
-
-    Raises ConfigError for an unknown name.
-    """
-    check_architecture(name)
-    return import_module(ARCHITECTURES[name])
+    return find_architecture(name).build(spec)

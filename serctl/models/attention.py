@@ -11,12 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers, ops
-
-from serctl.models import ATTENTION_LAYER
+from serctl.models.architecture import ATTENTION_LAYER, FUNCTIONALS, LEFT_IN_FLOAT, SPECTROGRAM, Architecture
 from serctl.models.blocks import (
-    AttentionWeights,
+    attention_weights,
     downsample_mask,
     functional_view,
     functionals_input,
@@ -25,9 +22,10 @@ from serctl.models.blocks import (
     weighted_statistics,
 )
 from serctl.models.cnn import TIME_STRIDE, convolved_frames
+from serctl.models.lazy import keras, layers, ops
 
 if TYPE_CHECKING:
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
 UNITS, HEADS, LAYERS = 128, 4, 2
 CONTEXT_UNITS = 256
@@ -62,7 +60,7 @@ def _attended(log_mel: Any, mask: Any, context: Any) -> Any:
     frames = layers.Dense(UNITS)(convolved_frames(log_mel, mask))
     for _ in range(LAYERS):
         frames = _transformer_block(frames, frame_mask)
-    weights = AttentionWeights(64, name=ATTENTION_LAYER)([frames, frame_mask, context])
+    weights = attention_weights(64, name=ATTENTION_LAYER)([frames, frame_mask, context])
     return layers.Dropout(0.3)(weighted_statistics(frames, weights))
 
 
@@ -75,3 +73,12 @@ def _transformer_block(x: Any, frame_mask: Any) -> Any:
     x = x + layers.Dropout(0.1)(attended)
     y = layers.Dense(2 * UNITS, activation="gelu")(layers.LayerNormalization()(x))
     return x + layers.Dropout(0.1)(layers.Dense(UNITS)(y))
+
+
+ARCHITECTURE = Architecture(
+    name="attention",
+    build=build,
+    inputs=SPECTROGRAM | FUNCTIONALS,
+    voice_encoder=True,
+    left_in_float=(*LEFT_IN_FLOAT, "GELU"),
+)

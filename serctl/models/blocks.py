@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers, ops
-
 from serctl.errors import ConfigError
-from serctl.features import VOICE_ENCODER_PREFIX
+from serctl.models.lazy import keras, layers, ops
 
 if TYPE_CHECKING:
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
 FUNCTIONAL_PENALTY = 0.01
-"""Hundreds of correlated functionals and few speakers: without it they are learned by heart."""
+"""Hundreds of correlated functionals and few speakers: without it the network overfits."""
 
 
 def spectrogram_inputs(spec: ModelSpec) -> tuple[Any, Any]:
@@ -32,6 +29,8 @@ def hand_made_and_deep(functionals: Any, spec: ModelSpec) -> tuple[Any, Any]:
 
     Raises ConfigError if either is missing.
     """
+    from serctl.features import VOICE_ENCODER_PREFIX
+
     n_hand_made = sum(not name.startswith(VOICE_ENCODER_PREFIX) for name in spec.functionals)
     if n_hand_made in (0, len(spec.functionals)):
         raise ConfigError("expected hand-made functionals and the deep features of the voice encoder")
@@ -61,47 +60,11 @@ def conv_block(x: Any, filters: int, *, kernel: tuple[int, int] = (3, 3), stride
     return layers.ReLU()(x)
 
 
-@keras.saving.register_keras_serializable("serctl")
-class AttentionWeights(layers.Layer):
-    """How much each frame counts, learned; the weights sum to 1 and padded frames get none.
+def attention_weights(units: int, **options: Any) -> Any:
+    """A layer that gives each frame a weight; see custom_layers.AttentionWeights."""
+    from serctl.models.custom_layers import AttentionWeights
 
-    Inputs: frames (batch, time, channels) and their mask (batch, time), 1 for speech and 0 for padding; then, if there
-    is any, an utterance-level context (batch, channels) that takes part in the judgement.
-    Returns (batch, time).
-    """
-
-    def __init__(self, units: int = 64, **options: Any) -> None:
-        super().__init__(**options)
-        self.units = units
-        self.hidden = layers.Dense(units)
-        self.context = layers.Dense(units, use_bias=False)
-        self.score = layers.Dense(1, use_bias=False)  # a softmax takes no notice of a bias
-
-    def build(self, input_shape: Any) -> None:
-        """Create the weights for inputs of these shapes."""
-        frames = input_shape[0]
-        self.hidden.build(frames)
-        if len(input_shape) > 2:
-            self.context.build(input_shape[2])
-        self.score.build((*frames[:-1], self.units))
-        self.built = True
-
-    def call(self, inputs: Any) -> Any:
-        """The weights of (frames, mask) or (frames, mask, context)."""
-        frames, mask, *context = inputs
-        hidden = self.hidden(frames)
-        if context:
-            hidden = hidden + ops.expand_dims(self.context(context[0]), axis=1)
-        scores = ops.squeeze(self.score(ops.tanh(hidden)), axis=-1) + (mask - 1) * 1e4
-        return ops.softmax(scores, axis=-1)
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """(batch, time)."""
-        return tuple(input_shape[0][:2])
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "units": self.units}
+    return AttentionWeights(units, **options)
 
 
 def weighted_statistics(frames: Any, weights: Any) -> Any:
@@ -117,7 +80,7 @@ def weighted_statistics(frames: Any, weights: Any) -> Any:
 
 def attention_pooling(frames: Any, mask: Any, *, units: int = 64) -> Any:
     """The statistics of the frames that attention finds telling; (batch, 2 * channels)."""
-    return weighted_statistics(frames, AttentionWeights(units)([frames, mask]))
+    return weighted_statistics(frames, attention_weights(units)([frames, mask]))
 
 
 def reverse_gradient(x: Any, strength: float) -> Any:

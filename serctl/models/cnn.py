@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers
-
+from serctl.models.architecture import SPECTROGRAM, Architecture
 from serctl.models.blocks import (
     as_frames,
     as_image,
@@ -19,9 +17,10 @@ from serctl.models.blocks import (
     head,
     spectrogram_inputs,
 )
+from serctl.models.lazy import keras, layers
 
 if TYPE_CHECKING:
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
 UNITS = 128
 STEM_FILTERS, STEM_KERNEL, STEM_STRIDES = 32, (7, 5), (4, 2)
@@ -49,3 +48,10 @@ def convolved_frames(log_mel: Any, mask: Any) -> Any:
     for filters, strides in BLOCKS:
         x = conv_block(x, filters, strides=strides)
     return as_frames(x)
+
+
+ARCHITECTURE = Architecture(
+    name="cnn",
+    build=build,
+    inputs=SPECTROGRAM,
+)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keras import layers
-
+from serctl.models.architecture import SPECTROGRAM, Architecture
+from serctl.models.lazy import keras, layers
 from serctl.models.separable import FILTERS, KERNEL, build_with
 
 if TYPE_CHECKING:
-    import keras
-
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
 
 def build(spec: ModelSpec) -> keras.Model:
@@ -21,3 +19,10 @@ def build(spec: ModelSpec) -> keras.Model:
 
 def _standard_convolution(x: Any) -> Any:
     return layers.Conv1D(FILTERS, KERNEL, padding="same", use_bias=False)(x)
+
+
+ARCHITECTURE = Architecture(
+    name="cnn-large",
+    build=build,
+    inputs=SPECTROGRAM,
+)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers, ops
-
+from serctl.models.architecture import FUNCTIONALS, LEFT_IN_FLOAT, Architecture
 from serctl.models.blocks import functional_view, functionals_input, hand_made_and_deep
+from serctl.models.lazy import keras, layers, ops
 
 if TYPE_CHECKING:
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
 HAND_MADE_EXPERTS, DEEP_EXPERTS = 1, 2
 UNITS = 64
@@ -51,3 +50,14 @@ def _fuse(hand_made: list[tuple[Any, Any]], deep: list[tuple[Any, Any]]) -> Any:
     weights = 2 * layers.Dense(2, activation="sigmoid", kernel_initializer="zeros", name="gate")(seen)
     opinions = [ops.mean(ops.stack([each for _, each in experts]), axis=0) for experts in (hand_made, deep)]
     return sum(weights[:, side : side + 1] * ops.stop_gradient(each) for side, each in enumerate(opinions))
+
+
+ARCHITECTURE = Architecture(
+    name="hybrid",
+    build=build,
+    inputs=FUNCTIONALS,
+    voice_encoder=True,
+    epochs=100,
+    patience=40,
+    left_in_float=(*LEFT_IN_FLOAT, "LOGISTIC"),
+)

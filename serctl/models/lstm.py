@@ -5,15 +5,14 @@ Source: Mirsamadi et al. 2017, doi:10.1109/ICASSP.2017.7952552.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import keras
-from keras import layers, ops
-
+from serctl.models.architecture import LEFT_IN_FLOAT, SPECTROGRAM, Architecture
 from serctl.models.blocks import attention_pooling, batch_normalisation, downsample_mask, head, spectrogram_inputs
+from serctl.models.lazy import keras, layers, ops
 
 if TYPE_CHECKING:
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
 FILTERS = 96
 UNITS = 96
@@ -50,6 +49,8 @@ def _build_bidirectional(spec: ModelSpec) -> keras.Model:
 
 
 def _build_causal(spec: ModelSpec) -> keras.Model:
+    from serctl.models.custom_layers import WeightedSum
+
     log_mel, mask = spectrogram_inputs(spec)
     x = layers.Conv1D(
         FILTERS, STEP_CONTEXT, strides=STEP_FRAMES, padding="causal", use_bias=False, name=STEP_LAYERS[0]
@@ -60,8 +61,8 @@ def _build_causal(spec: ModelSpec) -> keras.Model:
     steps = downsample_mask(mask, STEP_FRAMES)
     later = ops.concatenate([steps[:, 1:], ops.zeros_like(steps[:, :1])], axis=1)
     outputs = [
-        _WeightedSum(name="probabilities")([answers, steps - later]),
-        _WeightedSum(name="all_answers")([answers, steps / ops.sum(steps, axis=1, keepdims=True)]),
+        WeightedSum(name="probabilities")([answers, steps - later]),
+        WeightedSum(name="all_answers")([answers, steps / ops.sum(steps, axis=1, keepdims=True)]),
     ]
     return keras.Model([log_mel, mask], outputs)
 
@@ -87,13 +88,10 @@ def build_step(trained: keras.Model, spec: ModelSpec) -> keras.Model:
     return step
 
 
-@keras.saving.register_keras_serializable("serctl")
-class _WeightedSum(layers.Layer):
-    """The sum over time of (batch, time, channels), weighted by (batch, time)."""
-
-    def call(self, inputs: Any) -> Any:
-        values, weights = inputs
-        return ops.sum(ops.expand_dims(weights, axis=-1) * values, axis=1)
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        return (input_shape[0][0], input_shape[0][-1])
+ARCHITECTURE = Architecture(
+    name="lstm",
+    build=build,
+    inputs=SPECTROGRAM,
+    build_step=build_step,
+    left_in_float=(*LEFT_IN_FLOAT, "LOGISTIC"),
+)

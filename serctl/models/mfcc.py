@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import keras
-from keras import layers, ops
-
+from serctl.models.architecture import FUNCTIONALS, Architecture
 from serctl.models.blocks import functionals_input, head
+from serctl.models.lazy import keras, layers, ops
 
 if TYPE_CHECKING:
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
 UNITS = (256, 128)
 
@@ -23,3 +22,10 @@ def build(spec: ModelSpec) -> keras.Model:
     for units in UNITS:
         x = layers.Dropout(0.5)(layers.Dense(units, activation="relu")(x))
     return keras.Model([functionals], head(x, spec))
+
+
+ARCHITECTURE = Architecture(
+    name="mfcc",
+    build=build,
+    inputs=FUNCTIONALS,
+)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers
-
+from serctl.models.architecture import SPECTROGRAM, Architecture
 from serctl.models.blocks import (
     as_frames,
     as_image,
@@ -20,9 +18,10 @@ from serctl.models.blocks import (
     head,
     spectrogram_inputs,
 )
+from serctl.models.lazy import keras, layers
 
 if TYPE_CHECKING:
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
 STEM_FILTERS, STEM_KERNEL, STEM_STRIDES = 24, (7, 5), (4, 2)
 STAGES = ((32, (1, 2)), (48, (2, 2)), (64, (1, 2)), (96, (2, 2)))
@@ -47,3 +46,10 @@ def _residual_block(x: Any, filters: int, strides: tuple[int, int]) -> Any:
     y = batch_normalisation()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
     shortcut = layers.Conv2D(filters, 1, strides=strides, padding="same", use_bias=False)(x)
     return layers.ReLU()(layers.Add()([batch_normalisation()(shortcut), y]))
+
+
+ARCHITECTURE = Architecture(
+    name="resnet",
+    build=build,
+    inputs=SPECTROGRAM,
+)

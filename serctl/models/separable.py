@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers
-
+from serctl.models.architecture import SPECTROGRAM, Architecture
 from serctl.models.blocks import attention_pooling, batch_normalisation, downsample_mask, head, spectrogram_inputs
+from serctl.models.lazy import keras, layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
     Convolution = Callable[[Any], Any]
 
@@ -65,3 +64,10 @@ def separable_convolution(filters_per_channel: int) -> Convolution:
 def _filtered(x: Any) -> Any:
     # Normalised so that channels are alike: int8 has one scale for all of them.
     return batch_normalisation()(layers.DepthwiseConv1D(KERNEL, padding="same", use_bias=False)(x))
+
+
+ARCHITECTURE = Architecture(
+    name="separable",
+    build=build,
+    inputs=SPECTROGRAM,
+)

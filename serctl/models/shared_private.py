@@ -11,16 +11,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers, ops
-
 from serctl.errors import ConfigError
-from serctl.models import ADAPTER_LAYERS, LANGUAGE_OUTPUT
+from serctl.models.architecture import (
+    ADAPTER_LAYERS,
+    FUNCTIONALS,
+    LANGUAGE_OUTPUT,
+    LEFT_IN_FLOAT,
+    SPECTROGRAM,
+    Architecture,
+)
 from serctl.models.blocks import functional_view, functionals_input, reverse_gradient, spectrogram_inputs
 from serctl.models.cnn import spectrogram_view
+from serctl.models.lazy import keras, layers, ops
 
 if TYPE_CHECKING:
-    from serctl.models import ModelSpec
+    from serctl.models.architecture import ModelSpec
 
 ADAPTER_UNITS = 16
 ADVERSARY_STRENGTH = 0.1
@@ -38,11 +43,11 @@ def build(spec: ModelSpec) -> keras.Model:
     functionals = functionals_input(spec)
     language = keras.Input((len(spec.languages),), name="language")
     shared = layers.Concatenate()([spectrogram_view(log_mel, mask), functional_view(functionals)])
-    judge = layers.Dense(spec.n_classes)
+    classify = layers.Dense(spec.n_classes)
     adversary = layers.Dense(64, activation="relu")(reverse_gradient(shared, ADVERSARY_STRENGTH))
     outputs = [
-        layers.Softmax(name="probabilities")(judge(shared + _private(shared, language))),
-        layers.Softmax(name="shared")(judge(shared)),
+        layers.Softmax(name="probabilities")(classify(shared + _private(shared, language))),
+        layers.Softmax(name="shared")(classify(shared)),
         layers.Dense(len(spec.languages), activation="softmax", name=LANGUAGE_OUTPUT)(adversary),
     ]
     return keras.Model([log_mel, mask, functionals, language], outputs, name="shared_private")
@@ -56,3 +61,12 @@ def _private(shared: Any, language: Any) -> Any:
     private = layers.Dense(shared.shape[1], use_bias=False, name=ADAPTER_LAYERS[1])(layers.Flatten()(hidden))
     gate = layers.Dense(shared.shape[1], activation="sigmoid")(layers.Concatenate()([shared, private]))
     return gate * private
+
+
+ARCHITECTURE = Architecture(
+    name="shared_private",
+    build=build,
+    inputs=SPECTROGRAM | FUNCTIONALS | {"language"},
+    adapters=True,
+    left_in_float=(*LEFT_IN_FLOAT, "LOGISTIC"),
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,13 +17,13 @@ from serctl import __version__
 from serctl.bundle.versions import package_versions
 from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
-from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming
-from serctl.learning.calibrate import judge, judge_with, restrict
-from serctl.learning.checkpoints import open_checkpoints
+from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming, naming
+from serctl.learning.calibrate import merge_windows, predict_samples, restrict
+from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, LabelOptions, load_dataset, normalise_speakers
 from serctl.learning.leakage import fold_leakage, leakage_facts, speaker_anywhere
 from serctl.learning.learn import learn
-from serctl.learning.recipe import Recipe, check_recipe, earlier_models, with_known_classes
+from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
 from serctl.reports.markdown import evaluation_page
 from serctl.reports.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
@@ -120,7 +119,7 @@ def evaluate_model(
     marked = tuple(sample for sample in originals if sample.utterance.split == "test")
     dataset = replace(dataset, samples=marked or originals)
     recogniser = Recogniser(model)
-    everything = judge_with(recogniser.probabilities, dataset.samples)
+    everything = merge_windows(recogniser.probabilities, dataset.samples)
     judged = _Judged(
         dataset.utterances,
         dataset.labels,
@@ -184,13 +183,20 @@ def cross_validate(
         resume=run.resume,
         overwrite=run.overwrite,
     )
-    folds = []
-    for number, fold in enumerate(protocol.folds, start=1):
-        on_fold(fold, number, len(protocol.folds))
-        folder = work / f"fold-{number:02d}"
-        folds.append(_run_fold(fold, dataset, options, folder, on_epoch, by_speaker=protocol.speaker_independent))
-    judged = _collect(dataset, protocol, folds)
-    facts = {
+    with removed_when_done(work), naming(output):
+        folds = []
+        for number, fold in enumerate(protocol.folds, start=1):
+            on_fold(fold, number, len(protocol.folds))
+            folder = work / f"fold-{number:02d}"
+            folds.append(_run_fold(fold, dataset, options, folder, on_epoch, by_speaker=protocol.speaker_independent))
+        facts = {**_fold_facts(folds, dataset, protocol, options), "command": command, "commit": commit}
+        return _write(output, _collect(dataset, protocol, folds), dataset, facts, seed=options.fit.seed)
+
+
+def _fold_facts(
+    folds: Sequence[Mapping[str, Any]], dataset: Dataset, protocol: Protocol, options: CrossValidation
+) -> dict[str, Any]:
+    return {
         "architecture": options.architecture,
         "parameters": folds[0]["parameters"],
         "protocol": {
@@ -201,21 +207,16 @@ def cross_validate(
             + "; ".join(sorted({fold["validation"] for fold in folds})),
         },
         "transductive": options.normalise_speakers,
-        "leakage": fold_leakage(dataset, protocol, earlier_models(options)),
+        "leakage": fold_leakage(dataset, protocol, options.earlier_models),
         "seed": options.fit.seed,
         "uar_fold_mean": float(np.mean([fold["uar"] for fold in folds])),
         "per_fold": [{key: value for key, value in fold.items() if key != "probabilities"} for fold in folds],
-        "base": str(options.base) if options.base else None,
-        "teachers": list(map(str, options.teachers)),
+        "base": options.base.identity if options.base else None,
+        "teachers": [teacher.identity for teacher in options.teachers],
         "fit": options.fit.to_dict(),
         "augmentation": asdict(options.augmentation),
         "features": {**options.network_features.to_dict(), "digest": options.network_features.digest()},
-        "command": command,
-        "commit": commit,
     }
-    evaluation = _write(output, judged, dataset, facts, seed=options.fit.seed)
-    shutil.rmtree(work)
-    return evaluation
 
 
 def _shared_classes(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple[str, ...]:
@@ -236,8 +237,7 @@ def _shared_classes(paths: Sequence[Path], model: Bundle, labels: LabelOptions) 
 
 def _fingerprint(options: CrossValidation, dataset: Dataset) -> str:
     utterances = [(sample.digest, asdict(sample.utterance)) for sample in dataset.samples]
-    facts = [__version__, asdict(options), options.extracted_features.digest(), utterances]
-    text = json.dumps(facts, sort_keys=True, default=str)
+    text = json.dumps([__version__, options.to_dict(), utterances], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -266,7 +266,7 @@ def _run_fold(
         on_epoch=on_epoch,
     )
     tested = [dataset.samples[index] for index in fold.test]
-    probabilities = _among(judge(learned, tested), dataset.classes, fold.classes)
+    probabilities = _among(predict_samples(learned, tested), dataset.classes, fold.classes)
     truth = dataset.labels[list(fold.test)]
     scores = score(truth, probabilities, classes=dataset.classes, groups=None, seed=options.fit.seed)
     result = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from serctl.audio.find import find_recordings
 from serctl.bundle.card import model_card
-from serctl.bundle.facts import END_TO_END, MODEL, ONNX_MODEL, WEIGHTS
+from serctl.bundle.facts import END_TO_END, MODEL, ONNX_MODEL, WEIGHTS, Calibration, ExportFacts, export_dict
 from serctl.bundle.store import check_new_bundle, write_bundle
 from serctl.bundle.versions import package_versions
 from serctl.errors import BundleError, ConfigError, Remedy
@@ -21,17 +21,17 @@ from serctl.export.end_to_end import make_end_to_end
 from serctl.export.frontend import check_architecture
 from serctl.export.material import Material, gather, materials, shuffled
 from serctl.export.measure import measure_network
-from serctl.export.parity import Cost, Parity, check_labels
+from serctl.export.parity import check_labels, compare, cost_of
 from serctl.features import functional_names
 from serctl.files import atomic_folder, claiming
-from serctl.models import ModelSpec
+from serctl.models import ModelSpec, find_architecture
 from serctl.run import Run
 from serctl.runtime.recogniser import calibrated, network_inputs
 
 if TYPE_CHECKING:
     import keras
 
-    from serctl.bundle.facts import BundleFacts
+    from serctl.bundle.facts import BundleFacts, Parity
     from serctl.bundle.store import Bundle
     from serctl.export.end_to_end import EndToEnd
     from serctl.export.options import ExportOptions
@@ -117,7 +117,13 @@ def _convert(original: keras.Model, model: Bundle, options: ExportOptions, calib
     if options.format == "onnx":
         return to_onnx(original, n_frames=n_frames)
     inputs = network_inputs(model, calibration.windows, calibration.languages) if calibration else None
-    return to_litert(original, n_frames=n_frames, quantize=options.quantize, representative=inputs)
+    return to_litert(
+        original,
+        n_frames=n_frames,
+        quantize=options.quantize,
+        representative=inputs,
+        left_in_float=find_architecture(model.facts.architecture).left_in_float,
+    )
 
 
 def _compare(model: Bundle, network: bytes, options: ExportOptions, material: Material) -> Parity:
@@ -129,12 +135,12 @@ def _compare(model: Bundle, network: bytes, options: ExportOptions, material: Ma
         path.write_bytes(network)
         after = measure_network(path, inputs)
     window_s = model.facts.n_frames * model.facts.features.hop_s
-    return Parity.of(
+    return compare(
         calibrated(before.probabilities, model.facts.temperature),
         calibrated(after.probabilities, model.facts.temperature),
         source=material.source,
-        before=Cost.of(before, size_bytes=model.model_path.stat().st_size, window_s=window_s),
-        after=Cost.of(after, size_bytes=len(network), window_s=window_s),
+        before=cost_of(before, size_bytes=model.model_path.stat().st_size, window_s=window_s),
+        after=cost_of(after, size_bytes=len(network), window_s=window_s),
     )
 
 
@@ -154,24 +160,25 @@ def _end_to_end(original: keras.Model, model: Bundle, options: ExportOptions) ->
 def _facts(
     model: Bundle, options: ExportOptions, parity: Parity, calibration: Material | None, end_to_end: EndToEnd | None
 ) -> BundleFacts:
-    made = {
-        "format": options.format,
-        "quantize": options.quantize,
-        "source": model.identity,
-        "source_digest": model.digest,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": options.command,
-        "packages": package_versions(),
-        "calibration": {"source": calibration.source, "windows": len(calibration.windows)} if calibration else None,
-        "parity": asdict(parity),
-        "end_to_end": end_to_end.facts if end_to_end else None,
-    }
+    made = ExportFacts(
+        format=options.format,
+        quantize=options.quantize,
+        source=model.identity,
+        source_digest=model.digest,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=options.command,
+        packages=package_versions(),
+        calibration=Calibration(calibration.source, len(calibration.windows)) if calibration else None,
+        parity=parity,
+        end_to_end=end_to_end.facts if end_to_end else None,
+    )
     return replace(model.facts, name=options.name or f"{model.facts.name}-{options.suffix}", export=made)
 
 
 def _write(output: Path, model: Bundle, facts: BundleFacts, network: bytes, end_to_end: EndToEnd | None) -> None:
     with atomic_folder(output) as draft:
-        (draft / PROOF).write_text(json.dumps(facts.export, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        proof = json.dumps(export_dict(facts.export), indent=2, ensure_ascii=False)
+        (draft / PROOF).write_text(proof + "\n", encoding="utf-8")
         if end_to_end:
             (draft / END_TO_END).write_bytes(end_to_end.content)
         write_bundle(

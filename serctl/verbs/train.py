@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
 from serctl.bundle.card import model_card
-from serctl.bundle.facts import BundleFacts, TrainingEntry
-from serctl.bundle.store import check_new_bundle, load_bundle, write_bundle
+from serctl.bundle.facts import BundleFacts, CorpusFacts, ScoredPart, TrainingEntry, TrainingFacts
+from serctl.bundle.store import check_new_bundle, write_bundle
 from serctl.bundle.versions import package_versions
 from serctl.corpora import Split, citation_of, hold_out, licence_of, marked_split
 from serctl.errors import ConfigError, CorpusError
 from serctl.export.convert import step_to_litert, to_litert
 from serctl.features import VOICE_ENCODER_CITATION
-from serctl.files import atomic_folder, claiming
-from serctl.learning.calibrate import Learned, judge
-from serctl.learning.checkpoints import open_checkpoints
+from serctl.files import atomic_folder, claiming, naming
+from serctl.learning.calibrate import Learned, predict_samples
+from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, Sample, load_dataset
 from serctl.learning.learn import learn
-from serctl.learning.recipe import Recipe, check_recipe, earlier_models, with_known_classes
+from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.metrics import Scores, score, score_by
+from serctl.records import read_record
 from serctl.reports.plots import plot_confusion, plot_history
 from serctl.reports.schema import Column
 from serctl.reports.tables import write_report
@@ -100,10 +100,10 @@ def train(
     )
     dataset = with_known_classes(_in_language(dataset, options.language), options)
     check_recipe(options, dataset)
-    if quoted and tuple(quoted["classes"]) != dataset.classes:
+    if quoted and quoted.classes != dataset.classes:
         raise ConfigError(
             f"{options.evaluation}: expected an evaluation on {', '.join(dataset.classes)}, "
-            f"came one on {', '.join(quoted['classes'])}"
+            f"received one on {', '.join(quoted.classes)}"
         )
     split = _split(dataset, options)
     training, validation = _part(dataset, split.train), _part(dataset, split.held_out)
@@ -113,38 +113,23 @@ def train(
         resume=run.resume,
         overwrite=run.overwrite,
     )
-    learned = learn(
-        options,
-        training,
-        validation,
-        classes=dataset.classes,
-        folder=checkpoints,
-        on_epoch=on_epoch,
-    )
-    result = _write(output, learned, dataset, split, options, quoted)
-    shutil.rmtree(checkpoints)
-    return result
+    with removed_when_done(checkpoints), naming(output):
+        learned = learn(options, training, validation, classes=dataset.classes, folder=checkpoints, on_epoch=on_epoch)
+        return _write(output, learned, dataset, split, options, quoted)
 
 
-_QUOTED = (
-    *("protocol", "architecture", "classes", "n", "uar", "wa", "macro_f1", "ece", "intervals", "per_class"),
-    *("per_corpus", "per_language", "per_gender", "leakage", "seed", "command", "commit"),
-)
-
-
-def _quote_evaluation(options: TrainOptions) -> dict[str, Any]:
-    """What the model card says of the cross-validation; nothing without one."""
+def _quote_evaluation(options: TrainOptions) -> ScoredPart | None:
+    """What the model card says of the cross-validation, if there is one."""
     if options.evaluation is None:
-        return {}
+        return None
     path = options.evaluation / "metrics.json"
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        quoted = {name: metrics[name] for name in _QUOTED}
-    except (OSError, ValueError, KeyError) as error:
+        quoted = read_record(ScoredPart, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: expected the metrics of a cross-validation: {error}") from error
-    if quoted["architecture"] != options.architecture:
-        raise ConfigError(f"{path}: expected the architecture {options.architecture}, came {quoted['architecture']}")
-    return quoted
+    if quoted.architecture != options.architecture:
+        raise ConfigError(f"{path}: expected the architecture {options.architecture}. Received: {quoted.architecture}")
+    return replace(quoted, confusion=())
 
 
 def _in_language(dataset: Dataset, code: str | None) -> Dataset:
@@ -171,9 +156,7 @@ def _fingerprint(options: TrainOptions, dataset: Dataset, split: Split) -> str:
     """What determines the weights; what is only written down beside them does not."""
     options = replace(options, name="", licence="", command="", evaluation=None)
     entries = [asdict(entry) for entry in _training_list(dataset, split)]
-    text = json.dumps(
-        [__version__, asdict(options), options.extracted_features.digest(), entries], sort_keys=True, default=str
-    )
+    text = json.dumps([__version__, options.to_dict(), entries], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -195,11 +178,11 @@ def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
 
 
 def _write(
-    output: Path, learned: Learned, dataset: Dataset, split: Split, options: TrainOptions, quoted: dict[str, Any]
+    output: Path, learned: Learned, dataset: Dataset, split: Split, options: TrainOptions, quoted: ScoredPart | None
 ) -> TrainResult:
     validation = _part(dataset, split.held_out)
     truth = dataset.labels[list(split.held_out)]
-    probabilities = judge(learned, validation)
+    probabilities = predict_samples(learned, validation)
     scores = score(
         truth,
         probabilities,
@@ -233,25 +216,26 @@ def _write(
         training=_training_facts(dataset, training, options),
         packages=package_versions(),
     )
+    network = learned.fitted.model
     with atomic_folder(output) as draft:
         _write_history(draft, learned, scores)
         write_bundle(
             draft,
             facts,
-            model=to_litert(learned.fitted.model, n_frames=learned.spec.n_frames),
+            model=to_litert(network, n_frames=learned.spec.n_frames),
             weights=learned.fitted.weights,
             normaliser=learned.normaliser,
             training=[*training, *_learned_before(training, options)],
             card=model_card(facts),
-            step=step_to_litert(learned.fitted.model, learned.spec) if learned.spec.causal else None,
+            step=step_to_litert(options.architecture, network, learned.spec) if learned.spec.causal else None,
         )
     return TrainResult(output, facts, scores, split, dataset, learned.fitted.best_epoch)
 
 
 def _learned_before(training: Sequence[TrainingEntry], options: TrainOptions) -> list[TrainingEntry]:
-    """What the models that this one goes on from, or was taught by, have seen besides."""
+    """What the base and the teachers were trained on besides."""
     seen = {entry.digest for entry in training}
-    found = {entry.digest: entry for model in earlier_models(options) for entry in model.training_list()}
+    found = {entry.digest: entry for model in options.earlier_models for entry in model.training_list()}
     return [entry for digest, entry in found.items() if digest not in seen]
 
 
@@ -268,54 +252,56 @@ def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
 
 def _validation_metrics(
     scores: Scores, split: Split, groups: dict[str, dict[str, dict[str, Any]]], learned: Learned
-) -> dict[str, Any]:
-    return {
-        "protocol": {
-            "name": "validation",
-            "speaker_independent": split.speaker_disjoint,
-            "description": f"{split.reason}; this part chose the epoch and the temperature, so its scores flatter",
-        },
+) -> ScoredPart:
+    protocol = {
+        "name": "validation",
+        "speaker_independent": split.speaker_disjoint,
+        "description": f"{split.reason}; optimistic: this part selected the epoch and the temperature",
+    }
+    values = {
+        "protocol": protocol,
         **scores.to_dict(),
         **{f"per_{name}": each for name, each in groups.items()},
         "best_epoch": learned.fitted.best_epoch,
         "epochs": len(learned.fitted.history["loss"]),
     }
+    return read_record(ScoredPart, values)
 
 
-def _training_facts(dataset: Dataset, training: Sequence[TrainingEntry], options: TrainOptions) -> dict[str, Any]:
+def _training_facts(dataset: Dataset, training: Sequence[TrainingEntry], options: TrainOptions) -> TrainingFacts:
     listing = "\n".join(f"{entry.digest} {entry.emotion} {entry.part}" for entry in training)
-    return {
-        "utterances": len(training),
-        "list_digest": hashlib.blake2b(listing.encode(), digest_size=16).hexdigest(),
-        "corpora": [_corpus_facts(name, dataset) for name in sorted({entry.corpus for entry in training})],
-        "command": options.command,
-        "seed": options.fit.seed,
-        "fit": options.fit.to_dict(),
-        "augmentation": asdict(options.augmentation),
-        "labels": asdict(options.labels),
-        "validation_share": options.validation_share,
-        "base": load_bundle(options.base).identity if options.base else None,
-        "adapter_only": options.adapter_only,
-        "teachers": [load_bundle(reference).identity for reference in options.teachers],
-    }
+    return TrainingFacts(
+        utterances=len(training),
+        list_digest=hashlib.blake2b(listing.encode(), digest_size=16).hexdigest(),
+        corpora=tuple(_corpus_facts(name, dataset) for name in sorted({entry.corpus for entry in training})),
+        command=options.command,
+        seed=options.fit.seed,
+        fit=options.fit.to_dict(),
+        augmentation=asdict(options.augmentation),
+        labels=asdict(options.labels),
+        validation_share=options.validation_share,
+        base=options.base.identity if options.base else None,
+        adapter_only=options.adapter_only,
+        teachers=tuple(teacher.identity for teacher in options.teachers),
+    )
 
 
-def _corpus_facts(name: str, dataset: Dataset) -> dict[str, Any]:
+def _corpus_facts(name: str, dataset: Dataset) -> CorpusFacts:
     utterances = [utterance for utterance in dataset.utterances if utterance.corpus == name]
-    return {
-        "name": name,
-        "utterances": len(utterances),
-        "speakers": len({utterance.speaker for utterance in utterances if utterance.speaker}),
-        "languages": sorted({utterance.language for utterance in utterances if utterance.language}),
-        "licence": licence_of(name) or "not known",
-        "citation": citation_of(name) or "",
-    }
+    return CorpusFacts(
+        name=name,
+        utterances=len(utterances),
+        speakers=len({utterance.speaker for utterance in utterances if utterance.speaker}),
+        languages=tuple(sorted({utterance.language for utterance in utterances if utterance.language})),
+        licence=licence_of(name) or "not known",
+        citation=citation_of(name) or "",
+    )
 
 
 def _licence(options: TrainOptions) -> str:
     """The one stated, or else that of the model that training went on from."""
     if options.licence == UNSTATED_LICENCE and options.base:
-        return load_bundle(options.base).facts.licence
+        return options.base.facts.licence
     return options.licence
 
 
@@ -323,6 +309,6 @@ def _attribution(dataset: Dataset, options: TrainOptions) -> list[str]:
     """Of the corpora, of all that the models before learned from, and of the voice encoder."""
     names = sorted({utterance.corpus for utterance in dataset.utterances})
     citations = [citation for name in names if (citation := citation_of(name))]
-    inherited = [citation for model in earlier_models(options) for citation in model.facts.attribution]
+    inherited = [citation for model in options.earlier_models for citation in model.facts.attribution]
     encoder = [VOICE_ENCODER_CITATION] if options.network_features.voice_encoder else []
     return list(dict.fromkeys([*citations, *inherited, *encoder]))

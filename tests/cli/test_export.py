@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from serctl.bundle.facts import Cost, Parity
 from serctl.errors import DisagreementError
-from serctl.export.parity import Cost, Parity
 from serctl.verbs import export as module
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ def make(
     epoch: int = 0,
     copies: int = 0,
     languages: Sequence[str | None] = (),
-    taught: Any = None,
+    teacher_probabilities: Any = None,
     **options: Any,
 ) -> Batches:
     from serctl.learning.batches import Batches, Example
@@ -59,7 +59,7 @@ def make(
             tuple(window(100 * number + copy, frames) for copy in range(1 + copies)),
             label,
             languages[number] if languages else None,
-            None if taught is None else taught[number],
+            None if teacher_probabilities is None else teacher_probabilities[number],
         )
         for number, label in enumerate(labels)
     ]
@@ -185,7 +185,7 @@ def test_examples_are_cut_to_random_stretches(model: Any) -> None:
 
 def test_the_opinion_of_teachers_takes_part_in_the_labels(model: Any) -> None:
     opinions = np.random.default_rng(0).dirichlet(np.ones(3), (3, 2)).astype(np.float32)
-    batches = make(model, [0, 1, 2], copies=1, taught=opinions, teacher_share=0.6, **PLAIN)
+    batches = make(model, [0, 1, 2], copies=1, teacher_probabilities=opinions, teacher_share=0.6, **PLAIN)
     seen = set()
     for _ in range(8):
         inputs, targets, _ = batches[0]

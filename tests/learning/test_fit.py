@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import errno
+import os
+import resource
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from serctl.errors import ConfigError, DivergedError
 from serctl.features import VOICE_ENCODER_PARAMETERS, FeatureConfig, Features, Normaliser, functional_names
 from serctl.learning.options import FitOptions
 from serctl.models import ModelSpec, build
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from serctl.learning.batches import Example
@@ -52,19 +58,20 @@ def fit(
     architecture: str = "hybrid",
     spec: ModelSpec = SPEC,
     start: Start | None = None,
+    training: list[Example] | None = None,
     on_epoch: Any = ignore_epoch,
     **options: Any,
 ) -> Fitted:
     from serctl.learning.fit import fit as fit_network
 
     folder.mkdir(exist_ok=True)
-    training = examples(16, seed=0)
+    plain = examples(16, seed=0)
     return fit_network(
         architecture,
         spec,
-        training,
+        plain if training is None else training,
         examples(10, seed=1),
-        normaliser=Normaliser.fit([example.variants[0] for example in training]),
+        normaliser=Normaliser.fit([example.variants[0] for example in plain]),
         options=FitOptions(**{"epochs": 3, "batch_size": 8, "lr": 5e-3, "weight_average": 0.5, **options}),
         folder=folder,
         on_epoch=on_epoch,
@@ -109,35 +116,87 @@ def test_a_short_training_is_not_held_back_by_its_averages(architecture: str, tm
     assert fitted.history["val_loss"][-1] < 0.2
 
 
-def test_an_interrupted_fit_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    def stop(scores: EpochScores) -> None:
-        raise KeyboardInterrupt
+class EndingAfter(list[Any]):
+    """Examples that end the fit when so many of them have been read, at whatever step that is."""
 
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, epochs=2, on_epoch=stop)
-    first = json.loads((tmp_path / "state.json").read_text())
-    told: list[EpochScores] = []
-    resumed = fit(tmp_path, epochs=2, on_epoch=told.append)
-    assert [scores.epoch for scores in told] == [2]
-    assert resumed.history["loss"] == [*first["history"]["loss"], told[0].loss]
-    assert (first["finished"], json.loads((tmp_path / "state.json").read_text())["finished"]) == (False, True)
-    again = fit(tmp_path, epochs=2, on_epoch=stop)
-    assert again.history == resumed.history
+    def __init__(self, items: list[Example], reads: int, end: Callable[[], None]) -> None:
+        super().__init__(items)
+        self.reads = reads
+        self.end = end
+
+    def __getitem__(self, index: Any) -> Any:
+        self.reads -= 1
+        if self.reads < 0:
+            self.end()
+        return super().__getitem__(index)
 
 
-def test_another_process_goes_on_where_one_was_interrupted(tmp_path: Path) -> None:
-    def stop(scores: EpochScores) -> None:
-        raise KeyboardInterrupt
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, epochs=2, batch_size=8, on_epoch=stop)
+
+def fit_until_killed(folder: Path, reads: int) -> None:
+    """Run in a process of its own."""
+    fit(folder, training=EndingAfter(examples(16, seed=0), reads, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+
+
+@pytest.mark.parametrize("architecture", ["hybrid", "attention"])
+def test_a_fit_interrupted_at_any_step_gives_the_same_network(architecture: str, tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", architecture=architecture)
+    rng = np.random.default_rng(7)
+    told: list[int] = []
+    for _ in range(3):
+        # An epoch reads 32 examples; where the fit is over before, nothing is interrupted.
+        training = EndingAfter(examples(16, seed=0), int(rng.integers(8, 64)), interrupt)
+        with contextlib.suppress(KeyboardInterrupt):
+            fit(tmp_path / "cut", architecture=architecture, training=training, on_epoch=lambda s: told.append(s.epoch))
+    resumed = fit(tmp_path / "cut", architecture=architecture, on_epoch=lambda s: told.append(s.epoch))
+    assert told == [1, 2, 3]  # no epoch is done twice
+    assert resumed.history == whole.history
+    for mine, theirs in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert fit(tmp_path / "cut", architecture=architecture, on_epoch=lambda _: interrupt()).history == whole.history
+
+
+def test_a_fit_killed_in_another_process_gives_the_same_network(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole")
+    (tmp_path / "cut").mkdir()
     script = (
-        "import sys; from pathlib import Path; from serctl.models.fitting import _resume; "
-        "model = _resume('hybrid', Path(sys.argv[1])); print(int(model.optimizer.iterations), model.count_params())"
+        "import runpy, sys; from pathlib import Path; "
+        "runpy.run_path(sys.argv[1])['fit_until_killed'](Path(sys.argv[2]), 32 + 17)"
     )
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert ended.stdout.split() == ["4", str(build("hybrid", SPEC).count_params())]
+    ended = subprocess.run([sys.executable, "-c", script, __file__, tmp_path / "cut"], timeout=300, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    told: list[EpochScores] = []
+    resumed = fit(tmp_path / "cut", on_epoch=told.append)
+    assert [scores.epoch for scores in told] == [2, 3]
+    for mine, theirs in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(ConfigError, match=r"checkpoint\.npz: the checkpoint is damaged"):
+        fit(tmp_path)
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"checkpoint\.npz") as raised:
+            fit(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.errno == errno.EFBIG
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_no_number_ends_the_fit_at_once(tmp_path: Path) -> None:
+    told: list[EpochScores] = []
+    with pytest.raises(DivergedError, match=r"in epoch \d is .*: expected a number\. The learning rate 1e\+30"):
+        fit(tmp_path, architecture="mfcc", lr=1e30, epochs=40, on_epoch=told.append)
+    assert len(told) < 3
 
 
 def test_attention_is_kept_beside_the_probabilities(tmp_path: Path) -> None:
@@ -181,23 +240,24 @@ def test_other_classes_get_a_new_head_and_the_rest_is_kept(tmp_path: Path) -> No
 def test_validation_chooses_the_epoch_and_stops_when_it_no_longer_gains(
     tmp_path: Path, uars: list[float], best_epoch: int, finished: bool
 ) -> None:
-    state = judged(examples(1, seed=0), uars, tmp_path)
+    state = state_after(examples(1, seed=0), uars, tmp_path)
     assert (state.best_epoch, state.finished) == (best_epoch, finished)
     assert state.history["val_uar"] == uars
 
 
 def test_without_a_validation_part_the_last_epoch_stands(tmp_path: Path) -> None:
-    state = judged([], [float("nan")] * 9, tmp_path)
+    state = state_after([], [float("nan")] * 9, tmp_path)
     assert (state.best_epoch, state.finished) == (9, False)
 
 
-def judged(held_out: list[Example], uars: list[float], folder: Path) -> Any:
+def state_after(held_out: list[Example], uars: list[float], folder: Path) -> Any:
     """The state of a fit of at most ten epochs after epochs with these validation UARs."""
-    from serctl.learning.fit import _Judge, _State
+    from serctl.learning.fit import _State, _ValidationCallback
 
     state = _State()
     normaliser = Normaliser.fit([example.variants[0] for example in examples(1, seed=0)])
-    judge = _Judge(held_out, SPEC, normaliser, FitOptions(epochs=10, patience=2), folder, state, ignore_epoch)
+    options = FitOptions(epochs=10, patience=2)
+    callback = _ValidationCallback(held_out, SPEC, normaliser, options, folder, state, ignore_epoch)
     for uar in uars:
-        judge._record(1.0, 1.0, uar)
+        callback._record(1.0, 1.0, uar)
     return state

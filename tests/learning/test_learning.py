@@ -16,11 +16,11 @@ from serctl.corpora import Utterance
 from serctl.errors import BundleError, ConfigError, CorpusError, Remedy
 from serctl.export.options import ExportOptions
 from serctl.features import FeatureConfig, FeatureReader, Features, functional_names
-from serctl.learning.calibrate import judge_with, restrict
+from serctl.learning.calibrate import merge_windows, restrict
 from serctl.learning.dataset import Augmentation, Dataset, LabelOptions, Sample, load_dataset
 from serctl.learning.learn import learn
 from serctl.learning.options import FitOptions
-from serctl.learning.recipe import Recipe, with_known_classes
+from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.models import ModelSpec, build
 from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser
@@ -89,8 +89,8 @@ def test_a_model_goes_on_from_another_and_keeps_what_it_came_with(
     samples: Path, mfcc_bundle: Bundle, shared_cache: Cache, tmp_path: Path
 ) -> None:
     heard, taught = (TrainingEntry(digest, "other", "1", "sad", "train") for digest in ("ab", "cd"))
-    base = copy_of(mfcc_bundle, tmp_path / "base", heard, attribution=("A 2020", "B"), licence="CC-BY-4.0")
-    teacher = copy_of(mfcc_bundle, tmp_path / "teacher", taught, attribution=("B", "C 2021"))
+    base = load_bundle(copy_of(mfcc_bundle, tmp_path / "base", heard, attribution=("A 2020", "B"), licence="CC-BY-4.0"))
+    teacher = load_bundle(copy_of(mfcc_bundle, tmp_path / "teacher", taught, attribution=("B", "C 2021")))
     options = TrainOptions(
         architecture="mfcc",
         base=base,
@@ -105,8 +105,8 @@ def test_a_model_goes_on_from_another_and_keeps_what_it_came_with(
     facts = trained.facts
     assert facts.labels == mfcc_bundle.facts.labels == ("angry", "happy", "neutral", "sad")
     assert (facts.attribution, facts.licence) == (("A 2020", "B", "C 2021"), "CC-BY-4.0")
-    assert facts.training["base"] == load_bundle(base).identity
-    assert facts.training["teachers"] == [load_bundle(teacher).identity]
+    assert facts.training["base"] == base.identity
+    assert facts.training["teachers"] == [teacher.identity]
     assert facts.training["utterances"] == 8
     digests = [entry.digest for entry in trained.training_list()]
     assert len(digests) == len(set(digests))
@@ -146,28 +146,28 @@ def test_a_bundle_without_weights_is_nothing_to_go_on_from(mfcc_bundle: Bundle, 
 def test_the_classes_of_the_base_stay_if_they_suffice(
     mfcc_bundle: Bundle, found: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
-    recipe = Recipe(architecture="mfcc", base=mfcc_bundle.folder)
+    recipe = Recipe(architecture="mfcc", base=mfcc_bundle)
     assert with_known_classes(Dataset((), found, (), ()), recipe).classes == expected
     assert with_known_classes(Dataset((), found, (), ()), Recipe()).classes == found
 
 
 def test_an_adapter_needs_the_classes_of_its_model(languages_bundle: Bundle) -> None:
-    recipe = Recipe(architecture="shared_private", base=languages_bundle.folder, adapter_only=True)
+    recipe = Recipe(architecture="shared_private", base=languages_bundle, adapter_only=True)
     with pytest.raises(CorpusError, match="needs the classes of its model, happy, sad: found calm, sad") as raised:
         with_known_classes(Dataset((), ("calm", "sad"), (), ()), recipe)
     assert raised.value.remedies == (Remedy.CLASSES,)
 
 
-@pytest.mark.parametrize("options", [{"architecture": "shared_private"}, {"architecture": "mfcc", "base": Path("m")}])
-def test_an_adapter_needs_a_model_that_has_some(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="an adapter needs a model to go on from, of shared_private"):
-        Recipe(adapter_only=True, **options)
+def test_an_adapter_needs_a_model_that_has_some(mfcc_bundle: Bundle) -> None:
+    for options in ({"architecture": "shared_private"}, {"architecture": "mfcc", "base": mfcc_bundle}):
+        with pytest.raises(ConfigError, match="an adapter needs a model to go on from, of shared_private"):
+            Recipe(adapter_only=True, **options)
 
 
 def test_the_languages_of_the_base_come_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, happy_and_sad: Dataset, languages_bundle: Bundle
 ) -> None:
-    recipe = Recipe(architecture="shared_private", base=languages_bundle.folder, adapter_only=True)
+    recipe = Recipe(architecture="shared_private", base=languages_bundle, adapter_only=True)
     spoken = [
         replace(sample, utterance=replace(sample.utterance, language=code))
         for sample, code in zip(happy_and_sad.samples, ("am", "en", None, "aa"), strict=False)
@@ -187,13 +187,13 @@ def test_other_architectures_know_no_languages(
     assert handed.spec.languages == ()
     assert handed.options["start"] is None
     assert {example.language for example in handed.examples} == {"de", "en", "pl"}
-    assert {example.taught for example in handed.examples} == {None}
+    assert {example.teacher_probabilities for example in handed.examples} == {None}
 
 
 def test_teachers_give_their_mean_opinion_of_every_variant(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, happy_and_sad: Dataset, mfcc_bundle: Bundle, tiny_bundle: Bundle
 ) -> None:
-    recipe = Recipe(teachers=(mfcc_bundle.folder, tiny_bundle.folder))
+    recipe = Recipe(teachers=(mfcc_bundle, tiny_bundle))
     handed = handed_to_fit(monkeypatch, tmp_path, recipe, happy_and_sad.samples, ("sad", "happy"))
     assert len(handed.examples) == 8
     for example in handed.examples:
@@ -202,8 +202,8 @@ def test_teachers_give_their_mean_opinion_of_every_variant(
             found = Recogniser(teacher).probabilities(example.variants)
             pair = np.stack([found[:, 3], found[:, 1]], axis=1)  # of angry, happy, neutral, sad
             opinions.append(pair / pair.sum(axis=1, keepdims=True))
-        assert example.taught.dtype == np.float32
-        np.testing.assert_allclose(example.taught, np.mean(opinions, axis=0), atol=1e-6)
+        assert example.teacher_probabilities.dtype == np.float32
+        np.testing.assert_allclose(example.teacher_probabilities, np.mean(opinions, axis=0), atol=1e-6)
 
 
 def test_a_teacher_may_hear_what_its_student_does_not(samples: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_teacher_may_hear_what_its_student_does_not(samples: Path, tiny_bundle
     assert tiny_bundle.facts.features.voice_encoder
     options = TrainOptions(
         architecture="mfcc",
-        teachers=(tiny_bundle.folder,),
+        teachers=(tiny_bundle,),
         augmentation=Augmentation(copies=1),
         fit=FIT,
         validation_share=0.25,
@@ -226,23 +226,19 @@ def test_a_teacher_may_hear_what_its_student_does_not(samples: Path, tiny_bundle
     assert exported.parity.windows > 0
 
 
-def test_a_model_that_is_not_made_for_this_is_refused(
-    tmp_path: Path, happy_and_sad: Dataset, mfcc_bundle: Bundle
-) -> None:
-    def run(recipe: Recipe, *classes: str) -> None:
-        learn(recipe, happy_and_sad.samples, [], classes=classes, folder=tmp_path, on_epoch=ignore_epoch)
-
+def test_a_model_that_is_not_made_for_this_is_refused(happy_and_sad: Dataset, mfcc_bundle: Bundle) -> None:
     other = FeatureConfig(window_s=2.0)
     with pytest.raises(
         ConfigError, match=r"is of the architecture mfcc: expected the same for the new one\. Received: hybrid"
     ) as raised:
-        run(Recipe(base=mfcc_bundle.folder), "happy", "sad")
+        Recipe(base=mfcc_bundle)
     assert raised.value.remedies == (Remedy.ARCHITECTURE,)
-    for role in ({"base": mfcc_bundle.folder}, {"teachers": (mfcc_bundle.folder,)}):
-        with pytest.raises(ConfigError, match="was trained on other features"):
-            run(Recipe(architecture="mfcc", features=other, **role), "happy", "sad")
+    with pytest.raises(ConfigError, match="was trained on other features"):
+        Recipe(architecture="mfcc", features=other, base=mfcc_bundle)
+    with pytest.raises(ConfigError, match="was trained on other features"):
+        check_recipe(Recipe(architecture="mfcc", features=other, teachers=(mfcc_bundle,)), happy_and_sad)
     with pytest.raises(ConfigError, match="knows angry, happy, neutral, sad: expected all of calm, happy, sad"):
-        run(Recipe(teachers=(mfcc_bundle.folder,)), "calm", "happy", "sad")
+        check_recipe(Recipe(teachers=(mfcc_bundle,)), replace(happy_and_sad, classes=("calm", "happy", "sad")))
 
 
 def test_samples_are_judged_by_their_windows_of_speech() -> None:
@@ -262,7 +258,7 @@ def test_samples_are_judged_by_their_windows_of_speech() -> None:
         assert len(windows) == 5
         return np.stack([happy, 1 - happy], axis=1)
 
-    judged = judge_with(
+    judged = merge_windows(
         probabilities_of, [sample([30, 10, 50], [True, True, False], "de"), sample([20, 20], [False, False], None)]
     )
     assert asked == ["de", "de", "de", None, None]

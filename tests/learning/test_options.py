@@ -4,7 +4,7 @@ import pytest
 
 from serctl.errors import ConfigError
 from serctl.learning.options import FitOptions
-from serctl.models import ModelSpec, build, check_architecture
+from serctl.models import ModelSpec, build, find_architecture
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from serctl.models import ModelSpec, build, check_architecture
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=f"expected {name} .*, came {value}"):
+    with pytest.raises(ConfigError, match=f"expected {name} .*, received {value}"):
         FitOptions(**{name: value})
 
 
@@ -37,7 +37,7 @@ def test_options_as_json() -> None:
 
 def test_an_unknown_architecture_is_refused_with_those_there_are() -> None:
     with pytest.raises(ConfigError, match="no architecture perceptron: expected one of hybrid"):
-        check_architecture("perceptron")
+        find_architecture("perceptron")
     with pytest.raises(ConfigError, match="no architecture"):
         build("", ModelSpec(n_frames=8, n_mels=8, functionals=("a", "b", "c"), n_classes=2))
 

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.usefixtures("tensorflow")
 
 @pytest.mark.parametrize("with_context", [False, True])
 def test_attention_weights_are_a_softmax_over_the_speech(with_context: bool) -> None:
-    from serctl.models.blocks import AttentionWeights
+    from serctl.models.custom_layers import AttentionWeights
 
     rng = np.random.default_rng(0)
     frames = rng.standard_normal((2, 7, 3)).astype(np.float32)
@@ -29,7 +29,7 @@ def test_attention_weights_are_a_softmax_over_the_speech(with_context: bool) -> 
 
 
 def test_without_a_context_the_weights_have_none_to_learn() -> None:
-    from serctl.models.blocks import AttentionWeights
+    from serctl.models.custom_layers import AttentionWeights
 
     plain, with_context = AttentionWeights(5), AttentionWeights(5)
     plain.build([(2, 7, 3), (2, 7)])
@@ -69,7 +69,7 @@ def test_attention_pooling_does_not_see_the_padding() -> None:
 def test_attention_weights_can_be_saved() -> None:
     import keras
 
-    from serctl.models.blocks import AttentionWeights
+    from serctl.models.custom_layers import AttentionWeights
 
     copy = keras.layers.deserialize(keras.layers.serialize(AttentionWeights(17, name="ear")))
     assert isinstance(copy, AttentionWeights)

@@ -9,7 +9,7 @@ import pytest
 
 from serctl.errors import ConfigError
 from serctl.learning.recipe import Recipe
-from serctl.models import ARCHITECTURES, WITH_CAUSAL, ModelSpec
+from serctl.models import ModelSpec, architecture_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ def test_litert_runs_the_same_step(network: Any, answers: Any) -> None:
 
     from serctl.export.convert import step_to_litert
 
-    content = step_to_litert(network, SPEC)
+    content = step_to_litert("lstm", network, SPEC)
     assert len(content) < 1_000_000
     run = Interpreter(model_content=content, num_threads=1).get_signature_runner()
     log_mel = frames_of(1)
@@ -129,7 +129,7 @@ def test_both_outputs_teach_every_layer_of_the_step(tensorflow: None) -> None:
         assert not any(map(np.array_equal, weights, after)), name
 
 
-@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - WITH_CAUSAL))
+@pytest.mark.parametrize("name", architecture_names(lambda each: not each.causal))
 def test_other_architectures_refuse_to_be_causal(name: str) -> None:
     with pytest.raises(ConfigError, match=f"no causal {name}: expected one of lstm"):
         Recipe(causal=True, architecture=name)

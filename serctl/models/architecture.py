@@ -1,0 +1,85 @@
+"""What is known of an architecture before a network is built: its record, and what a network is built for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from serctl.models.lazy import keras
+
+    Input = Literal["log_mel", "mask", "functionals", "language"]
+
+LANGUAGE_OUTPUT = "adversary"
+"""Name of the output that is trained on the languages instead of the emotions."""
+
+ATTENTION_LAYER = "attention"
+"""Name of the layer, where a network has one, whose output is the weight of each frame."""
+
+ADAPTER_LAYERS = ("adapter_down", "adapter_up")
+"""Names of the layers whose weights belong to one language each, block after block."""
+
+LEFT_IN_FLOAT = (
+    *("ADD", "SUB", "MUL", "SUM", "MEAN", "SQUARED_DIFFERENCE", "MAXIMUM", "SQRT", "RSQRT"),
+    *("SOFTMAX", "TANH"),
+)
+"""LiteRT operators that lose accuracy in int8 and gain little speed.
+
+Attention adds a large negative number to the scores of padded frames: beside it, all other scores would fall into one
+step of int8. A variance squares the range of its input.
+"""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a network is built for.
+
+    functionals: their names, in the order of the input's columns. languages: those of the training data, in the order
+    of the columns of the language input, which is all zeros for any other language. causal: whether an output may
+    depend on past frames only.
+    """
+
+    n_frames: int
+    n_mels: int
+    functionals: tuple[str, ...]
+    n_classes: int
+    languages: tuple[str, ...] = ()
+    causal: bool = False
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The facts of an architecture, all in one place: its own file.
+
+    build: makes a new, untrained network. Its first output, named probabilities, is the prediction; further ones are
+    heads that only training uses. inputs: names of the network's inputs. voice_encoder: whether it needs the deep
+    features of the voice encoder behind the functionals. adapters: whether it has an adapter for each language.
+    causal: whether it can be built causal, for streams. build_step: makes one step of a trained causal network.
+    epochs, patience: defaults of a fit. left_in_float: LiteRT operators that an int8 export leaves in float.
+    """
+
+    name: str
+    build: Callable[[ModelSpec], keras.Model]
+    inputs: frozenset[Input]
+    voice_encoder: bool = False
+    adapters: bool = False
+    build_step: Callable[[keras.Model, ModelSpec], keras.Model] | None = None
+    epochs: int = 40
+    patience: int = 15
+    left_in_float: tuple[str, ...] = LEFT_IN_FLOAT
+
+    @property
+    def causal(self) -> bool:
+        """Whether it can be built causal, to follow a stream."""
+        return self.build_step is not None
+
+    @property
+    def spectrogram_only(self) -> bool:
+        """Whether the log-mel spectrogram is all that the network takes."""
+        return self.inputs == SPECTROGRAM
+
+
+SPECTROGRAM: frozenset[Input] = frozenset({"log_mel", "mask"})
+FUNCTIONALS: frozenset[Input] = frozenset({"functionals"})
