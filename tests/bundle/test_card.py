@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from serctl.bundle.card import model_card
+from serctl.bundle.facts import GroupScores
 from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 
-SCORES = {"n": 4, "uar": 0.75, "wa": 0.5}
+SCORES = GroupScores(n=4, uar=0.75, wa=0.5)
 
 
-def card_with(scores: dict[str, float]) -> str:
+def card_with(scores: GroupScores) -> str:
     facts = load_bundle(DEFAULT_MODEL).facts
-    validation = {**facts.metrics["validation"], "per_language": {"xx": scores}}
+    validation = replace(facts.metrics["validation"], per_language={"xx": scores})
     return model_card(replace(facts, metrics={"validation": validation}))
 
 
@@ -22,5 +23,5 @@ def test_the_card_of_the_bundled_model_can_be_made_again() -> None:
 
 
 def test_groups_show_macro_f1_where_it_is_known() -> None:
-    assert "| xx | 4 | 75.0 % | 50.0 % | 62.5 % |" in card_with({**SCORES, "macro_f1": 0.625})
+    assert "| xx | 4 | 75.0 % | 50.0 % | 62.5 % |" in card_with(replace(SCORES, macro_f1=0.625))
     assert "| xx | 4 | 75.0 % | 50.0 % |  |" in card_with(SCORES)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import pickletools
 import shutil
+import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +14,17 @@ import pytest
 
 from serctl.bundle import store as module
 from serctl.bundle.facts import MANIFEST, MODEL, NORMALISER, TRAINING_LIST, TrainingEntry
-from serctl.bundle.store import bundled_models, check_new_bundle, load_bundle, write_bundle
+from serctl.bundle.store import DEFAULT_MODEL, Bundle, bundled_models, check_new_bundle, load_bundle, write_bundle
 from serctl.errors import BundleError, ConfigError, Remedy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from serctl.bundle.store import Bundle
+
+@pytest.fixture(scope="module")
+def tiny_bundle() -> Bundle:
+    """A bundled model: nothing here needs one that was just trained."""
+    return load_bundle(DEFAULT_MODEL)
 
 
 @pytest.fixture
@@ -98,7 +105,7 @@ def test_a_manifest_must_vouch_for_every_file_that_is_used(copy: Path, name: str
 
 
 @pytest.mark.parametrize("change", [{"features": {"n_mels": 3}}, {"labels": None}, {"features": None}, {"files": []}])
-def test_facts_of_another_make_are_refused(copy: Path, change: dict[str, object]) -> None:
+def test_facts_of_another_kind_are_refused(copy: Path, change: dict[str, object]) -> None:
     edit(copy, **change)
     with pytest.raises(BundleError):
         load_bundle(copy)
@@ -155,3 +162,105 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(ConfigError, match="is not a bundle"):
         check_new_bundle(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ["sad", "sad", "happy", "angry"]}, "labels: expected each once"),
+        ({"labels": ["sad"]}, "labels: expected a length from 2"),
+        ({"labels": ["sad", 3]}, r"labels\[1\]: expected a text"),
+        ({"temperature": 0.0}, "temperature: expected a value from 0.01"),
+        ({"temperature": float("nan")}, "temperature: expected a number"),
+        ({"temperature": "1"}, "temperature: expected a number"),
+        ({"n_frames": 10**9}, "n_frames: expected a value from 1 to 100000"),
+        ({"n_frames": True}, "n_frames: expected a whole number"),
+        ({"name": "x" * 201}, "name: expected a length"),
+        ({"metrics": {"validation": {"n": 1}}}, r"metrics\.validation\.protocol: expected a value, found none"),
+        ({"metrics": []}, "metrics: expected a table"),
+        ({"training": {"corpora": [{"name": "a", "utterances": -1, "speakers": 0}]}}, r"corpora\[0\]\.utterances"),
+        ({"export": {"format": "pickle"}}, r"export\.format: expected one of litert, onnx"),
+        ({"files": None}, "files: expected a table"),
+        ({"files": ["model.tflite"]}, "files: expected a table"),
+        ({"files": {str(number): "" for number in range(101)}}, "files: expected a table of at most 100"),
+    ],
+)
+def test_every_field_has_a_type_and_a_range(copy: Path, change: dict[str, object], message: str) -> None:
+    edit(copy, **change)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n_mels", 100_000, "n_mels <= 512"),
+        ("n_fft", 1 << 30, "at most 65536"),
+        ("sample_rate", 10**9, "between 10000 and 768000 Hz"),
+        ("window_s", 1e9, "window_s between"),
+    ],
+)
+def test_features_that_would_take_all_memory_are_refused(copy: Path, name: str, value: float, message: str) -> None:
+    features = json.loads((copy / MANIFEST).read_text())["features"]
+    edit(copy, features={**features, name: value})
+    with pytest.raises(BundleError, match=message):
+        load_bundle(copy)
+
+
+def test_a_manifest_that_is_nested_too_deeply_or_too_large_is_refused(copy: Path) -> None:
+    (copy / MANIFEST).write_text("[" * 100_000)
+    with pytest.raises(BundleError, match=r"readable bundle\.json"):
+        load_bundle(copy)
+    with (copy / MANIFEST).open("wb") as stream:
+        stream.truncate(1 << 33)  # a hole: nothing is written, and nothing may be read
+    with pytest.raises(BundleError, match="expected at most 8,388,608 bytes"):
+        load_bundle(copy)
+
+
+def test_a_special_file_is_never_waited_for(copy: Path) -> None:
+    (copy / MODEL).unlink()
+    os.mkfifo(copy / MODEL)
+    with pytest.raises(BundleError, match=r"model\.tflite: expected a regular file"):
+        load_bundle(copy)
+
+
+def with_normaliser(copy: Path, **arrays: object) -> None:
+    """Replace the normaliser, its digest made right."""
+    np.savez(copy / NORMALISER, **arrays)
+    files = json.loads((copy / MANIFEST).read_text())["files"]
+    edit(copy, files={**files, NORMALISER: hashlib.sha256((copy / NORMALISER).read_bytes()).hexdigest()})
+
+
+def test_a_normaliser_is_finite_positive_and_fits_the_features(copy: Path) -> None:
+    with np.load(copy / NORMALISER) as content:
+        good = dict(content)
+    for change, message in (
+        ({"mel_sd": 0 * good["mel_sd"]}, "mel_sd: expected finite numbers, standard deviations above 0"),
+        ({"functional_mean": np.nan * good["functional_mean"]}, "functional_mean: expected finite numbers"),
+        ({"mel_mean": good["mel_mean"][1:]}, "normaliser: expected arrays of the shapes"),
+        ({"mel_mean": np.array([{}], dtype=object)}, "expected a normaliser"),
+        ({"mel_mean": np.zeros(1 << 20)}, "expected a normaliser"),
+    ):
+        with_normaliser(copy, **{**good, **change})
+        with pytest.raises(BundleError, match=message):
+            load_bundle(copy)
+
+
+def test_a_step_that_the_manifest_does_not_vouch_for_is_no_part_of_the_bundle(copy: Path) -> None:
+    (copy / "step.tflite").write_bytes(b"anything")
+    assert not load_bundle(copy).causal
+
+
+def test_arrays_that_claim_more_than_they_hold_are_never_allocated(copy: Path) -> None:
+    path = copy / "weights.npz"
+    header = np.lib.format.magic(1, 0)
+    text = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as content:
+        content.writestr("0000.npy", header + len(text).to_bytes(2, "little") + text + bytes(8))
+    bundle = Bundle(copy, load_bundle(DEFAULT_MODEL).facts, "")
+    with pytest.raises(BundleError, match=r"weights\.npz: expected the weights"):
+        bundle.weights()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as content:
+        content.writestr("0000.npy", bytes(300 << 20))  # 300 MB in 300 kB
+    with pytest.raises(BundleError, match=r"weights\.npz: expected the weights"):
+        bundle.weights()

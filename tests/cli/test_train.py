@@ -46,9 +46,9 @@ def test_a_seed_reproduces_a_training(
     assert f"serctl predict RECORDINGS --model {output}" in result.stderr
     again = load_bundle(output)
     assert (again.facts.name, again.facts.licence) == ("moods", "CC0-1.0")
-    assert again.facts.training["command"].startswith(f"serctl train {samples} -o {output} --epochs 2")
-    assert again.facts.training["fit"] == tiny_bundle.facts.training["fit"]
-    assert again.facts.training["list_digest"] == tiny_bundle.facts.training["list_digest"]
+    assert again.facts.training.command.startswith(f"serctl train {samples} -o {output} --epochs 2")
+    assert again.facts.training.fit == tiny_bundle.facts.training.fit
+    assert again.facts.training.list_digest == tiny_bundle.facts.training.list_digest
     expected = probabilities(tiny_bundle, samples, shared_cache)
     assert expected.std() > 1e-3
     np.testing.assert_allclose(probabilities(again, samples, shared_cache), expected, atol=1e-4)
@@ -104,8 +104,8 @@ def test_a_corpus_of_one_speaker_is_divided_at_random_and_that_is_said(
     assert (
         "held out: 2 utterances (happy 1, sad 1); random utterances, since no corpus has two speakers" in result.stderr
     )
-    validation = load_bundle(tmp_path / "m").facts.metrics["validation"]["protocol"]
-    assert not validation["speaker_independent"]
+    validation = load_bundle(tmp_path / "m").facts.metrics["validation"].protocol
+    assert not validation.speaker_independent
 
 
 def test_a_corpus_of_one_class_is_refused(
@@ -175,7 +175,7 @@ def test_a_new_language_gets_an_adapter_and_the_rest_stays(
     grown = load_bundle(tmp_path / "m")
     assert grown.facts.languages == (*languages_bundle.facts.languages, "xx")
     assert grown.facts.labels == languages_bundle.facts.labels
-    assert grown.facts.training["adapter_only"]
+    assert grown.facts.training.adapter_only
     before, after = languages_bundle.weights(), grown.weights()
     same = [
         mine.shape == theirs.shape and np.array_equal(mine, theirs) for mine, theirs in zip(before, after, strict=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from serctl.audio.segments import read_audio
+from serctl.bundle.facts import export_dict
 from serctl.bundle.store import load_bundle
 from serctl.errors import ConfigError, DisagreementError, Remedy
 from serctl.export import end_to_end
@@ -261,7 +262,7 @@ def test_export_adds_the_model_its_proof_and_how_to_call_it(
     assert parity.before.ms_per_audio_s > 0 < parity.after.ms_per_audio_s
     assert parity.after.size_bytes == (tmp_path / "m" / "end_to_end.tflite").stat().st_size
     made = json.loads((tmp_path / "m" / "export.json").read_text())
-    assert made == bundle.facts.export
+    assert made == json.loads(json.dumps(export_dict(bundle.facts.export)))
     end_to_end = made["end_to_end"]
     assert (end_to_end["file"], end_to_end["sample_rate"]) == ("end_to_end.tflite", RATE)
     assert end_to_end["weights"] == ("float32" if quantize == "none" else "int8")

@@ -105,9 +105,9 @@ def test_a_model_goes_on_from_another_and_keeps_what_it_came_with(
     facts = trained.facts
     assert facts.labels == mfcc_bundle.facts.labels == ("angry", "happy", "neutral", "sad")
     assert (facts.attribution, facts.licence) == (("A 2020", "B", "C 2021"), "CC-BY-4.0")
-    assert facts.training["base"] == base.identity
-    assert facts.training["teachers"] == [teacher.identity]
-    assert facts.training["utterances"] == 8
+    assert facts.training.base == base.identity
+    assert facts.training.teachers == (teacher.identity,)
+    assert facts.training.utterances == 8
     digests = [entry.digest for entry in trained.training_list()]
     assert len(digests) == len(set(digests))
     assert set(digests) == {entry.digest for entry in mfcc_bundle.training_list()} | {"ab", "cd"}

@@ -277,13 +277,13 @@ def test_without_normalised_speakers_nothing_is_transductive(crossed: tuple[Eval
 def test_what_an_earlier_model_has_heard_is_stamped_as_leaky(
     samples: Path, mfcc_bundle: Bundle, shared_cache: Cache, tmp_path: Path, role: str
 ) -> None:
-    given = {"base": mfcc_bundle.folder} if role == "base" else {"teachers": (mfcc_bundle.folder,)}
+    given = {"base": mfcc_bundle} if role == "base" else {"teachers": (mfcc_bundle,)}
     options = cross_validation(architecture="mfcc", **given)
     evaluation = cross_validate([samples], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1))
     assert evaluation.metrics["leakage"]["identical_audio"] == 8
     assert evaluation.metrics["leakage"]["speakers_shared"] == 2
     assert stamp(evaluation.metrics).startswith("Leaky: 8 test recordings were also trained on")
-    assert str(mfcc_bundle.folder) in json.dumps(evaluation.metrics[role])
+    assert mfcc_bundle.identity in json.dumps(evaluation.metrics[role])
     # Going on from a model keeps its classes, a student has those of the corpus.
     assert evaluation.metrics["classes"] == (LABELS if role == "base" else ["happy", "sad"])
 

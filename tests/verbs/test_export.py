@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from serctl.bundle.facts import Calibration, ExportFacts
 from serctl.bundle.store import load_bundle, write_bundle
 from serctl.errors import AudioError, BundleError, ConfigError, DisagreementError, Remedy
 from serctl.export.convert import to_litert, to_onnx
 from serctl.export.measure import measure_network
 from serctl.export.options import ExportOptions
 from serctl.features import FeatureReader
+from serctl.records import read_record
 from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser, network_inputs
 from serctl.verbs import export as module
@@ -56,7 +58,7 @@ def test_an_exported_bundle_says_what_the_original_says_and_proves_it(
     assert len(set(old.argmax(axis=1))) == 4
     new = Recogniser(load_bundle(exported.folder)).probabilities(windows)
     difference = np.abs(new - old)
-    assert difference.max() < LONGEST_ERROR[exported.facts.export["quantize"]]
+    assert difference.max() < LONGEST_ERROR[exported.facts.export.quantize]
     parity = exported.parity
     assert parity.windows == len(windows) == 16
     assert parity.labels == 4
@@ -69,7 +71,7 @@ def test_the_proof_tells_what_either_network_takes(exported: ExportResult, separ
     before, after = exported.parity.before, exported.parity.after
     assert before.size_bytes == separable.model_path.stat().st_size
     assert after.size_bytes == (exported.folder / "model.tflite").stat().st_size
-    share = {"none": 2, "float16": 1, "dynamic": 0.6, "int8": 0.65}[exported.facts.export["quantize"]]
+    share = {"none": 2, "float16": 1, "dynamic": 0.6, "int8": 0.65}[exported.facts.export.quantize]
     assert after.size_bytes / before.size_bytes == pytest.approx(share, abs=0.1)
     for cost in (before, after):
         assert 0 < cost.ms_per_audio_s < 1000
@@ -80,17 +82,17 @@ def test_the_proof_tells_what_either_network_takes(exported: ExportResult, separ
 
 def test_the_exported_bundle_keeps_the_facts_and_tells_what_was_done(exported: ExportResult, separable: Bundle) -> None:
     bundle = load_bundle(exported.folder)
-    quantize = exported.facts.export["quantize"]
+    quantize = exported.facts.export.quantize
     assert bundle.facts == exported.facts
     assert bundle.facts.name == f"separable-{'float32' if quantize == 'none' else quantize}"
-    assert replace(bundle.facts, name="separable", export={}) == separable.facts
+    assert replace(bundle.facts, name="separable", export=None) == separable.facts
     assert bundle.training_list() == separable.training_list()
     assert {path.name for path in bundle.folder.iterdir()} == {
         *("model.tflite", "normaliser.npz", "training.csv", "bundle.json", "README.md", "export.json")
     }
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["m"]
     made = json.loads((bundle.folder / "export.json").read_text())
-    assert made == bundle.facts.export
+    assert read_record(ExportFacts, made) == bundle.facts.export
     assert (made["source"], made["command"]) == (separable.identity, "serctl export m")
     assert (made["calibration"] is None) == (quantize != "int8")
     assert f"Made of `{separable.identity}`" in (bundle.folder / "README.md").read_text()
@@ -144,7 +146,7 @@ def test_recordings_to_calibrate_with_serve_to_verify_and_a_bad_one_is_named(
     options = ExportOptions(quantize="int8", calibrate=tmp_path / "in", min_agreement=0)
     result = export(separable, output=tmp_path / "m", options=options, run=Run(jobs=1))
     assert [problem.endswith("bad.wav' is empty (0 bytes)") for problem in result.problems] == [True]
-    assert result.facts.export["calibration"] == {"source": str(tmp_path / "in"), "windows": result.parity.windows}
+    assert result.facts.export.calibration == Calibration(str(tmp_path / "in"), result.parity.windows)
     assert result.parity.windows > 10
 
 

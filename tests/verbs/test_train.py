@@ -30,12 +30,12 @@ def test_the_bundle_says_what_it_is_and_where_it_comes_from(trained: TrainResult
     assert (facts.name, facts.architecture, facts.licence) == ("tiny", "hybrid", "CC0-1.0")
     assert facts.labels == ("angry", "happy", "neutral", "sad")
     assert facts.parameters == trained.facts.parameters < 1_000_000
-    assert facts.training["utterances"] == 16
-    assert facts.training["command"] == "serctl train sample_audio"
-    assert facts.training["seed"] == 3
-    assert facts.training["corpora"][0]["speakers"] == 4
+    assert facts.training.utterances == 16
+    assert facts.training.command == "serctl train sample_audio"
+    assert facts.training.seed == 3
+    assert facts.training.corpora[0].speakers == 4
     assert {"serctl", "tensorflow", "keras", "numpy"} <= set(facts.packages)
-    assert facts.metrics["validation"]["protocol"]["speaker_independent"]
+    assert facts.metrics["validation"].protocol.speaker_independent
     assert facts.temperature > 0
     files = {path.name for path in tiny_bundle.folder.iterdir()}
     assert {"model.tflite", "normaliser.npz", "bundle.json", "training.csv", "README.md", "history.csv"} <= files
