@@ -115,8 +115,11 @@ def _follow(
 def _recogniser(model: str | None) -> StepRecogniser:
     from serctl.bundle.store import LIVE_MODEL, load_bundle
     from serctl.runtime.step import StepRecogniser
+    from serctl.runtime.trial import try_network
 
-    return StepRecogniser(load_bundle(model or LIVE_MODEL))
+    bundle = load_bundle(model or LIVE_MODEL)
+    try_network(bundle)
+    return StepRecogniser(bundle)
 
 
 def _check_sources(source: str | None, listen: str | None, *, mic: bool, device: str | None, realtime: bool) -> None:

@@ -12,6 +12,7 @@ from serctl.features import Normaliser, functional_names
 from serctl.learning.calibrate import Learned, calibrate, restrict
 from serctl.models import ModelSpec
 from serctl.runtime.recogniser import Recogniser
+from serctl.runtime.trial import try_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,6 +115,7 @@ def _with_teachers(examples: list[Example], teachers: Sequence[Bundle], classes:
     languages = [example.language for example in examples for _ in example.variants]
     by_teacher = []
     for teacher in teachers:
+        try_network(teacher)
         probabilities = Recogniser(teacher).probabilities(windows, languages)
         by_teacher.append(restrict(probabilities, teacher.facts.labels, classes))
     bounds = np.cumsum([len(example.variants) for example in examples])[:-1]

@@ -24,13 +24,17 @@ class LiteRTNetwork:
 
     def __init__(self, path: Path) -> None:
         self._run = load_litert(path)
-        self.inputs = frozenset(self._run.get_input_details())
-        self.outputs = frozenset(self._run.get_output_details())
+        self.inputs = _shapes(self._run.get_input_details())
+        self.outputs = _shapes(self._run.get_output_details())
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """See Network.run."""
         probabilities: NDArray[np.float32] = self._run(**inputs)["probabilities"]
         return probabilities
+
+
+def _shapes(details: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(int(size) for size in each["shape"]) for name, each in details.items()}
 
 
 def load_litert(path: Path) -> Any:

@@ -37,8 +37,8 @@ class OnnxNetwork:
             )
         except (*unreadable, errors.NoSuchFile, errors.NotImplemented) as error:
             raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
-        self.inputs = frozenset(each.name for each in self._session.get_inputs())
-        self.outputs = frozenset(each.name for each in self._session.get_outputs())
+        self.inputs = {each.name: tuple(each.shape) for each in self._session.get_inputs()}
+        self.outputs = {each.name: tuple(each.shape) for each in self._session.get_outputs()}
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """See Network.run."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from serctl.errors import BundleError
-from serctl.features import language_input
+from serctl.features import functional_names, language_input
 from serctl.metrics import temperature_scale
 from serctl.runtime.litert import LiteRTNetwork
 from serctl.runtime.onnx import OnnxNetwork, needs_onnxruntime
@@ -49,12 +49,12 @@ class Network(Protocol):
     """A loaded network.
 
     Attributes:
-        inputs: names of the inputs.
-        outputs: names of the outputs.
+        inputs: shape of each input, by its name.
+        outputs: shape of each output, by its name.
     """
 
-    inputs: frozenset[str]
-    outputs: frozenset[str]
+    inputs: Mapping[str, tuple[Any, ...]]
+    outputs: Mapping[str, tuple[Any, ...]]
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Compute the probabilities of one window.
@@ -95,12 +95,33 @@ def load_network(path: Path) -> Network:
         MissingExtraError: ONNX Runtime is needed and not installed.
     """
     network: Network = OnnxNetwork(path) if path.suffix == ".onnx" else LiteRTNetwork(path)
-    if network.inputs - INPUTS or "probabilities" not in network.outputs:
+    if set(network.inputs) - INPUTS or "probabilities" not in network.outputs:
         raise BundleError(
             f"{path}: expected inputs among {', '.join(sorted(INPUTS))} and the output probabilities, "
             f"received {', '.join(sorted(network.inputs))} and {', '.join(sorted(network.outputs))}"
         )
     return network
+
+
+def check_shapes(network: Network, bundle: Bundle) -> None:
+    """Check that a network takes and gives what its bundle.json says.
+
+    Raises:
+        BundleError: a shape is another one.
+    """
+    facts = bundle.facts
+    expected = {
+        "log_mel": (1, facts.n_frames, facts.features.n_mels),
+        "mask": (1, facts.n_frames),
+        "functionals": (1, len(functional_names(facts.features))),
+        "language": (1, len(facts.languages)),
+        "probabilities": (1, len(facts.labels)),
+    }
+    for name, shape in {**network.inputs, "probabilities": network.outputs["probabilities"]}.items():
+        if shape != expected[name]:
+            raise BundleError(
+                f"{bundle.model_path}: {name}: expected the shape {expected[name]} of bundle.json. Received: {shape}"
+            )
 
 
 def network_inputs(
@@ -145,6 +166,7 @@ class Recogniser:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self._network = load_network(bundle.model_path)
+        check_shapes(self._network, bundle)
 
     def probabilities(
         self, windows: Sequence[Features], languages: Sequence[str | None] | None = None

@@ -45,7 +45,12 @@ class StepRecogniser:
             raise BundleError(
                 f"{bundle.step_path}: expected the inputs frames, hidden and cell. Received: {', '.join(inputs)}"
             )
-        self.context = int(inputs["frames"]["shape"][1])
+        shape = tuple(map(int, inputs["frames"]["shape"]))
+        if len(shape) != 3 or shape[2] != bundle.facts.features.n_mels:
+            raise BundleError(
+                f"{bundle.step_path}: frames: expected so many mel bands as in bundle.json. Received: {shape}"
+            )
+        self.context = shape[1]
         self.frames = self.context // 2
         self._units = int(inputs["hidden"]["shape"][1])
 

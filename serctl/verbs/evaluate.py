@@ -31,6 +31,7 @@ from serctl.reports.schema import Column
 from serctl.reports.tables import write_report
 from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser
+from serctl.runtime.trial import try_network
 from serctl.verbs.train import ignore_epoch
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def evaluate_model(
     """
     run = run or Run()
     check_new_folder(output, overwrite=run.overwrite, mark=METRICS, kind="an evaluation")
+    try_network(model)
     commit = _commit()
     foreign = sorted(set(labels.classes) - set(model.facts.labels))
     if foreign:

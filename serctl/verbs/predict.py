@@ -16,7 +16,8 @@ from serctl.errors import AudioError
 from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
 from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column
 from serctl.run import Run, report_position
-from serctl.runtime.recogniser import Recogniser, check_runtime, merge_probabilities
+from serctl.runtime.recogniser import Recogniser, merge_probabilities
+from serctl.runtime.trial import try_network
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
 from serctl.verbs.options import PredictOptions
 
@@ -63,7 +64,7 @@ def predict(
     channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds.
     Raises what batch.run_batch raises, and ConfigError if what runs the network is not installed.
     """
-    check_runtime(model.model_path)
+    try_network(model)
     _recogniser(model.folder, model.digest)  # a network that cannot be loaded fails here, not for every recording
     options = options or PredictOptions()
     run = run or Run()

@@ -69,14 +69,15 @@ def make(
         np.zeros(FUNCTIONALS, np.float32),
         np.ones(FUNCTIONALS, np.float32),
     )
-    return Batches(
+    batches = Batches(
         examples,
         model=model,
         spec=ModelSpec(FRAMES, MELS, tuple("abcdef"), n_classes=3, languages=("de", "pl")),
         normaliser=identity,
         options=FitOptions(**{"batch_size": 8, "seed": 5, **options}),
-        epoch=epoch,
     )
+    batches.start_at(epoch)
+    return batches
 
 
 def first_target(batches: Batches, index: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
