@@ -33,7 +33,7 @@ class LiteRTNetwork:
         return probabilities
 
 
-def _shapes(details: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _shapes(details: Mapping[str, Any]) -> Mapping[str, tuple[Any, ...]]:
     return {name: tuple(int(size) for size in each["shape"]) for name, each in details.items()}
 
 

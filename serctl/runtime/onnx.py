@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serctl.errors import BundleError, MissingExtraError
 
@@ -37,8 +37,12 @@ class OnnxNetwork:
             )
         except (*unreadable, errors.NoSuchFile, errors.NotImplemented) as error:
             raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
-        self.inputs = {each.name: tuple(each.shape) for each in self._session.get_inputs()}
-        self.outputs = {each.name: tuple(each.shape) for each in self._session.get_outputs()}
+        self.inputs: Mapping[str, tuple[Any, ...]] = {
+            each.name: tuple(each.shape) for each in self._session.get_inputs()
+        }
+        self.outputs: Mapping[str, tuple[Any, ...]] = {
+            each.name: tuple(each.shape) for each in self._session.get_outputs()
+        }
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """See Network.run."""
