@@ -204,5 +204,7 @@ def _print_result(evaluation: Evaluation) -> None:
         for emotion, recall in zip(scores.classes, scores.recall, strict=True)
     )
     out.print(f"recall: {recalls}", markup=False)
+    if silent := int(scores.no_speech.sum()):
+        out.print(f"no speech was found in {silent} of {scores.n} utterances: they count as wrong", style="yellow")
     out.print(stamp(evaluation.metrics), style="yellow" if "independent" not in stamp(evaluation.metrics) else None)
     out.print(f"evaluation: {evaluation.folder}/report.md", markup=False)

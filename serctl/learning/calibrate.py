@@ -51,7 +51,7 @@ def merge_windows(
     probabilities_of: Callable[[Sequence[Features], Sequence[str | None]], NDArray[np.float64]],
     samples: Sequence[Sample],
 ) -> NDArray[np.float64]:
-    """The windows' probabilities merged by sample; a silent sample gets the plain mean of its windows.
+    """The windows' probabilities merged by sample; NaN for a sample without speech, as predict has it.
 
     probabilities_of: those of windows, given the language of each.
     """
@@ -64,7 +64,7 @@ def merge_windows(
         weights = [
             float(speech) * len(window.log_mel) for window, speech in zip(sample.windows, sample.speech, strict=True)
         ]
-        merged.append(merge_probabilities(probabilities[first:last], np.maximum(weights, 1e-6)))
+        merged.append(merge_probabilities(probabilities[first:last], np.array(weights)))
     return np.stack(merged)
 
 

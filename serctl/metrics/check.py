@@ -31,11 +31,16 @@ def label_pair(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> tuple[
 def labels_and_predictions(
     truth: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]
 ) -> tuple[IntArray, IntArray]:
-    """Check labels and probabilities; return the true labels and the most likely ones, int64, shape (n,)."""
-    rows = valid_probabilities(probabilities)
-    if rows.shape[1] != len(classes):
-        raise ConfigError(f"expected probabilities of {len(classes)} classes. Received: {rows.shape[1]} columns")
-    return label_pair(truth, rows.argmax(axis=1), len(classes))
+    """Return labels and predictions; a row that is all NaN ("no speech") is predicted as len(classes)."""
+    rows = np.asarray(probabilities, dtype=np.float64)
+    if rows.ndim != 2 or rows.shape[1] != len(classes):
+        raise ConfigError(f"expected probabilities of {len(classes)} classes. Received: the shape {rows.shape}")
+    spoken = ~np.isnan(rows).all(axis=1)
+    predicted = np.full(len(rows), len(classes))
+    if spoken.any() or not len(rows):
+        predicted[spoken] = valid_probabilities(rows[spoken]).argmax(axis=1)
+    valid_labels(truth, n_classes=len(classes), name="truth")
+    return label_pair(truth, predicted, len(classes) + 1)
 
 
 def valid_labels(values: ArrayLike, *, n_classes: int, name: str) -> IntArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from serctl.metrics.intervals import Interval, bootstrap_interval, json_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 
 _UNKNOWN = "unknown"
@@ -37,6 +38,8 @@ class Scores:
         classes: names of the classes.
         n: number of utterances.
         confusion: int64, shape (k, k), rows are the truth.
+        no_speech: int64, shape (k,), utterances of each class in which no speech was found; they are part of n and
+            count as wrong, but are not in confusion and ece.
         uar: unweighted average recall.
         wa: weighted accuracy.
         macro_f1: mean F1 of the classes.
@@ -48,6 +51,7 @@ class Scores:
     classes: tuple[str, ...]
     n: int
     confusion: IntArray
+    no_speech: IntArray
     uar: float
     wa: float
     macro_f1: float
@@ -69,11 +73,12 @@ class Scores:
             "intervals": {name: interval.to_dict() for name, interval in self.intervals.items()},
             "per_class": {name: self._class_scores(index) for index, name in enumerate(self.classes)},
             "confusion": self.confusion.tolist(),
+            "no_speech": self.no_speech.tolist(),
         }
 
     def _class_scores(self, index: int) -> dict[str, Any]:
         return {
-            "n": int(self.confusion[index].sum()),
+            "n": int(self.confusion[index].sum() + self.no_speech[index]),
             "recall": json_number(self.recall[index]),
             "precision": json_number(self.precision[index]),
             "f1": json_number(self.f1[index]),
@@ -92,7 +97,7 @@ def score(
 
     Args:
         truth: indices into classes, shape (n,).
-        probabilities: shape (n, len(classes)), rows sum to 1.
+        probabilities: shape (n, len(classes)), rows sum to 1, or are all NaN for an utterance without speech.
         classes: names of the classes.
         groups: the speaker of each utterance, None where unknown (see bootstrap_interval).
         seed: seed of the bootstrap.
@@ -104,26 +109,33 @@ def score(
         ConfigError: the arguments do not fit each other.
     """
     labels, predicted = labels_and_predictions(truth, probabilities, classes)
-    matrix = confusion_matrix(labels, predicted, n_classes=len(classes))
+    k = len(classes)
+    matrix = confusion_matrix(labels, predicted, n_classes=k + 1)
 
     def interval(statistic: Callable[[ArrayLike], float]) -> Interval:
         # The same seed for each score: all intervals come from the same resampled speakers.
         rng = np.random.default_rng(seed)
-        return bootstrap_interval(statistic, labels, predicted, groups, n_classes=len(classes), rng=rng)
+        return bootstrap_interval(statistic, labels, predicted, groups, n_classes=k + 1, rng=rng)
 
     return Scores(
         classes=tuple(classes),
         n=len(labels),
-        confusion=matrix,
+        confusion=matrix[:k, :k],
+        no_speech=matrix[:k, k],
         uar=uar(matrix),
         wa=wa(matrix),
         macro_f1=macro_f1(matrix),
-        ece=expected_calibration_error(probabilities, labels),
-        recall=recall_per_class(matrix),
-        precision=precision_per_class(matrix),
-        f1=f1_per_class(matrix),
+        ece=_calibration_error(np.asarray(probabilities), labels, predicted < k),
+        recall=recall_per_class(matrix)[:k],
+        precision=precision_per_class(matrix)[:k],
+        f1=f1_per_class(matrix)[:k],
         intervals={"uar": interval(uar), "wa": interval(wa), "macro_f1": interval(macro_f1)},
     )
+
+
+def _calibration_error(probabilities: FloatArray, labels: IntArray, spoken: NDArray[np.bool_]) -> float:
+    """Of the utterances with speech; NaN without any."""
+    return expected_calibration_error(probabilities[spoken], labels[spoken]) if spoken.any() else math.nan
 
 
 def score_by(
@@ -134,7 +146,7 @@ def score_by(
     Args:
         values: the value of each utterance; None is counted under "unknown".
         truth: indices into classes, shape (n,).
-        probabilities: shape (n, len(classes)), rows sum to 1.
+        probabilities: shape (n, len(classes)), rows sum to 1, or are all NaN for an utterance without speech.
         classes: names of the classes.
 
     Returns:
@@ -156,5 +168,5 @@ def score_by(
 
 
 def _brief_scores(labels: IntArray, predicted: IntArray, n_classes: int) -> dict[str, Any]:
-    matrix = confusion_matrix(labels, predicted, n_classes=n_classes)
+    matrix = confusion_matrix(labels, predicted, n_classes=n_classes + 1)
     return {"n": len(labels), "uar": uar(matrix), "wa": wa(matrix), "macro_f1": macro_f1(matrix)}

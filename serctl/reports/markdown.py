@@ -32,6 +32,7 @@ def evaluation_page(metrics: Mapping[str, Any], scores: Scores) -> str:
         f"{leakage['test_utterances']} test utterances. Speakers in both: {leakage['speakers_shared']}.",
         f"Left out: {metrics['left_out']['failed']} recordings that failed, {metrics['left_out']['other_classes']} "
         "utterances of other classes.",
+        f"No speech was found in {scores.no_speech.sum()} of the utterances: they count as wrong.",
         "| emotion | n | recall | precision | F1 |\n|---|---|---|---|---|\n" + "\n".join(_class_rows(metrics)),
         *(_group_table(name, metrics[name]) for name in ("per_corpus", "per_language", "per_gender") if metrics[name]),
         "![Confusion matrix](confusion.png)\n\n![Reliability](reliability.png)",

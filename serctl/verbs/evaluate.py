@@ -27,7 +27,7 @@ from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
 from serctl.reports.markdown import evaluation_page
 from serctl.reports.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
-from serctl.reports.schema import Column
+from serctl.reports.schema import NO_SPEECH, Column
 from serctl.reports.tables import write_report
 from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser
@@ -71,13 +71,19 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """Utterances with their truth (index of the class), probabilities (n, classes) and the fold that tested them."""
+class _Tested:
+    """Utterances with their truth (index of the class), probabilities (n, classes), nan without speech, and fold."""
 
     utterances: tuple[Utterance, ...]
     truth: NDArray[np.intp]
     probabilities: NDArray[np.float64]
     folds: tuple[str, ...]
+
+    @property
+    def with_speech(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Truth and probabilities of the utterances in which speech was found: the others have no confidence."""
+        spoken = ~np.isnan(self.probabilities).all(axis=1)
+        return self.truth[spoken], self.probabilities[spoken]
 
 
 def ignore_fold(fold: Fold, number: int, total: int) -> None:
@@ -122,7 +128,7 @@ def evaluate_model(
     dataset = replace(dataset, samples=marked or originals)
     recogniser = Recogniser(model)
     everything = merge_windows(recogniser.probabilities, dataset.samples)
-    judged = _Judged(
+    tested_part = _Tested(
         dataset.utterances,
         dataset.labels,
         restrict(everything, model.facts.labels, dataset.classes),
@@ -143,7 +149,7 @@ def evaluate_model(
     )
     about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
     facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed, "commit": commit}
-    return _write(output, judged, dataset, facts, seed=seed)
+    return _write(output, tested_part, dataset, facts, seed=seed)
 
 
 @claiming
@@ -303,10 +309,10 @@ def _among(
     return among / among.sum(axis=1, keepdims=True)
 
 
-def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> _Judged:
+def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> _Tested:
     """All test parts, one after the other."""
     order = [index for fold in protocol.folds for index in fold.test]
-    return _Judged(
+    return _Tested(
         tuple(dataset.utterances[index] for index in order),
         dataset.labels[order],
         np.concatenate([np.array(fold["probabilities"]) for fold in folds]),
@@ -314,78 +320,84 @@ def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, 
     )
 
 
-def _write(output: Path, judged: _Judged, dataset: Dataset, facts: dict[str, Any], *, seed: int) -> Evaluation:
-    speakers = [utterance.speaker_id for utterance in judged.utterances]
-    scores = score(judged.truth, judged.probabilities, classes=dataset.classes, groups=speakers, seed=seed)
+def _write(output: Path, tested_part: _Tested, dataset: Dataset, facts: dict[str, Any], *, seed: int) -> Evaluation:
+    speakers = [utterance.speaker_id for utterance in tested_part.utterances]
+    scores = score(tested_part.truth, tested_part.probabilities, classes=dataset.classes, groups=speakers, seed=seed)
     metrics = {
         **facts,
-        "corpus": sorted({utterance.corpus for utterance in judged.utterances}),
+        "corpus": sorted({utterance.corpus for utterance in tested_part.utterances}),
         "left_out": {"failed": dataset.failed, "other_classes": dataset.other_classes},
         **scores.to_dict(),
-        "risk_at_coverage": _risks(judged),
-        **_scores_by_group(judged, dataset.classes),
+        "risk_at_coverage": _risks(tested_part),
+        **_scores_by_group(tested_part, dataset.classes),
         "package_version": __version__,
         "packages": package_versions(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     with atomic_folder(output) as draft:
-        _write_tables(draft, judged, scores)
-        _write_plots(draft, judged, scores, metrics)
+        _write_tables(draft, tested_part, scores)
+        _write_plots(draft, tested_part, scores, metrics)
         (draft / "report.md").write_text(evaluation_page(metrics, scores), encoding="utf-8")
         text = json.dumps(metrics, indent=1, ensure_ascii=False) + "\n"
         (draft / METRICS).write_text(text, encoding="utf-8")
     return Evaluation(output, scores, metrics, dataset.problems)
 
 
-def _risks(judged: _Judged) -> dict[str, float]:
+def _risks(tested_part: _Tested) -> dict[str, float]:
     """Share of errors among the most confident half, 80 % and all of the predictions."""
-    coverage, risk = coverage_risk(judged.probabilities, judged.truth)
+    truth, probabilities = tested_part.with_speech
+    if not len(truth):
+        return {}
+    coverage, risk = coverage_risk(probabilities, truth)
     return {f"{share:g}": float(risk[np.searchsorted(coverage, share - 1e-9)]) for share in (0.5, 0.8, 1.0)}
 
 
-def _scores_by_group(judged: _Judged, classes: Sequence[str]) -> dict[str, Any]:
+def _scores_by_group(tested_part: _Tested, classes: Sequence[str]) -> dict[str, Any]:
     groups: dict[str, list[str | None]] = {
-        "per_speaker": [utterance.speaker_id for utterance in judged.utterances],
-        "per_gender": [utterance.gender for utterance in judged.utterances],
-        "per_language": [utterance.language for utterance in judged.utterances],
-        "per_corpus": [utterance.corpus for utterance in judged.utterances],
+        "per_speaker": [utterance.speaker_id for utterance in tested_part.utterances],
+        "per_gender": [utterance.gender for utterance in tested_part.utterances],
+        "per_language": [utterance.language for utterance in tested_part.utterances],
+        "per_corpus": [utterance.corpus for utterance in tested_part.utterances],
     }
     return {
-        name: score_by(values, judged.truth, judged.probabilities, classes=classes) for name, values in groups.items()
+        name: score_by(values, tested_part.truth, tested_part.probabilities, classes=classes)
+        for name, values in groups.items()
     }
 
 
-def _write_tables(output: Path, judged: _Judged, scores: Scores) -> None:
+def _write_tables(output: Path, tested_part: _Tested, scores: Scores) -> None:
     classes = scores.classes
     columns = [*(Column(name, "text") for name in _DESCRIBED), *(Column(f"p_{emotion}") for emotion in classes)]
-    write_report(output / "predictions.parquet", columns=columns, tables=[_predictions(judged, classes)])
+    write_report(output / "predictions.parquet", columns=columns, tables=[_predictions(tested_part, classes)])
     counts = {emotion: scores.confusion[:, index] for index, emotion in enumerate(classes)}
     columns = [Column(_TRUTH, "text"), *(Column(emotion, "int") for emotion in classes)]
     write_report(output / "confusion.csv", columns=columns, tables=[{_TRUTH: list(classes), **counts}])
 
 
-def _predictions(judged: _Judged, classes: Sequence[str]) -> dict[str, Any]:
+def _predictions(tested_part: _Tested, classes: Sequence[str]) -> dict[str, Any]:
     """The table of all tested utterances."""
-    utterances = judged.utterances
-    probabilities = {f"p_{emotion}": judged.probabilities[:, index] for index, emotion in enumerate(classes)}
+    utterances = tested_part.utterances
+    probabilities = {f"p_{emotion}": tested_part.probabilities[:, index] for index, emotion in enumerate(classes)}
     return {
         "path": [str(each.path) for each in utterances],
-        "fold": list(judged.folds),
+        "fold": list(tested_part.folds),
         "corpus": [each.corpus for each in utterances],
         "speaker": [each.speaker for each in utterances],
         "gender": [each.gender for each in utterances],
         "language": [each.language for each in utterances],
-        "emotion": [classes[label] for label in judged.truth],
-        "predicted": [classes[label] for label in judged.probabilities.argmax(axis=1)],
+        "emotion": [classes[label] for label in tested_part.truth],
+        "predicted": [NO_SPEECH if np.isnan(row).all() else classes[row.argmax()] for row in tested_part.probabilities],
         **probabilities,
     }
 
 
-def _write_plots(output: Path, judged: _Judged, scores: Scores, metrics: Mapping[str, Any]) -> None:
+def _write_plots(output: Path, tested_part: _Tested, scores: Scores, metrics: Mapping[str, Any]) -> None:
     title = f"{metrics['architecture']}, {metrics['protocol']['name']}, {' + '.join(metrics['corpus'])}"
     plot_confusion(output / "confusion.png", scores.confusion, scores.classes, title=title)
-    curve = reliability_curve(judged.probabilities, judged.truth)
-    plot_reliability(output / "reliability.png", curve, ece=scores.ece, title=title)
+    truth, probabilities = tested_part.with_speech
+    if len(truth):
+        curve = reliability_curve(probabilities, truth)
+        plot_reliability(output / "reliability.png", curve, ece=scores.ece, title=title)
     if len(metrics["per_speaker"]) > 1:
         plot_speakers(output / "speakers.png", metrics["per_speaker"], title=title)
     if metrics.get("per_fold"):

@@ -241,7 +241,7 @@ def test_a_model_that_is_not_made_for_this_is_refused(happy_and_sad: Dataset, mf
         check_recipe(Recipe(teachers=(mfcc_bundle,)), replace(happy_and_sad, classes=("calm", "happy", "sad")))
 
 
-def test_samples_are_judged_by_their_windows_of_speech() -> None:
+def test_samples_are_predicted_from_their_windows_of_speech() -> None:
     def sample(lengths: Sequence[int], speech: Sequence[bool], language: str | None) -> Sample:
         windows = tuple(
             Features(np.zeros((length, 2), np.float16), np.empty((0, 0), np.float32), np.zeros(1, np.float32), 0)
@@ -258,12 +258,13 @@ def test_samples_are_judged_by_their_windows_of_speech() -> None:
         assert len(windows) == 5
         return np.stack([happy, 1 - happy], axis=1)
 
-    judged = merge_windows(
+    merged = merge_windows(
         probabilities_of, [sample([30, 10, 50], [True, True, False], "de"), sample([20, 20], [False, False], None)]
     )
     assert asked == ["de", "de", "de", None, None]
-    np.testing.assert_allclose(judged[:, 0], [(30 * 0.1 + 10 * 0.4) / 40, 0.4], atol=1e-6)
-    np.testing.assert_allclose(judged.sum(axis=1), 1)
+    np.testing.assert_allclose(merged[0, 0], (30 * 0.1 + 10 * 0.4) / 40, atol=1e-6)
+    assert merged[0].sum() == pytest.approx(1)
+    assert np.isnan(merged[1]).all()  # as predict has it: no speech
 
 
 def test_restricted_probabilities_are_conditional() -> None:

@@ -362,7 +362,7 @@ def test_scores_become_json_with_null_for_undefined_values():
 
 
 def test_score_refuses_probabilities_of_other_classes(probabilities, truth):
-    with pytest.raises(ConfigError, match=r"expected probabilities of 3 classes\. Received: 4 columns"):
+    with pytest.raises(ConfigError, match=r"expected probabilities of 3 classes\. Received: the shape"):
         metrics.score(truth, probabilities, classes=CLASSES[:3], groups=None, seed=0)
 
 
@@ -393,3 +393,24 @@ def test_score_by_is_empty_when_nothing_is_known():
 def test_score_by_refuses_values_that_do_not_fit(truth, probabilities):
     with pytest.raises(ConfigError, match=r"values: expected 400 values, as many as truth\. Received: 1"):
         metrics.score_by(["de"], truth, probabilities, classes=CLASSES)
+
+
+def test_an_utterance_without_speech_counts_as_wrong_and_has_no_confidence() -> None:
+    rows = np.array([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan], [0.3, 0.7]])
+    scores = metrics.score([0, 1, 0, 1], rows, classes=("happy", "sad"), groups=None, seed=0)
+    heard = metrics.score([0, 1, 1], rows[[0, 1, 3]], classes=("happy", "sad"), groups=None, seed=0)
+    assert scores.n == 4
+    assert scores.no_speech.tolist() == [1, 0]
+    assert scores.confusion.tolist() == heard.confusion.tolist() == [[1, 0], [0, 2]]
+    assert (scores.uar, scores.wa) == (0.75, 0.75)  # one of two happy ones found, both sad ones
+    assert scores.recall.tolist() == [0.5, 1.0]
+    assert scores.ece == heard.ece
+    assert scores.to_dict()["per_class"]["happy"]["n"] == 2
+    groups = metrics.score_by(["a", "a", "b", "b"], [0, 1, 0, 1], rows, classes=("happy", "sad"))
+    assert (groups["b"]["n"], groups["b"]["uar"], groups["b"]["wa"]) == (2, 0.5, 0.5)
+
+
+def test_recordings_without_any_speech_score_nothing() -> None:
+    scores = metrics.score([0, 1], np.full((2, 2), np.nan), classes=("happy", "sad"), groups=None, seed=0)
+    assert (scores.uar, scores.wa) == (0.0, 0.0)
+    assert math.isnan(scores.ece)

@@ -33,9 +33,3 @@ def test_keras_is_set_for_the_run_whatever_its_settings_say(tmp_path: Path) -> N
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     ended = run(BUILD, tmp_path, KERAS_BACKEND="torch")
     assert ended.stdout.split() == ["tensorflow", "channels_last", "(1,", "2)", "float32"], ended.stderr
-
-
-def test_a_keras_that_was_imported_on_another_backend_is_refused(tmp_path: Path) -> None:
-    script = "import keras\n" + BUILD.replace('assert "keras" not in sys.modules\n', "")
-    ended = run(script, tmp_path, KERAS_BACKEND="numpy")
-    assert ended.stderr.strip().endswith("expected Keras on tensorflow or jax. Received: numpy")
