@@ -71,7 +71,9 @@ class Model:
 
     def __init__(self, bundle: Bundle) -> None:
         from serctl.runtime.recogniser import Recogniser
+        from serctl.runtime.trial import try_network
 
+        try_network(bundle)
         self.bundle = bundle
         self._recogniser: Recogniser = Recogniser(bundle)
 
