@@ -82,6 +82,7 @@ def augment(
     """
     require_extra("train", "augmentation")
     from serctl.verbs import augment as verb
+    from serctl.verbs.copies import MANIFEST
 
     check_summary_json(summary_json, output)
     chosen = (
@@ -102,7 +103,7 @@ def augment(
         )
     if not quiet:
         _print_counts(summary)
-    finish(summary, verb="Augmented", output=output / verb.MANIFEST, summary_json=summary_json, quiet=quiet)
+    finish(summary, verb="Augmented", output=output / MANIFEST, summary_json=summary_json, quiet=quiet)
 
 
 def parse_range(text: str, option: str) -> tuple[float, float]:

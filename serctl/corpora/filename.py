@@ -345,7 +345,7 @@ def load(root: Path, recordings: Sequence[Path], naming: Naming) -> Corpus:
         name=naming.name,
         utterances=tuple(utterance for _, utterance in read if utterance is not None),
         problems=tuple(
-            f"{path}: the file name does not follow {naming.title} (expected {naming.expected}; came {path.stem})"
+            f"{path}: the file name does not follow {naming.title} (expected {naming.expected}; found {path.stem})"
             for path, utterance in read
             if utterance is None
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,7 +89,7 @@ class Dataset:
     other_classes: int = 0
     marked_test: int = 0
 
-    @property
+    @cached_property
     def utterances(self) -> tuple[Utterance, ...]:
         """The utterances, in the order of the samples; the source of each is known, its own digest for an original."""
         return tuple(replace(sample.utterance, source=sample.origin) for sample in self.samples)

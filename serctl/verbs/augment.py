@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import re
 import time
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import soundfile
 
 from serctl import __version__
 from serctl.audio.file import RecordingFile
@@ -22,21 +18,19 @@ from serctl.corpora.columns import LABEL_COLUMNS
 from serctl.corpora.copies import copy_targets
 from serctl.corpora.manifest import label_cells, write_manifest
 from serctl.errors import AudioError, ConfigError, CorpusError, Failure, Remedy, RunInterrupted
-from serctl.files import atomic_path, claim, make_folder
-from serctl.reports.journal import Journal, journal_path
+from serctl.files import claim
+from serctl.reports.journal import Journal
 from serctl.run import Progress, Run
 from serctl.transforms.apply import apply_transforms, file_generator
 from serctl.transforms.noise import Noise
 from serctl.transforms.spectral_mask import SpectralMask
 from serctl.transforms.speed import Speed
 from serctl.verbs.batch import STATUS_ERROR, STATUS_OK, BatchSummary, Table
+from serctl.verbs.copies import MANIFEST, RECORD, check_places, make_output, prepare, remove_drafts, write_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from serctl.audio.decode import AudioInfo
     from serctl.corpora.manifest import Cell
@@ -48,14 +42,8 @@ COLUMNS = (
 )
 """The columns of the manifest; times and durations in seconds. copy is 0 for an original, which has no transforms."""
 
-MANIFEST = "manifest.csv"
-
 LONGEST_S = 600.0
 """An utterance is transformed as a whole, in memory; beyond ten minutes that is refused."""
-
-_RECORD = ".augment"
-_COPY_NAME = re.compile(r"\.aug[0-9]+\.wav")
-_BEYOND_16_BITS = frozenset({"PCM_24", "PCM_32", "FLOAT", "DOUBLE"})
 
 
 @dataclass(frozen=True)
@@ -138,22 +126,34 @@ def augment(
     kept for resume, which makes only copies that are missing, failed or older than their source. A hidden file beside
     the manifest keeps the account.
 
-    Raises ConfigError if the output is in use and neither resume nor overwrite is given, holds anything else than an
-    earlier run's copies, lies in a corpus or a corpus in it, or if resume meets other options; CorpusError if a path
-    is no corpus or all is marked test; AudioError if a noise file cannot be read. RunInterrupted says what is kept.
+    Args:
+        paths: folders of corpora, or manifests.
+        output: folder for the copies.
+        options: what to make of each utterance.
+        run: how to work; of it jobs, resume, overwrite and progress.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ConfigError: the output is in use and neither resume nor overwrite is given, holds anything else than an earlier
+            run's copies, lies in a corpus or a corpus in it, or resume meets other options.
+        CorpusError: a path is no corpus, or all is marked test.
+        AudioError: a noise file cannot be read.
+        RunInterrupted: Ctrl-C; it says what is kept.
     """
     start = time.monotonic()
     options = options or AugmentOptions()
     run = run or Run()
     corpora = load_corpora(paths)
-    _check_places(paths, corpora, output)
+    check_places(paths, corpora, output)
     _check_noise(options)
     todo, test_utterances = _plan(corpora)
     summary = AugmentSummary(test_utterances=test_utterances, problems=sum(len(corpus.problems) for corpus in corpora))
-    _make_output(output)
+    make_output(output)
     with claim(output / MANIFEST):
-        _prepare(output, resume=run.resume, overwrite=run.overwrite)
-        with Journal(output / _RECORD, fingerprint=options.fingerprint(), resume=run.resume) as journal:
+        prepare(output, resume=run.resume, overwrite=run.overwrite)
+        with Journal(output / RECORD, fingerprint=options.fingerprint(), resume=run.resume) as journal:
             _make_copies(todo, journal, summary, output=output, options=options, run=run)
             write_manifest(output / MANIFEST, _rows(todo, journal, options), COLUMNS)
     summary.wall_s = time.monotonic() - start
@@ -168,57 +168,11 @@ def find_noise(folder: Path) -> tuple[Path, ...]:
 # Before the work starts
 
 
-def _check_places(paths: Sequence[Path], corpora: Sequence[Corpus], output: Path) -> None:
-    place = output.resolve()
-    for path in paths:
-        # A manifest says what belongs to the corpus; a folder is searched, and the copies would be found.
-        if path.is_dir() and place.is_relative_to(path.resolve()):
-            raise ConfigError(f"{output} lies in the corpus {path} and would become a part of it", Remedy.OTHER_OUTPUT)
-        if path.resolve().is_relative_to(place):
-            raise ConfigError(f"the corpus {path} lies in the output folder {output}", Remedy.OTHER_OUTPUT)
-    for folder in {utterance.path.parent for corpus in corpora for utterance in corpus.utterances}:
-        if folder.resolve().is_relative_to(place):
-            raise ConfigError(f"recordings in {folder} lie in the output folder {output}", Remedy.OTHER_OUTPUT)
-
-
 def _check_noise(options: AugmentOptions) -> None:
     """Read the headers now: a bad noise file would fail whichever copies happen to draw it."""
     for transform in options.transforms:
         for path in transform.noise_files if isinstance(transform, Noise) else ():
             read_header(path)
-
-
-def _make_output(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"expected a folder to write to, but {output} is a file")
-    make_folder(output)
-
-
-def _prepare(output: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the output folder ready, and remove what an earlier run left half written, or all of it to overwrite."""
-    if all(path.suffix == ".lock" for path in output.iterdir()):  # but for this run's own lock, it is empty
-        return
-    if not journal_path(output / _RECORD).is_file():
-        raise ConfigError(f"{output} is not empty, and not written by serctl augment", Remedy.OTHER_OUTPUT)
-    if not (resume or overwrite):
-        raise ConfigError(f"{output} exists", Remedy.RESUME, Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
-    _remove_drafts(output)
-    if not resume:
-        _remove_copies(output)
-
-
-def _remove_drafts(output: Path) -> None:
-    """Remove the temporary files of workers that were killed while they wrote."""
-    for draft in output.rglob(".*.tmp"):
-        draft.unlink(missing_ok=True)
-
-
-def _remove_copies(output: Path) -> None:
-    # The manifest first: should this be interrupted, it must not list what is gone.
-    (output / MANIFEST).unlink(missing_ok=True)
-    for path in output.rglob("*.wav"):
-        if _COPY_NAME.search(path.name):
-            path.unlink()
 
 
 # What to make, and where
@@ -271,7 +225,7 @@ def _make_copies(
                 _count(summary, job, table)
                 run.progress(Progress(summary.recordings, len(todo), summary.failed))
     except KeyboardInterrupt:
-        _remove_drafts(output)
+        remove_drafts(output)
         done = f"{summary.recordings} of {len(todo)} utterances are finished in {output}"
         raise RunInterrupted(done, Remedy.RESUME) from None
 
@@ -315,7 +269,7 @@ def augment_utterance(job: _Job, *, output: Path, options: AugmentOptions) -> Ta
         rng = file_generator(options.seed, digest, number, start_s=utterance.start_s)
         changed, parameters = apply_transforms(samples, rate, transforms=options.transforms, rng=rng)
         path = f"{job.target}.aug{number}.wav"
-        _write_wav(output / path, changed, header)
+        write_copy(output / path, changed, header)
         copies.append(_copy_facts(path, len(changed) / rate, parameters))
     return {"status": STATUS_OK, "duration": len(samples) / rate, "source_digest": digest, "copies": copies}
 
@@ -331,20 +285,6 @@ def _check_length(utterance: Utterance, header: AudioInfo) -> None:
             f"{utterance.path}: an utterance of {end_s - utterance.start_s:.0f} s, expected at most {LONGEST_S:.0f} s: "
             "give its parts in a manifest, with start and end"
         )
-
-
-def _write_wav(path: Path, samples: NDArray[np.float32], header: AudioInfo) -> None:
-    # Never in float: libsndfile stamps float WAVs with the time, and samples within full scale lose nothing in 24 bits.
-    subtype = "PCM_24" if header.subtype in _BEYOND_16_BITS else "PCM_16"
-    # Encoded in memory, since soundfile answers a full disk with a failed assertion.
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, header.sample_rate, subtype=subtype, format="WAV")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as draft:
-            draft.write_bytes(encoded.getbuffer())
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
 # The manifest

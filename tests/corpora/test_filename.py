@@ -146,7 +146,7 @@ def test_recordings_that_do_not_follow_become_problems(tmp_path: Path) -> None:
     assert len(corpus.utterances) == 4
     (problem,) = corpus.problems
     assert "bell.wav: the file name does not follow RAVDESS (expected modality-" in problem
-    assert problem.endswith("came bell)")
+    assert problem.endswith("found bell)")
 
 
 def test_a_code_that_means_no_emotion_does_not_follow(tmp_path: Path) -> None:

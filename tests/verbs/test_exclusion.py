@@ -10,7 +10,8 @@ import pytest
 
 from serctl.errors import ConfigError
 from serctl.files import claim
-from serctl.verbs.augment import MANIFEST, augment
+from serctl.verbs.augment import augment
+from serctl.verbs.copies import MANIFEST
 from serctl.verbs.evaluate import cross_validate, evaluate_model
 from serctl.verbs.export import export
 from serctl.verbs.scan import scan

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ from serctl.verbs.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
+
+    Serctl = Callable[..., Any]
 
     from click.testing import Result
 
@@ -214,6 +218,25 @@ def test_the_command_shows_everything_on_stdout(run: Callable[..., Result], ravd
 def test_the_command_raises_what_main_reports(run: Callable[..., Result], tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no such folder"):
         run("scan", tmp_path / "gone")
+
+
+def test_the_command_survives_any_name_and_column(serctl: Serctl, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff corpus") / "sad" / os.fsdecode(b"J\xf6rg\x1b[31m.wav")
+    record(odd, 0.1)
+    odd.with_name("gone.wav").write_text("no audio")
+    result = serctl("corpus", "scan", odd.parents[1], "-o", tmp_path / "m.csv", "-j", 1)
+    assert result.code == 0
+    assert "Traceback" not in result.stderr
+    assert "\x1b[31m" not in result.stdout
+    assert len(load_corpus(tmp_path / "m.csv").utterances) == 2
+    refused = serctl("corpus", "scan", odd.parents[1], "-o", tmp_path / "m.parquet", "-j", 1)
+    assert refused.code == 2
+    assert "not valid UTF-8, which Parquet cannot hold" in refused.stderr
+    record(tmp_path / "a.wav", 0.1)
+    pd.DataFrame({"path": ["a.wav"], "emotion": [["sad"]], "tags": [[1, 2]]}).to_parquet(tmp_path / "lists.parquet")
+    listed = serctl("corpus", "scan", tmp_path / "lists.parquet", "-j", 1)
+    assert listed.code == 2
+    assert "no known emotion is called" in listed.stderr
 
 
 def test_the_manifest_keeps_the_speaker_that_is_given(tmp_path: Path, ravdess: Path) -> None:
