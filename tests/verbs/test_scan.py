@@ -222,7 +222,9 @@ def test_the_command_raises_what_main_reports(run: Callable[..., Result], tmp_pa
 
 def test_the_command_survives_any_name_and_column(serctl: Serctl, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"\xff corpus") / "sad" / os.fsdecode(b"J\xf6rg\x1b[31m.wav")
-    record(odd, 0.1)
+    odd.parent.mkdir(parents=True)
+    record(tmp_path / "a.wav", 0.1)
+    odd.write_bytes((tmp_path / "a.wav").read_bytes())
     odd.with_name("gone.wav").write_text("no audio")
     result = serctl("corpus", "scan", odd.parents[1], "-o", tmp_path / "m.csv", "-j", 1)
     assert result.code == 0
@@ -232,7 +234,6 @@ def test_the_command_survives_any_name_and_column(serctl: Serctl, tmp_path: Path
     refused = serctl("corpus", "scan", odd.parents[1], "-o", tmp_path / "m.parquet", "-j", 1)
     assert refused.code == 2
     assert "not valid UTF-8, which Parquet cannot hold" in refused.stderr
-    record(tmp_path / "a.wav", 0.1)
     pd.DataFrame({"path": ["a.wav"], "emotion": [["sad"]], "tags": [[1, 2]]}).to_parquet(tmp_path / "lists.parquet")
     listed = serctl("corpus", "scan", tmp_path / "lists.parquet", "-j", 1)
     assert listed.code == 2
