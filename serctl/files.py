@@ -88,11 +88,18 @@ def check_new_file(path: Path, *, overwrite: bool) -> None:
     """
     if is_stream(path):
         return
-    if path.exists() and not overwrite:
+    if _exists(path) and not overwrite:
         raise ConfigError(f"{path} exists", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
     make_folder(path.parent)
     if not os.access(path.parent, os.W_OK):
         raise ConfigError(f"cannot write into the folder {path.parent}: permission denied")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a closed folder
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
 def check_new_folder(folder: Path, *, overwrite: bool, mark: str, kind: str) -> None:

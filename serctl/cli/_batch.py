@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import sys
 from collections import Counter
@@ -109,14 +108,12 @@ def check_summary_json(path: Path | None, output: Path | None) -> None:
         if output is None:
             raise ConfigError("--summary-json - writes to stdout, as the report does: expected -o FILE with it")
         return
+    from serctl.files import check_new_file
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise ConfigError(f"--summary-json {path}: expected a file, found a folder")
-    except OSError as error:  # a name that is too long, a folder that cannot be made
-        raise ConfigError(f"--summary-json {path}: {error.strerror}") from error
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"--summary-json {path}: cannot write into its folder")
+        check_new_file(path, overwrite=True)
+    except ConfigError as error:
+        raise ConfigError(f"--summary-json: {error}") from error
 
 
 def finish(

@@ -125,7 +125,7 @@ def test_a_network_that_cannot_be_loaded_is_one_error(
 
 @pytest.mark.parametrize(
     ("place", "message"),
-    [("file/s.json", "Not a directory|File exists"), (".", "found a folder"), ("x" * 256, "File name too long")],
+    [("file/s.json", "Not a directory|File exists"), (".", "is a folder"), ("x" * 256, "File name too long")],
 )
 def test_a_summary_that_cannot_be_written_is_refused_before_any_work(
     extract: Callable[..., Any], samples: Path, tmp_path: Path, place: str, message: str
