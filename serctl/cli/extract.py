@@ -50,7 +50,6 @@ def extract(
     report = to_file(output)
     check_summary_json(summary_json, report)
     found = find_inputs(recordings, files_from, strict=strict)
-    cache = open_cache(cache_dir, no_cache=no_cache)
     try:
         with progress_bar("Extracting", quiet=quiet) as progress:
             summary = verb.extract(

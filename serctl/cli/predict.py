@@ -73,7 +73,6 @@ def predict(
         _say_unknown_language(bundle, options.language)
     check_summary_json(summary_json, report)
     found = find_inputs(recordings, files_from, strict=strict)
-    cache = open_cache(cache_dir, no_cache=no_cache)
     try:
         with (
             _printer(verb.columns(bundle), output) as on_table,
