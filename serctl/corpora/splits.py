@@ -97,7 +97,7 @@ def hold_out(utterances: Sequence[Utterance], *, share: float, seed: int, by_spe
     if not 0 < share < 1:
         raise ConfigError(f"the held-out share must be between 0 and 1. Received: {share}")
     items = _items(utterances)
-    if len({sources(utterances)[index] for index in items}) < 2:
+    if len(set(sources(utterances))) < 2:
         raise CorpusError(f"holding out utterances needs at least two recordings. Found: {len(utterances)} utterances")
     rng = np.random.default_rng(seed)
     obstacle = _obstacle(utterances) if by_speaker else "the test part has no speakers of its own"
