@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from serctl.audio.mpeg import begins_with_frames
+from serctl.audio.signatures import SIGNED_BYTES, kind_of
 from serctl.errors import AudioError, ConfigError, Remedy
 
 if TYPE_CHECKING:
@@ -21,27 +21,6 @@ PCM_FORMATS: dict[str, tuple[np.dtype[Any], float]] = {
     "f32le": (np.dtype("<f4"), 1.0),
 }
 """Sample formats by ffmpeg's names: type and full scale."""
-
-HEADERS = {
-    (0, b"RIFF"): "WAV",
-    (0, b"RIFX"): "WAV",
-    (0, b"RF64"): "WAV",
-    (0, b"BW64"): "WAV",
-    (0, b"riff"): "WAV",
-    (0, b"fLaC"): "FLAC",
-    (0, b"OggS"): "OGG",
-    (0, b"ID3"): "MP3",
-    (0, b"FORM"): "AIFF",
-    (0, b".snd"): "AU",
-    (0, b"caff"): "CAF",
-    (0, b"#!AMR"): "AMR",
-    (0, b"\x1aE\xdf\xa3"): "WebM",
-    (0, b"0&\xb2u\x8ef\xcf\x11"): "WMA",
-    (4, b"ftyp"): "M4A",
-}
-"""How recordings that are no raw samples begin, by offset; as samples, these bytes would be most unlikely ones."""
-
-_BEGINNING_BYTES = 2_048
 
 LARGEST_SAMPLE = 1e6
 """Far beyond any audio, and small enough that its square stays finite in float32."""
@@ -59,9 +38,9 @@ class PcmDecoder:
         import soxr
 
         if sample_format not in PCM_FORMATS:
-            raise ConfigError(f"expected a sample format among {', '.join(PCM_FORMATS)}, came {sample_format}")
+            raise ConfigError(f"expected a sample format among {', '.join(PCM_FORMATS)}, received {sample_format}")
         if not 4_000 <= rate <= 384_000:
-            raise ConfigError(f"expected a rate from 4000 to 384000 Hz, came {rate}")
+            raise ConfigError(f"expected a rate from 4000 to 384000 Hz, received {rate}")
         self._type, self._full_scale = PCM_FORMATS[sample_format]
         self._resampler = soxr.ResampleStream(rate, to_rate, 1, dtype="float32") if rate != to_rate else None
         self._torn = b""
@@ -82,14 +61,12 @@ class PcmDecoder:
         return self._resampler.resample_chunk(bounded) if self._resampler else bounded
 
     def _check_beginning(self, data: bytes) -> None:
-        missing = _BEGINNING_BYTES - len(self._beginning)
-        if missing == 0:
+        if len(self._beginning) == SIGNED_BYTES:
             return
-        self._beginning += data[:missing]
-        kind = _header_kind(self._beginning)
-        if kind is not None:
+        self._beginning += data[: SIGNED_BYTES - len(self._beginning)]
+        if kind := kind_of(self._beginning):
             raise AudioError(
-                f"expected raw samples, came {kind}: give the file's name, or pipe it through "
+                f"expected raw samples, received {kind}: give the file's name, or pipe it through "
                 "ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -"
             )
 
@@ -104,11 +81,6 @@ class PcmDecoder:
             )
         empty = np.empty(0, np.float32)
         return self._resampler.resample_chunk(empty, last=True) if self._resampler else empty
-
-
-def _header_kind(beginning: bytes) -> str | None:
-    kinds = (kind for (offset, header), kind in HEADERS.items() if beginning.startswith(header, offset))
-    return next(kinds, "MP3" if begins_with_frames(beginning) else None)
 
 
 def samples_of_pipe(pipe: BinaryIO, decoder: PcmDecoder) -> Iterator[NDArray[np.float32]]:

@@ -74,10 +74,10 @@ def test_another_rate_is_resampled_as_in_one_go(samples, size):
 
 
 def test_unknown_formats_and_rates_are_refused():
-    with pytest.raises(ConfigError, match="expected a sample format among s16le, s32le, f32le, came u8"):
+    with pytest.raises(ConfigError, match="expected a sample format among s16le, s32le, f32le, received u8"):
         decoder("u8")
     for rate in (0, 3_999, 400_000):
-        with pytest.raises(ConfigError, match=f"expected a rate from 4000 to 384000 Hz, came {rate}"):
+        with pytest.raises(ConfigError, match=f"expected a rate from 4000 to 384000 Hz, received {rate}"):
             decoder(rate=rate)
 
 
@@ -91,7 +91,7 @@ def test_a_recording_is_refused_whatever_its_header(name, size):
         soundfile.write(file, 0.3 * np.sin(np.arange(RATE)), RATE, **options)
         content = file.getvalue()
     pipe = decoder()
-    with pytest.raises(AudioError, match="expected raw samples, came"):
+    with pytest.raises(AudioError, match="expected raw samples, received"):
         [pipe.decode(content[first : first + size]) for first in range(0, len(content), size)]
 
 

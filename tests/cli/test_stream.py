@@ -105,8 +105,8 @@ def test_the_options_of_the_steps_arrive(
     ("data", "message"),
     [
         (b"", "the stream ended before its first sample"),
-        (b"RIFF\0\0\0\0WAVE", "expected raw samples, came WAV: give the file's name"),
-        (b"ID3\4" + bytes(4000), "expected raw samples, came MP3"),
+        (b"RIFF\0\0\0\0WAVE", "expected raw samples, received WAV: give the file's name"),
+        (b"ID3\4" + bytes(4000), "expected raw samples, received MP3"),
     ],
 )
 def test_what_is_no_raw_samples_is_refused(live_bundle: Bundle, data: bytes, message: str) -> None:
@@ -232,7 +232,7 @@ class FakeTime:
     [
         (["-", "--realtime"], "--realtime is for recordings: what comes from elsewhere has its own pace"),
         (["-", "--format", "u8"], "'u8' is not one of 's16le', 's32le', 'f32le'"),
-        (["-", "--rate", "0"], "expected a rate from 4000 to 384000 Hz, came 0"),
+        (["-", "--rate", "0"], "expected a rate from 4000 to 384000 Hz, received 0"),
         (["-", "--hop", "0.01"], "expected 0.05 s <= hop <= window <= 60 s. Received: 0.01 s"),
         (["-", "--hysteresis", "2"], "--hysteresis"),
         (["-", "--every", "minute"], "--every"),

@@ -525,8 +525,8 @@ def test_pages_of_other_sites_are_kept_out(recogniser: StepRecogniser, talk: Any
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("?format=u8", "expected a sample format among s16le, s32le, f32le, came u8"),
-        ("?rate=1", "expected a rate from 4000 to 384000 Hz, came 1"),
+        ("?format=u8", "expected a sample format among s16le, s32le, f32le, received u8"),
+        ("?rate=1", "expected a rate from 4000 to 384000 Hz, received 1"),
         ("?rate=16k", "expected a rate in Hz, came 16k"),
         ("?fromat=s16le", "expected format and rate in the address, came fromat"),
     ],
