@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from serctl.live.options import ListenOptions
     from serctl.runtime.step import StepRecogniser
 
+_STOPPED = "stopped by SIGTERM"
+
 ListenOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
     typer.Option(
@@ -26,13 +28,23 @@ ListenOption = Annotated[
 
 
 def run_server(recogniser: StepRecogniser, options: ListenOptions) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raises KeyboardInterrupt then, ConfigError if it cannot listen."""
+    """Serve until SIGTERM, which ends it in good order, or Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+        ConfigError: it cannot listen.
+    """
     import asyncio  # takes longer to load than all of --help
 
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         asyncio.run(_serve(recogniser, options))
     except asyncio.CancelledError as cancelled:
-        raise KeyboardInterrupt from cancelled
+        if cancelled.args != (_STOPPED,):
+            raise KeyboardInterrupt from cancelled
+    finally:
+        for number, handler in handlers.items():  # which asyncio does not put back
+            signal.signal(number, handler)
 
 
 async def _serve(recogniser: StepRecogniser, options: ListenOptions) -> None:
@@ -42,13 +54,14 @@ async def _serve(recogniser: StepRecogniser, options: ListenOptions) -> None:
 
     serving = asyncio.ensure_future(serve(recogniser, options, started=_say_where, log=_say))
     with contextlib.suppress(NotImplementedError):  # on Windows, where Ctrl-C comes without it
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, serving.cancel)
+        loop.add_signal_handler(signal.SIGTERM, serving.cancel, _STOPPED)
     await serving
 
 
 def _say_where(addresses: list[tuple[str, int]]) -> None:
-    from serctl.live.server import format_address
+    from serctl.live.addresses import format_address
 
     for address in addresses:
         _say(f"listening on {format_address(address)}")

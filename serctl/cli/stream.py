@@ -87,7 +87,7 @@ def stream(
 
 def _serve(address: str, given: Given, model: str | None) -> None:
     """Serve many streams until Ctrl-C."""
-    from serctl.live.server import parse_address
+    from serctl.live.addresses import parse_address
 
     host, port = parse_address(address)
     options = given.make(ListenOptions, host=host, port=port, stream=given.make(StreamOptions))

@@ -23,13 +23,23 @@ if TYPE_CHECKING:
     Opened = Callable[[str, int], None]
     """Told the format and rate of the samples to come; raises ConfigError if they cannot be had."""
 
-GREETING = b"GET "
-"""How a WebSocket begins; four bytes that samples are most unlikely to begin with."""
+_GREETINGS = (
+    *(b"GET ", b"HEAD ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"TRACE ", b"PRI * HTTP"),
+    b"\x16\x03\x01",  # TLS
+)
+"""How a WebSocket, or what else speaks HTTP, begins; samples are most unlikely to begin so."""
 
 LARGEST_MESSAGE = 2**20
 """In bytes, of a WebSocket."""
 
 _LOOPBACK_ORIGIN = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
+
+
+def is_http(beginning: bytes) -> bool | None:
+    """Tell whether a client that begins so speaks HTTP; None while that cannot be told."""
+    if beginning.startswith(_GREETINGS):
+        return True
+    return None if any(greeting.startswith(beginning) for greeting in _GREETINGS) else False
 
 
 def error_line(message: str) -> str:
@@ -141,7 +151,7 @@ class WebSocketWire:
             came = _bearer(request) or query.get("token", "")
             _check_token(came.encode(errors="backslashreplace"), self._token, "Authorization: Bearer")
         if unknown := query.keys() - {"format", "rate", "token"}:
-            raise ConfigError(f"expected format and rate in the address, came {', '.join(sorted(unknown))}")
+            raise ConfigError(f"expected format and rate in the address, received {', '.join(sorted(unknown))}")
         response = self._protocol.accept(request)
         if response.status_code == 101:
             terms = {**self._defaults, **query}
@@ -207,5 +217,5 @@ def _check_token(came: bytes, expected: str, place: str) -> None:
 
 def _rate(text: str) -> int:
     if not re.fullmatch("[0-9]{1,6}", text):
-        raise ConfigError(f"expected a rate in Hz, came {text}")
+        raise ConfigError(f"expected a rate in Hz, received {text}")
     return int(text)

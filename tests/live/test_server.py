@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import socket
+import time
 import tracemalloc
 from itertools import groupby
 from types import SimpleNamespace
@@ -20,9 +21,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from serctl.audio.pcm import PcmDecoder
 from serctl.audio.segments import read_audio
 from serctl.errors import ConfigError
-from serctl.live import server as module
+from serctl.live import connection as module
+from serctl.live.addresses import format_address, parse_address
+from serctl.live.connection import QUEUED_STEPS
+from serctl.live.log import LINES_AT_ONCE
 from serctl.live.options import ListenOptions, StreamOptions
-from serctl.live.server import QUEUED_STEPS, format_address, parse_address, serve
+from serctl.live.server import serve
 from serctl.live.stream import SpeechStream
 from serctl.runtime.step import StepRecogniser
 
@@ -366,7 +370,7 @@ def test_a_torn_sample_is_told_after_the_lines(recogniser: StepRecogniser, talk:
         async with serving(recogniser) as server:
             *lines, error = await tcp(server, talk["tom-sad"] + b"\x01")
             assert_same(lines, expected(talk["tom-sad"]))
-            assert error == {"error": "the stream ended in the middle of a sample: 1 of 2 bytes; check --format"}
+            assert error == {"error": "the stream ended in the middle of a sample: 1 of 2 bytes"}
             (logged,) = server.logged
             assert logged.endswith(error["error"])
 
@@ -447,7 +451,7 @@ def test_a_client_that_does_not_read_loses_the_oldest_and_is_told(
             judged.extend(found)
             return found
 
-    monkeypatch.setattr("serctl.live.server.SpeechStream", Watched)
+    monkeypatch.setattr("serctl.live.connection.SpeechStream", Watched)
     data = bytes(steps * PIECE // 2)
 
     async def scenario() -> None:
@@ -501,7 +505,7 @@ def test_a_token_is_asked_for(recogniser: StepRecogniser, talk: Any, expected: A
                 (f"?token={token}", {"Authorization": "Bearer wrong"}),
             ):
                 assert "the server's token" in await refused(server, query, additional_headers=headers)
-            assert len(server.logged) == 12
+            assert len(server.logged) == 2 * LINES_AT_ONCE  # of two kinds
             assert token not in "".join(server.logged)
 
     run(scenario())
@@ -527,8 +531,8 @@ def test_pages_of_other_sites_are_kept_out(recogniser: StepRecogniser, talk: Any
     [
         ("?format=u8", "expected a sample format among s16le, s32le, f32le, received u8"),
         ("?rate=1", "expected a rate from 4000 to 384000 Hz, received 1"),
-        ("?rate=16k", "expected a rate in Hz, came 16k"),
-        ("?fromat=s16le", "expected format and rate in the address, came fromat"),
+        ("?rate=16k", "expected a rate in Hz, received 16k"),
+        ("?fromat=s16le", "expected format and rate in the address, received fromat"),
     ],
 )
 def test_what_a_websocket_cannot_have(recogniser: StepRecogniser, query: str, message: str) -> None:
@@ -564,7 +568,7 @@ def test_a_crowd_is_turned_away_unheard(recogniser: StepRecogniser) -> None:
             for _, writer in crowd:
                 await closed(writer)
             unheard = [line for line in server.logged if "without a word: 4 clients are connected" in line]
-            assert len(unheard) == 10 - 2 * 2
+            assert len(unheard) == LINES_AT_ONCE  # of the 10 - 2 * 2
 
     async def ended(reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
@@ -668,7 +672,7 @@ def test_where_it_cannot_listen(recogniser: StepRecogniser) -> None:
         pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:"),
     ):
         starting(recogniser, port=taken.getsockname()[1])
-    with pytest.raises(ConfigError, match="expected a host to listen on, came no such host"):
+    with pytest.raises(ConfigError, match="expected a host to listen on, received no such host"):
         starting(recogniser, host="no such host")
     with pytest.raises(ConfigError, match="expected format one of s16le"):
         starting(recogniser, sample_format="u8")
@@ -700,5 +704,137 @@ def test_addresses() -> None:
         assert parse_address(text) == parsed
         assert format_address(parsed) == text
     for text in ("7700", ":7700", "localhost", "localhost:", "localhost:http", "localhost:-1", ""):
-        with pytest.raises(ConfigError, match=r"expected HOST:PORT, such as 127\.0\.0\.1:7700, came"):
+        with pytest.raises(ConfigError, match=r"expected HOST:PORT, such as 127\.0\.0\.1:7700, received"):
             parse_address(text)
+
+
+# Clients that want more than their share
+
+
+def masked(opcode: int, payload: bytes) -> bytes:
+    """A frame of a client, with a mask of zeros."""
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def test_who_pings_and_never_reads_is_not_read_either(recogniser: StepRecogniser, talk: Any, expected: Any) -> None:
+    pings = 1_000 * masked(9, bytes(100))
+
+    async def scenario() -> None:
+        async with serving(recogniser, idle_s=6.0) as server:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1_000)
+            writer.write(HANDSHAKE)
+            sent = 0
+            with contextlib.suppress(ConnectionError, asyncio.TimeoutError):
+                while sent < 100_000_000:
+                    writer.write(pings)
+                    sent += len(pings)
+                    await asyncio.wait_for(writer.drain(), 1.0)
+            assert sent < 30_000_000  # what the buffers of the system hold
+            assert_same(await tcp(server, talk["tom-sad"]), expected(talk["tom-sad"]))
+            while not server.logged:
+                await asyncio.sleep(0.1)
+            assert server.logged[0].endswith("the client does not take what is sent")
+            writer.transport.abort()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "CONNECT", "TRACE", "GET"])
+def test_http_that_is_no_handshake_is_refused(recogniser: StepRecogniser, method: str) -> None:
+    request = f"{method} / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nContent-Length: 64000\r\n\r\n"
+
+    async def scenario() -> None:
+        async with serving(recogniser) as server:
+            answer = await say(server, request.encode() + bytes(64_000))
+            assert b"error" in answer
+            assert b'"emotion"' not in answer
+            assert len(server.logged) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+)
+def test_tls_and_http2_are_refused(recogniser: StepRecogniser, beginning: bytes) -> None:
+    async def scenario() -> None:
+        async with serving(recogniser) as server:
+            assert b'"emotion"' not in await say(server, beginning + bytes(64_000))
+            assert len(server.logged) == 1
+
+    run(scenario())
+
+
+def test_who_sends_less_than_it_speaks_loses_its_place(recogniser: StepRecogniser) -> None:
+    async def scenario() -> None:
+        async with serving(recogniser, idle_s=0.4) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            answer = asyncio.ensure_future(reader.read())
+            with contextlib.suppress(ConnectionError):
+                while not answer.done():
+                    writer.write(bytes(2))
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+            await closed(writer)
+            assert json.loads(answer.result()) == {"error": "less than 50% of a stream's samples arrived in 0.4 s"}
+
+    run(scenario())
+
+
+def test_too_many_streams_are_ended_openly(recogniser: StepRecogniser, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(SpeechStream):
+        def push(self, samples: Any) -> Any:
+            time.sleep(0.03)
+            return super().push(samples)
+
+    monkeypatch.setattr("serctl.live.connection.SpeechStream", Slow)
+
+    async def speak(server: SimpleNamespace, ended: asyncio.Event) -> Lines:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        answer = asyncio.ensure_future(reader.read())
+        with contextlib.suppress(ConnectionError):
+            while not (ended.is_set() or answer.done()):
+                writer.write(bytes(PIECE))
+                await asyncio.sleep(0.1)
+            writer.write_eof()
+        lines = [json.loads(line) for line in (await answer).splitlines()]
+        await closed(writer)
+        return lines
+
+    async def scenario() -> None:
+        async with serving(recogniser) as server:
+            ended = asyncio.Event()
+            streams = [asyncio.ensure_future(speak(server, ended)) for _ in range(12)]
+            await asyncio.wait(streams, return_when=asyncio.FIRST_COMPLETED)
+            ended.set()
+            last = [(await stream)[-1] for stream in streams]
+            error = {"error": "the server is overloaded: it has more streams than it can judge in time"}
+            assert last[-1] == error
+            assert error not in last[:2]
+            assert "overloaded" in server.logged[0]
+            assert max(line["latency_ms"] for line in last if "latency_ms" in line) > 1_000
+
+    run(scenario())
+
+
+def test_what_has_arrived_is_judged_before_a_stop(recogniser: StepRecogniser, talk: Any, expected: Any) -> None:
+    data = talk["tom-sad"][: 10 * PIECE]
+
+    async def scenario() -> None:
+        async with serving(recogniser, stays=False) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(data)
+            first = json.loads(await reader.readline())
+            await server.stop()
+            *lines, error = [json.loads(line) async for line in reader]
+            assert len([first, *lines]) == 10
+            assert error == {"error": "the server was stopped"}
+            await closed(writer)
+
+    run(scenario())
