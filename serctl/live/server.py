@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from serctl.audio.pcm import PcmDecoder
 from serctl.errors import ConfigError
+from serctl.live.addresses import format_address, resolve
 from serctl.live.connection import Connection
 from serctl.live.log import RateLimitedLog
-from serctl.live.addresses import format_address, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
