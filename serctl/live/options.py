@@ -87,7 +87,11 @@ class ListenOptions:
         secret=True,
     )
     max_connections: int = option(64, "Clients at a time.", low=1)
-    idle_s: float = option(30.0, "Seconds without data, or with less than half a stream, after which a client is disconnected, above 0.", above=0)
+    idle_s: float = option(
+        30.0,
+        "Seconds without data, or with less than half a stream's, after which a client is disconnected, above 0.",
+        above=0,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
