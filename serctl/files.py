@@ -66,14 +66,8 @@ def _is_descriptor(path: Path) -> bool:
 
 
 def _kind(mode: int) -> str:
-    kinds = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFIFO: "a pipe",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a block device",
-        stat.S_IFSOCK: "a socket",
-    }
-    return kinds.get(stat.S_IFMT(mode), "a special file")
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a block device")
 
 
 # Outputs
@@ -311,16 +305,35 @@ def _locked(path: Path, output: Path) -> int:
     """The descriptor of the lock, held by this process."""
     try:
         while True:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            lock = _open_lock(path)
             if not _try_lock(lock):
                 _refuse(lock, output)
-            if _leads_to(path, lock):  # not removed by its previous holder meanwhile
-                os.ftruncate(lock, 0)
-                os.write(lock, f"{os.getpid()}\n".encode())
+            if _leads_to(path, lock) and _sign(path, lock):  # not removed by its previous holder meanwhile
                 return lock
             os.close(lock)
     except OSError as error:
         raise ConfigError(f"cannot write into the folder {path.parent}: {error.strerror}") from error
+
+
+def _open_lock(path: Path) -> int:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        return os.open(path, flags | os.O_RDONLY)  # that of another user, which may be locked all the same
+
+
+def _sign(path: Path, lock: int) -> bool:
+    """Write the number of this process into its lock; remove the one that a killed run of another user left."""
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.EINVAL):  # what a descriptor for reading says
+            raise
+        path.unlink()
+        return False
+    return True
 
 
 def _try_lock(lock: int) -> bool:

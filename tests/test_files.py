@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from pathlib import Path
@@ -285,6 +286,33 @@ def test_the_death_of_a_run_frees_its_output_and_the_next_run_tidies_up(
         left = {path.name for path in tmp_path.iterdir()}
         assert left == {".output.lock", foreign.name}
     assert list(tmp_path.iterdir()) == [foreign]
+
+
+STRANGER = 54_321  # a user id without a name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_the_lock_of_another_users_killed_run_is_no_obstacle_but_that_of_a_live_one_is() -> None:
+    code = """
+        import fcntl, os, sys
+        from pathlib import Path
+        from serctl.errors import ConfigError
+        from serctl.files import claim
+        os.setuid(int(sys.argv[2]))
+        try:
+            with claim(Path(sys.argv[1])):
+                sys.exit(0)
+        except ConfigError as error:
+            sys.exit(3 if f"another run, process {sys.argv[3]}" in str(error) else 4)
+    """
+    with tempfile.TemporaryDirectory() as folder:  # that of pytest is closed to others
+        Path(folder).chmod(0o777)
+        output = Path(folder) / "output"
+        with claim(output):
+            assert run(code, output, STRANGER, os.getpid()) == 3
+        (Path(folder) / ".output.lock").write_text("1\n")
+        assert run(code, output, STRANGER, os.getpid()) == 0
+        assert list(Path(folder).iterdir()) == []
 
 
 def test_a_folder_moved_aside_by_a_killed_run_is_put_back(tmp_path: Path) -> None:

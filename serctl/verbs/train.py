@@ -17,7 +17,7 @@ from serctl.corpora import Split, citation_of, hold_out, licence_of, marked_spli
 from serctl.errors import ConfigError, CorpusError
 from serctl.export.convert import step_to_litert, to_litert
 from serctl.features import VOICE_ENCODER_CITATION
-from serctl.files import atomic_folder, claiming, naming
+from serctl.files import atomic_folder, claiming, naming, open_input
 from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, Sample, load_dataset
@@ -124,7 +124,8 @@ def _quote_evaluation(options: TrainOptions) -> ScoredPart | None:
         return None
     path = options.evaluation / "metrics.json"
     try:
-        quoted = read_record(ScoredPart, json.loads(path.read_text(encoding="utf-8")))
+        with open_input(path) as stream:
+            quoted = read_record(ScoredPart, json.load(stream))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: expected the metrics of a cross-validation: {error}") from error
     if quoted.architecture != options.architecture:
