@@ -8,7 +8,6 @@ that holds less speech is judged at its end; one without any judgement counts as
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from _runs import THREADS, WORK
 from serctl.audio.segments import read_audio
 from serctl.bundle.store import load_bundle
 from serctl.corpora import load_corpora, make_protocol
+from serctl.corpora.manifest import utterance_cells, write_manifest
 from serctl.features import compute_features
 from serctl.live.stream import SpeechStream
 from serctl.metrics import confusion_matrix, uar
@@ -54,11 +54,7 @@ def train(arch: str, fold: Fold, utterances: Sequence[Utterance], args: argparse
         return folder
     WORK.mkdir(exist_ok=True)
     manifest = WORK / f"early-{fold.name}.csv"
-    with manifest.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("path", "emotion", "speaker", "gender", "language"))
-        for each in (utterances[index] for index in fold.train):
-            writer.writerow([each.path.resolve(), each.emotion, each.speaker, each.gender or "", each.language or ""])
+    write_manifest(manifest, (utterance_cells(utterances[index], WORK, None) for index in fold.train))
     limits = dict.fromkeys(THREADS, str(args.threads)) if args.threads else {}
     options = (*ARCHITECTURES[arch], "--seed", "0", "--resume", *(("--epochs", "2") if args.quick else ()))
     say(f"{folder.name}: training")

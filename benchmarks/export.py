@@ -7,7 +7,6 @@ alone, on one thread, each in a process of its own, the median of five exports. 
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from _common import Row, finish, make_parser, parse, say, serctl
 
 from serctl.corpora import load_corpora, make_protocol
+from serctl.corpora.manifest import utterance_cells, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,14 +32,9 @@ PROTOCOL = "emobox-ravdess-6"
 ROUNDS = 5
 
 
-def write_manifest(path: Path, utterances: Sequence[Utterance]) -> Path:
-    """A manifest of the utterances, which serctl reads as a corpus."""
-    names = ("path", "emotion", "speaker", "gender", "language")
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(names)
-        for each in utterances:
-            writer.writerow([each.path.resolve(), *(getattr(each, name) or "" for name in names[1:])])
+def list_utterances(path: Path, utterances: Sequence[Utterance]) -> Path:
+    """Write a manifest of the utterances, which serctl reads as a corpus."""
+    write_manifest(path, (utterance_cells(each, path.parent, None) for each in utterances))
     return path
 
 
@@ -83,8 +78,8 @@ def main() -> None:
     test = [utterances[index] for index in fold.test]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        training = write_manifest(folder / "train.csv", [utterances[index] for index in fold.train])
-        testing = write_manifest(folder / "test.csv", test)
+        training = list_utterances(folder / "train.csv", [utterances[index] for index in fold.train])
+        testing = list_utterances(folder / "test.csv", test)
         recordings = link_recordings(folder / "recordings", test)
         say("training")
         few = ("--epochs", 2, "--copies", 0) if args.quick else ()

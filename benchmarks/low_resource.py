@@ -8,7 +8,6 @@ down as it ends, and a call that was interrupted goes on there.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import statistics
@@ -124,6 +123,7 @@ def training_samples(
 def _written(
     transforms: tuple[Transform, ...], utterances: Sequence[Utterance], seed: int, config: FeatureConfig
 ) -> list[Sample]:
+    from serctl.corpora.manifest import utterance_cells, write_manifest
     from serctl.learning.dataset import LabelOptions, load_dataset
     from serctl.run import Run
     from serctl.verbs.augment import AugmentOptions, augment
@@ -132,19 +132,11 @@ def _written(
         return []
     with tempfile.TemporaryDirectory() as folder:
         manifest, copies = Path(folder, "training.csv"), Path(folder, "copies")
-        _write_manifest(manifest, utterances)
+        write_manifest(manifest, (utterance_cells(each, manifest.parent, None) for each in utterances))
         augment([manifest], output=copies, options=AugmentOptions(COPIES, transforms, seed))
         return list(
             load_dataset([copies], labels=LabelOptions(), config=config, augmentation=None, run=Run(jobs=-1)).samples
         )
-
-
-def _write_manifest(path: Path, utterances: Sequence[Utterance]) -> None:
-    columns = ("emotion", "speaker", "gender", "language", "corpus")
-    with path.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(("path", *columns))
-        writer.writerows([each.path.resolve(), *(getattr(each, name) for name in columns)] for each in utterances)
 
 
 def train_and_test(
