@@ -43,7 +43,7 @@ _BY_KEY = {_key(name): emotion for emotion, aliases in _ALIASES.items() for name
 
 
 def normalise_emotion(label: str) -> str | None:
-    """The emotion of EMOTIONS that a corpus's label means, or None if it is unknown.
+    """Return the emotion of EMOTIONS that a label means, or None if it is unknown.
 
     Letter case, spaces, hyphens and underscores do not matter: 'Pleasant_Surprise' is 'surprised'.
     """
@@ -137,7 +137,13 @@ class Utterance:
 
 
 def digest_of_part(digest: str, start_s: float, end_s: float | None) -> str:
-    """A recording's digest; that of a part of it tells the parts apart, which are other audio."""
+    """Return the digest of a part of a recording, which tells the parts apart; of the whole, the recording's own.
+
+    Args:
+        digest: of the recording's bytes.
+        start_s: where the part starts, in seconds.
+        end_s: where it ends; None at the end of the recording.
+    """
     whole = start_s == 0 and end_s is None
     return digest if whole else f"{digest}@{start_s:g}-{end_s or 0:g}"
 

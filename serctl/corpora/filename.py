@@ -41,11 +41,11 @@ class Naming:
     texts: Mapping[str, str] = field(default_factory=dict)
 
     def match(self, stem: str) -> re.Match[str] | None:
-        """The codes in an absolute path without its suffix, or None if it does not follow this corpus."""
+        """Find the codes in an absolute path without its suffix; None if it does not follow this corpus."""
         return re.fullmatch(f"(?:.*/)?{self.pattern}", stem, re.IGNORECASE | re.DOTALL)
 
     def read(self, path: Path) -> Utterance | None:
-        """What the file name says about the recording, or None if it does not follow this corpus."""
+        """Read what the file name says about the recording; None if it does not follow this corpus."""
         match = self.match(_stem(path))
         if match is None:
             return None
@@ -323,14 +323,14 @@ BY_NAME: Mapping[str, Naming] = {naming.name: naming for naming in NAMINGS}
 
 
 def matches(recordings: Sequence[Path]) -> dict[str, int]:
-    """How many of the recordings follow each corpus's naming, by its title; corpora without any are left out."""
+    """Count the recordings that follow each corpus's naming, by its title; corpora without any are left out."""
     stems = [_stem(path) for path in recordings]
     counts = {naming.title: sum(naming.match(stem) is not None for stem in stems) for naming in NAMINGS}
     return {title: count for title, count in counts.items() if count}
 
 
 def recognise(recordings: Sequence[Path]) -> Naming | None:
-    """The corpus whose naming at least MAJORITY of the recordings follow, or None."""
+    """Find the corpus whose naming at least MAJORITY of the recordings follow; None if there is none."""
     counts = matches(recordings)
     for naming in NAMINGS:
         if counts.get(naming.title, 0) >= MAJORITY * max(len(recordings), 1):
@@ -339,7 +339,16 @@ def recognise(recordings: Sequence[Path]) -> Naming | None:
 
 
 def load(root: Path, recordings: Sequence[Path], naming: Naming) -> Corpus:
-    """The recordings under root as the corpus of that naming; those that do not follow it become problems."""
+    """Read recordings as the corpus of a naming.
+
+    Args:
+        root: the folder of the corpus.
+        recordings: the recordings below it.
+        naming: how their names are made.
+
+    Returns:
+        The corpus; recordings that do not follow the naming become problems.
+    """
     read = [(path, naming.read(path)) for path in recordings]
     return Corpus(
         name=naming.name,

@@ -54,15 +54,21 @@ class _Turn:
 
 
 def evaluation_files(root: Path) -> list[Path]:
-    """The EmoEvaluation files of an IEMOCAP tree (the release, or one session of it); empty if root is none."""
+    """List the EmoEvaluation files of an IEMOCAP tree (the release, or one session of it); empty if root is none."""
     return sorted(file for tree in _TREES for file in root.glob(f"{tree}/*.txt"))
 
 
 def load(root: Path) -> Corpus:
-    """An IEMOCAP tree; an utterance is its own recording, or else the part of its dialogue's recording.
+    """Read an IEMOCAP tree; an utterance is its own recording, or else the part of its dialogue's recording.
 
-    Turns without an agreed label (xxx), with an unknown label or without audio are left out and become problems.
-    Raises CorpusError if an evaluation file cannot be read.
+    Args:
+        root: the release, or one session of it.
+
+    Returns:
+        The corpus; turns without an agreed label (xxx), with an unknown one or without audio become problems.
+
+    Raises:
+        CorpusError: an evaluation file cannot be read.
     """
     turns = [turn for file in evaluation_files(root) for turn in _turns(file)]
     labelled = [turn for turn in turns if turn.label in _LABELS]

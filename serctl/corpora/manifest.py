@@ -61,7 +61,7 @@ class _Row:
 
 
 def find_manifest(folder: Path) -> Path | None:
-    """The manifest in the root of a folder, or None."""
+    """Find the manifest in the root of a folder; None if there is none."""
     return next((folder / name for name in MANIFEST_NAMES if (folder / name).is_file()), None)
 
 

@@ -51,7 +51,7 @@ class Protocol:
 
 
 def protocol_names() -> tuple[str, ...]:
-    """The protocols that make_protocol knows; K stands for the number of folds."""
+    """List the protocols that make_protocol knows; K stands for the number of folds."""
     return (*_FIXED, *(f"{name}:K" for name in _WITH_FOLDS))
 
 

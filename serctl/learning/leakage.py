@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def speaker_anywhere(corpus: str, speaker: str | None) -> str | None:
-    """A speaker's name across corpora. That of an unknown corpus is its folder's, so the speaker's code must do."""
+    """Return a speaker's name across corpora, None for an unknown speaker.
+
+    An unknown corpus has the name of its folder, which may differ from one copy of it to the next: there the speaker's
+    code alone counts.
+    """
     if not speaker:
         return None
     return f"{corpus}/{speaker}" if licence_of(corpus) else f"*/{speaker}"
@@ -26,9 +30,16 @@ def leakage_facts(
     tested: Sequence[Sample],
     tested_speakers: Sequence[str | None],
 ) -> dict[str, Any]:
-    """What training and test share: speakers by name, recordings by their digest or that of what they are copies of.
+    """Count what training and test share: speakers by name, recordings by the digest of what was said.
 
-    origins and speakers: of every training utterance, tested_speakers: of every tested one, None where unknown.
+    Args:
+        origins: of every training utterance, the digest of its recording or of that which it is a copy of.
+        speakers: of every training utterance, as `speaker_anywhere` names them; None where unknown.
+        tested: the samples of the test part.
+        tested_speakers: one for each of them; None where unknown.
+
+    Returns:
+        Facts for metrics.json.
     """
     known = {speaker for speaker in speakers if speaker}
     shared = sorted(known & {speaker or "" for speaker in tested_speakers})
@@ -43,7 +54,16 @@ def leakage_facts(
 
 
 def fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle]) -> dict[str, Any]:
-    """The worst of the folds; what earlier models have seen counts as trained on."""
+    """Count what training and test share in the worst of the folds.
+
+    Args:
+        dataset: what the protocol was made for.
+        protocol: its folds.
+        earlier: models that training continues from or learns from; what they have seen counts as trained on.
+
+    Returns:
+        Facts for metrics.json: the largest number of shared speakers, the sum of shared recordings.
+    """
     seen = [entry for model in earlier for entry in model.training_list()]
     origins = {entry.origin for entry in seen}
     seen_speakers = [speaker_anywhere(entry.corpus, entry.speaker) for entry in seen]

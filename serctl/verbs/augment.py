@@ -161,7 +161,7 @@ def augment(
 
 
 def find_noise(folder: Path) -> tuple[Path, ...]:
-    """The recordings of noise in a folder, searched recursively. Raises AudioError if there is none."""
+    """List the recordings of noise in a folder, searched recursively. Raises AudioError if there is none."""
     return tuple(recording.path for recording in find_recordings([folder]))
 
 
@@ -254,8 +254,17 @@ def _count(summary: AugmentSummary, job: _Job, table: Table) -> None:
 def augment_utterance(job: _Job, *, output: Path, options: AugmentOptions) -> Table:
     """Write the copies of one utterance and describe them; runs in a worker process.
 
-    Raises AudioError if the recording cannot be read or the utterance is too long, ConfigError if a copy cannot be
-    written.
+    Args:
+        job: the utterance, and where its copies lie.
+        output: folder of all copies.
+        options: how many copies, and how they are changed.
+
+    Returns:
+        What the manifest says of them.
+
+    Raises:
+        AudioError: the recording cannot be read, or the utterance is too long.
+        ConfigError: a copy cannot be written.
     """
     utterance = job.utterance
     with RecordingFile(utterance.path) as file:
