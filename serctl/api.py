@@ -169,7 +169,7 @@ def predict(
     bundle = model.bundle if isinstance(model, Model) else _bundle(model)
     tables: list[Table] = []
     verb.predict(_found(recordings), model=bundle, options=options, run=run, on_table=tables.append)
-    return _frame(tables, verb.columns(bundle))
+    return _frame(tables, verb.columns(bundle, options))
 
 
 def extract(recordings: Paths, *, options: ExtractOptions | None = None, run: Run | None = None) -> pd.DataFrame:

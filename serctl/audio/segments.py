@@ -74,7 +74,7 @@ class SegmentReader:
     Segments last `window_s`; a remainder shorter than half a window joins the last one, so each lasts between 0.5 and
     1.5 windows, or the whole recording where that is shorter. Channels are mixed as channels.find_mix chooses.
     `start_s` and `end_s` bound the part that is read, in seconds from the start of the file; `end_s` may lie beyond its
-    end.
+    end. `channel` is the one to read alone, from 1 on.
 
     info, quality: facts about the part that was read, set when the iteration ends.
 
@@ -93,6 +93,7 @@ class SegmentReader:
         window_s: float,
         start_s: float = 0.0,
         end_s: float | None = None,
+        channel: int | None = None,
     ) -> None:
         if not (window_s > 0 and math.isfinite(window_s)):
             raise ConfigError(f"expected a window longer than 0 s. Received: {window_s}")
@@ -102,12 +103,17 @@ class SegmentReader:
         self._window = max(round(window_s * sample_rate), 1)
         self._start_s = start_s
         self._end_s = end_s
+        self._channel = channel
 
     def __iter__(self) -> Iterator[Segment]:
         with AudioSource(self._recording) as source:
-            mix = _find_mix(source, self._start_s, self._end_s)
+            blocks = source.blocks(self._start_s, self._end_s)
+            if self._channel is None:
+                mix = _find_mix(source, self._start_s, self._end_s)
+            else:
+                mix, blocks = mean_of(1), _only(blocks, source, self._channel)
             meter = QualityMeter(source.sample_rate, source.subtype)
-            mono = _measured(source.blocks(self._start_s, self._end_s), mix, meter)
+            mono = _measured(blocks, mix, meter)
             start = 0
             for samples in _windows(_resampled(mono, source.sample_rate, self._sample_rate), self._window):
                 yield self._segment(start, samples)
@@ -119,6 +125,13 @@ class SegmentReader:
     def _segment(self, start: int, samples: NDArray[np.float32]) -> Segment:
         start_s = self._start_s + start / self._sample_rate
         return Segment(start_s, start_s + len(samples) / self._sample_rate, samples)
+
+
+def _only(blocks: Iterable[NDArray[np.float32]], source: AudioSource, channel: int) -> Iterator[NDArray[np.float32]]:
+    if channel > source.channels:
+        raise source.file.error(f"has {source.channels} channel(s): there is no channel {channel}")
+    for block in blocks:
+        yield block[:, channel - 1 : channel]
 
 
 def _measured(blocks: Iterable[NDArray[np.float32]], mix: Mix, meter: QualityMeter) -> Iterator[NDArray[np.float32]]:

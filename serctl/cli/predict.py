@@ -43,6 +43,7 @@ ModelOption = Annotated[
     "serctl predict recording.wav",
     "serctl predict ./recordings -o emotions.csv",
     "serctl predict ./recordings --per window --window 5 -o timeline.jsonl",
+    "serctl predict ./calls --channels each -o calls.csv",
     "serctl predict ./recordings --min-confidence 0.6 -o emotions.parquet",
     "find ./recordings -name '*.wav' | serctl predict --files-from - -o emotions.csv",
 )
@@ -75,7 +76,7 @@ def predict(
     found = find_inputs(recordings, files_from, strict=strict)
     try:
         with (
-            _printer(verb.columns(bundle), output) as on_table,
+            _printer(verb.columns(bundle, options), output) as on_table,
             progress_bar("Predicting", quiet=quiet) as progress,
         ):
             summary = verb.predict(

@@ -59,6 +59,7 @@ def is_silent(functionals: FloatArray, config: FeatureConfig) -> bool:
 class FeatureReader:
     """Iterates the windows of a recording; the whole file is read once, in bounded memory, or not at all when cached.
 
+    channel: the one to read alone, from 1 on; None for the mix of all.
     info, quality: facts about the part that was read, set once the iteration has ended.
     digest: the content digest of the file, set when the iteration starts.
     Raises AudioError for everything that is wrong with the file.
@@ -77,6 +78,7 @@ class FeatureReader:
         start_s: float = 0.0,
         end_s: float | None = None,
         with_frames: bool = False,
+        channel: int | None = None,
     ) -> None:
         self._path = path
         self._config = config
@@ -84,6 +86,7 @@ class FeatureReader:
         self._start_s = start_s
         self._end_s = end_s
         self._with_frames = with_frames
+        self._channel = channel
 
     def __iter__(self) -> Iterator[Window]:
         with RecordingFile(self._path) as file:
@@ -108,6 +111,7 @@ class FeatureReader:
             window_s=self._config.window_s,
             start_s=self._start_s,
             end_s=self._end_s,
+            channel=self._channel,
         )
         chunk: list[Window] = []
         index = skip - 1
@@ -129,7 +133,8 @@ class FeatureReader:
         self.info, self.quality = info, quality
 
     def _key(self, chunk: int) -> str:
-        return _chunk_key(self.digest, self._config, self._start_s, self._end_s, self._with_frames, chunk)
+        key = _chunk_key(self.digest, self._config, self._start_s, self._end_s, self._with_frames, chunk)
+        return key if self._channel is None else make_key(key, self._channel)
 
     def _cached(self, chunk: int) -> tuple[list[Window], tuple[AudioInfo, Quality] | None] | None:
         """Windows of the cache, with the facts if they are the last ones; None for a chunk to compute (again)."""

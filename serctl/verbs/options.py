@@ -22,6 +22,7 @@ class PredictOptions:
         per: file merges the windows of a recording, window keeps them apart.
         window_s: length of a window in seconds; None for the model's own.
         min_confidence: below it the emotion is `uncertain`; 0 to 1.
+        channels: mix, each (every channel by itself), left, right, or the number of one channel, from 1 on.
         language: code of the language spoken, for a model that tells languages apart; None, or one that it does not
             know, for the language-independent path.
 
@@ -34,6 +35,11 @@ class PredictOptions:
         None, "Seconds of a window, 0.5 to 3600. Default: the model's own.", kind=float, low=0.5, high=LONGEST_WINDOW_S
     )
     min_confidence: float = option(0.0, "Below this confidence (0 to 1) the emotion is 'uncertain'.", low=0, high=1)
+    channels: str = option(
+        "mix",
+        "Channels of a recording: mix, each by itself (agent and customer of a call), left, right, or a number from 1.",
+        metavar="mix|each|left|right|N",
+    )
     language: str | None = option(
         None,
         "Code of the language spoken (de, am), for a model that tells languages apart.",
@@ -43,6 +49,15 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.channels not in ("mix", "each") and self.channel is None:
+            raise ConfigError(f"expected channels mix, each, left, right or a number from 1. Received: {self.channels}")
+
+    @property
+    def channel(self) -> int | None:
+        """The number of the one channel that was asked for, from 1 on; None for mix and each."""
+        named = {"left": 1, "right": 2}
+        number = int(self.channels) if self.channels.isdecimal() else named.get(self.channels, 0)
+        return number if number > 0 else None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from serctl.bundle.store import Bundle, load_bundle
 from serctl.errors import AudioError
 from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
-from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column
+from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column, values_of
 from serctl.run import Run, report_position
 from serctl.runtime.recogniser import Recogniser, merge_probabilities
 from serctl.runtime.trial import try_network
@@ -61,7 +61,8 @@ def predict(
     """Write (or hand out) the rows of every recording in input order.
 
     Columns: path, start, end, emotion, confidence, p_<label>..., status, error, notes, duration, sample_rate,
-    channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds.
+    channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds. Unless options.channels is mix, a column
+    `channel` behind path tells which one a row stands for, from 1 on.
     Raises what batch.run_batch raises, and ConfigError if what runs the network is not installed.
     """
     try_network(model)
@@ -71,7 +72,7 @@ def predict(
     return run_batch(
         recordings,
         partial(predict_recording, folder=model.folder, digest=model.digest, options=options, cache=run.cache),
-        columns=columns(model),
+        columns=columns(model, options),
         fingerprint=json.dumps(["predict", model.digest, asdict(options)]),
         output=output,
         run=run,
@@ -79,10 +80,12 @@ def predict(
     )
 
 
-def columns(model: Bundle) -> list[Column]:
+def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column]:
     """The schema of the report."""
+    mixed = options is None or options.channels == "mix"
     return [
         Column("path", "text"),
+        *([] if mixed else [Column("channel", "int")]),
         Column("start", decimals=3),
         Column("end", decimals=3),
         Column("emotion", "text"),
@@ -105,17 +108,29 @@ def columns(model: Bundle) -> list[Column]:
 def predict_recording(path: Path, *, folder: Path, digest: str, options: PredictOptions, cache: Cache | None) -> Table:
     """The table of one recording; runs in a worker process.
 
-    Raises AudioError if the recording cannot be read or is too short.
+    Raises AudioError if the recording cannot be read, is too short or lacks the channel that was asked for.
     """
+    analyse = partial(_predict_channel, path, folder=folder, digest=digest, options=options, cache=cache)
+    if options.channels == "mix":
+        return analyse(None)
+    first = analyse(options.channel or 1)
+    others = range(2, first["channels"] + 1) if options.channels == "each" else ()
+    return _stack([first, *map(analyse, others)])
+
+
+def _predict_channel(
+    path: Path, channel: int | None, *, folder: Path, digest: str, options: PredictOptions, cache: Cache | None
+) -> Table:
     recogniser = _recogniser(folder, digest)
     config, group = analysis(recogniser.bundle.facts.features, options.window_s)
-    reader = FeatureReader(path, config, cache=cache)
+    reader = FeatureReader(path, config, cache=cache, channel=channel)
     predictions = predict_windows(reader, recogniser, config=config, group=group, language=options.language)
     check_duration(repr(str(path)), reader.info.duration_s)
     if options.per == "file":
         predictions = [merge(predictions)]
     return {
         "path": str(path),
+        "channel": channel,
         **_rows(predictions, recogniser.bundle.facts.labels, options.min_confidence),
         "status": STATUS_OK,
         "notes": reader.info.note,
@@ -125,6 +140,18 @@ def predict_recording(path: Path, *, folder: Path, digest: str, options: Predict
         **asdict(reader.quality),
         "model": recogniser.bundle.identity,
     }
+
+
+def _stack(tables: Sequence[Table]) -> Table:
+    """One table for the channels of a recording; facts of the whole recording stay single values."""
+    whole = {name: tables[0][name] for name in ("path", "status", "duration", "sample_rate", "channels", "model")}
+    counts = [len(table["start"]) for table in tables]
+    rows = {
+        name: [value for table, count in zip(tables, counts, strict=True) for value in values_of(name, table, count)]
+        for name in tables[0]
+        if name not in whole
+    }
+    return {**whole, **rows}
 
 
 def predict_windows(

@@ -4,10 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from serctl.audio.find import Recording
+from serctl.cache import Cache
 from serctl.errors import AudioError, ConfigError
-from serctl.verbs.options import PredictOptions
+from serctl.reports.schema import values_of
+from serctl.run import Run
+from serctl.verbs.options import Per, PredictOptions
 from serctl.verbs.predict import Prediction, columns, merge, merge_groups, predict, predict_recording
 
 if TYPE_CHECKING:
@@ -95,3 +99,77 @@ def test_what_cannot_be_judged_raises(tiny_bundle: Bundle, tmp_path: Path) -> No
             options=PredictOptions(),
             cache=None,
         )
+
+
+@pytest.fixture
+def call(samples: Path, tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A call of two people on a channel each, and what either of them says by itself."""
+    talk = [soundfile.read(samples / name)[0][:30_000] for name in ("tom-sad.flac", "emma-happy.flac")]
+    alone = [tmp_path / "left.wav", tmp_path / "right.wav"]
+    for path, voice in zip(alone, talk, strict=True):
+        soundfile.write(path, voice, 16_000)
+    soundfile.write(tmp_path / "call.wav", np.stack(talk, axis=1), 16_000)
+    return tmp_path / "call.wav", alone
+
+
+def answers(path: Path, bundle: Bundle, channels: str, per: Per = "file") -> list[dict[str, Any]]:
+    tables: list[dict[str, Any]] = []
+    options = PredictOptions(channels=channels, per=per, window_s=1.0 if per == "window" else None)
+    summary = predict([Recording(path)], model=bundle, options=options, run=Run(jobs=1), on_table=tables.append)
+    assert summary.failed == 0, summary.failures
+    (table,) = tables
+    names = [column.name for column in columns(bundle, options)]
+    rows = len(table["start"])
+    return [dict(zip(names, row, strict=True)) for row in zip(*(values_of(n, table, rows) for n in names), strict=True)]
+
+
+@pytest.mark.parametrize("per", ["file", "window"])
+def test_each_channel_is_judged_by_itself(tiny_bundle: Bundle, call: tuple[Path, list[Path]], per: Per) -> None:
+    path, alone = call
+    found = answers(path, tiny_bundle, "each", per)
+    expected = [
+        row | {"channel": number}
+        for number, each in enumerate(alone, 1)
+        for row in answers(each, tiny_bundle, "1", per)
+    ]
+    assert [row["channel"] for row in found] == sorted(row["channel"] for row in found)
+    for ours, theirs in zip(found, expected, strict=True):
+        same = {name for name in theirs if name not in ("path", "channels")}
+        assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
+
+
+@pytest.mark.parametrize(("channels", "number"), [("left", 1), ("1", 1), ("right", 2), ("2", 2)])
+def test_one_channel_is_picked(tiny_bundle: Bundle, call: tuple[Path, list[Path]], channels: str, number: int) -> None:
+    (row,) = answers(call[0], tiny_bundle, channels)
+    assert row["channel"] == number
+    assert row == answers(call[0], tiny_bundle, "each")[number - 1]
+
+
+def test_channels_do_not_share_a_cache_entry(
+    tiny_bundle: Bundle, call: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    mixed, each, again = (
+        predict_recording(
+            call[0],
+            folder=tiny_bundle.folder,
+            digest=tiny_bundle.digest,
+            options=PredictOptions(channels=channels),
+            cache=cache,
+        )
+        for channels in ("mix", "each", "each")
+    )
+    assert each == again
+    assert mixed["p_sad"][0] not in each["p_sad"]
+
+
+def test_a_channel_that_is_not_there_is_an_error_row(tiny_bundle: Bundle, call: tuple[Path, list[Path]]) -> None:
+    options = PredictOptions(channels="right")
+    summary = predict([Recording(call[1][0])], model=tiny_bundle, options=options, run=Run(jobs=1))
+    assert "has 1 channel(s): there is no channel 2" in summary.failures[0][1]
+
+
+@pytest.mark.parametrize("channels", ["", "0", "-1", "both", "1.5"])
+def test_unknown_channels_are_refused(channels: str) -> None:
+    with pytest.raises(ConfigError, match="expected channels mix, each, left, right or a number from 1"):
+        PredictOptions(channels=channels)
