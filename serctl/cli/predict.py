@@ -43,7 +43,7 @@ ModelOption = Annotated[
     "serctl predict recording.wav",
     "serctl predict ./recordings -o emotions.csv",
     "serctl predict ./recordings --per window --window 5 -o timeline.jsonl",
-    "serctl predict ./calls --channels each -o calls.csv",
+    "serctl predict ./recordings --channels each -o channels.csv",
     "serctl predict ./recordings --min-confidence 0.6 -o emotions.parquet",
     "find ./recordings -name '*.wav' | serctl predict --files-from - -o emotions.csv",
 )
