@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl.audio.file import LENGTH_UNKNOWN, Part, PartView, unreadable
+from serctl.audio.signatures import SIGNED_BYTES, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +27,8 @@ SUFFIXES = frozenset(
 """Suffixes of recordings and videos that PyAV is needed for."""
 
 _UNKNOWN = "is not audio that can be read: expected WAV, FLAC, OGG (Vorbis or Opus), MP3, AIFF, CAF or AU"
-_BEGINNINGS = {
-    0: (b"\x1aE\xdf\xa3", b"0&\xb2u", b"#!AMR", b"\xff\xf1", b"\xff\xf9", b"RIFF", b"OggS", b"caff"),
-    4: (b"ftyp", b"moov", b"mdat", b"wide"),
-}
-"""How media begin that PyAV may read, by offset; the last of them where libsndfile does not know the codec."""
+# Kinds of recordings that PyAV may read where libsndfile does not know the codec.
+_KINDS = frozenset({"AAC", "AMR", "CAF", "MP4", "OGG", "WMA", "WebM"})
 
 # Demuxers that read one file alone: a playlist would open others.
 _DEMUXERS = "aac,aiff,amr,amrnb,amrwb,asf,avi,caf,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,ogg,wav"
@@ -170,9 +168,8 @@ def _check_avi(file: RecordingFile) -> None:
 
 
 def _needs_pyav(file: RecordingFile) -> AudioError:
-    known = file.path.suffix.lower() in SUFFIXES or any(
-        file.bytes_at(0, 16).startswith(beginnings, offset) for offset, beginnings in _BEGINNINGS.items()
-    )
+    kind = kind_of(file.bytes_at(0, SIGNED_BYTES))
+    known = file.path.suffix.lower() in SUFFIXES or kind in _KINDS
     if not known:
         return file.error(_UNKNOWN)
     return file.error("is media that takes PyAV to read: pip install 'serctl[media]'")

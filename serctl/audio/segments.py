@@ -68,6 +68,16 @@ def _windows(blocks: Iterable[NDArray[np.float32]], window: int) -> Iterator[NDA
     yield np.concatenate(pieces)
 
 
+def window_bounds(length: int, window: int) -> list[tuple[int, int]]:
+    """Cut `length` samples in memory into windows as SegmentReader does; the first and last sample of each."""
+    bounds = []
+    first = 0
+    while length - first >= 1.5 * window:
+        bounds.append((first, first + window))
+        first += window
+    return [*bounds, (first, length)]
+
+
 class SegmentReader:
     """Reads a recording once, in bounded memory, as consecutive segments of mono samples.
 

@@ -12,7 +12,7 @@ import numpy as np
 from serctl.audio.decode import AudioInfo
 from serctl.audio.file import RecordingFile
 from serctl.audio.quality import Quality
-from serctl.audio.segments import Segment, SegmentReader, read_audio, segments_of_samples
+from serctl.audio.segments import Segment, SegmentReader, read_audio, segments_of_samples, window_bounds
 from serctl.cache import Cache, make_key
 from serctl.encoders.voice import TOGETHER
 from serctl.features.compute import Features, compute_windows
@@ -216,7 +216,7 @@ def changed_windows(
                 return _unpack(entry, config)
         samples = read_audio(file, sample_rate=config.sample_rate, start_s=start_s, end_s=end_s)
     samples = change(samples, digest)
-    bounds = _window_bounds(len(samples), round(config.window_s * config.sample_rate))
+    bounds = window_bounds(len(samples), round(config.window_s * config.sample_rate))
     features = compute_windows([samples[first:last] for first, last in bounds], config)
     windows = [
         Window(first / config.sample_rate, last / config.sample_rate, each)
@@ -232,16 +232,6 @@ def _chunk_key(
 ) -> str:
     end_key = -1.0 if end_s is None else float(end_s)
     return make_key("windows", READING_VERSION, digest, config.digest(), float(start_s), end_key, with_frames, chunk)
-
-
-def _window_bounds(length: int, window: int) -> list[tuple[int, int]]:
-    """Windows over samples in memory, by the rule of SegmentReader."""
-    bounds = []
-    first = 0
-    while length - first >= 1.5 * window:
-        bounds.append((first, first + window))
-        first += window
-    return [*bounds, (first, length)]
 
 
 def _pack(windows: list[Window]) -> dict[str, NDArray[Any]]:

@@ -185,15 +185,6 @@ class TestReading:
         whole = soxr.resample(noise, 44100, RATE)
         assert read_audio(path, sample_rate=RATE) == pytest.approx(whole[: 25 * RATE], abs=1e-6)
 
-    @pytest.mark.parametrize(("duration_s", "lengths"), [(0.5, [0.5]), (2.9, [2.9]), (3.0, [2, 1]), (4.9, [2, 2.9])])
-    def test_a_short_remainder_joins_the_last_window(self, tmp_path, duration_s, lengths):
-        samples = tone(300, duration_s, RATE)
-        segments, reader = read_segments(write(tmp_path / "a.wav", samples, subtype="FLOAT"), window_s=2.0)
-        assert [segment.end_s - segment.start_s for segment in segments] == pytest.approx(lengths)
-        assert [segment.start_s for segment in segments[1:]] == [segment.end_s for segment in segments[:-1]]
-        assert np.array_equal(np.concatenate([segment.samples for segment in segments]), samples)
-        assert reader.info.duration_s == segments[-1].end_s == duration_s
-
     def test_windows_do_not_depend_on_the_blocks(self, tmp_path, monkeypatch):
         noise = np.random.default_rng(0).uniform(-0.5, 0.5, 33 * 8000).astype(np.float32)
         path = write(tmp_path / "a.wav", noise, 8000, subtype="FLOAT")

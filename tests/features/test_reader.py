@@ -425,13 +425,6 @@ def test_changed_windows_are_cut_after_the_change(short):
     np.testing.assert_allclose(bounds_of(windows), [(0, 0.1), (0.1, 0.21)], atol=1e-9)
 
 
-@pytest.mark.parametrize("seconds", [0.001, 0.05, 0.1, 0.149, 0.15, 0.19, 0.2, 0.26, 0.42, 1.0])
-def test_changed_windows_are_bounded_as_those_of_the_recording(tmp_path, seconds):
-    path = write(tmp_path / "any.wav", speech(seconds))
-    plain, _ = read(path, None)
-    np.testing.assert_allclose(bounds_of(changed(path, None, Halve(), "half")), bounds_of(plain), atol=1e-9)
-
-
 def test_changed_windows_take_a_part(short):
     windows = changed(short, None, Halve(), "half", start_s=0.1, end_s=0.3)
     samples = speech(0.42)[1_600:3_200] * np.float32(0.5)
