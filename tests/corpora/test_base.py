@@ -4,28 +4,30 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("hypothesis")
+from hypothesis import given
+from hypothesis import strategies as st
+
 from serctl.corpora import EMOTIONS, Utterance, normalise_emotion
 
 
-@pytest.mark.parametrize("emotion", EMOTIONS)
-def test_every_emotion_is_its_own_label(emotion: str) -> None:
-    assert normalise_emotion(emotion) == emotion
+@given(st.sampled_from(EMOTIONS), st.lists(st.sampled_from(["", " ", "-", "_", "\t"]), min_size=20), st.booleans())
+def test_every_emotion_is_its_own_label_however_it_is_spelt(emotion: str, gaps: list[str], upper: bool) -> None:
+    spelt = "".join(gap + letter for gap, letter in zip(gaps, emotion, strict=False)) + gaps[-1]
+    assert normalise_emotion(spelt.upper() if upper else spelt) == emotion
 
 
 @pytest.mark.parametrize(
     ("label", "emotion"),
     [
         ("anger", "angry"),
-        ("Happiness", "happy"),
         ("joy", "happy"),
-        ("FEAR", "fearful"),
+        ("fear", "fearful"),
         ("sadness", "sad"),
         ("surprise", "surprised"),
         ("disgusted", "disgust"),
         ("pleasant surprise", "surprised"),
-        ("Pleasant_Surprise", "surprised"),
         ("ps", "surprised"),
-        (" angry ", "angry"),
         ("bored", "boredom"),
     ],
 )
