@@ -179,7 +179,9 @@ def _default(each: Any) -> Any:
 def _parameter(name: str, each: Option, default: Any, group: str) -> inspect.Parameter:
     kind = _kind(each, default)
     text = flag(name, each)
-    shown = None if each.unset or default in (None, (), "") else str(default) if each.parse else default
+    # A text that is parsed is left out unless typed: what stands for it is in the dataclass.
+    started = None if each.unset or each.parse or default in (None, (), "") else default
+    shown: bool | str = str(default) if each.parse and default not in (None, ()) else started is not None
     info = typer.Option(
         f"{text}/--no-{text[2:]}" if default is True else text,
         *((f"-{each.short}",) if each.short else ()),
@@ -187,15 +189,15 @@ def _parameter(name: str, each: Option, default: Any, group: str) -> inspect.Par
         min=each.low,
         max=each.high,
         metavar=each.metavar or None,
-        show_default=shown is not None,
+        show_default=shown,
         envvar=each.envvar or None,
         rich_help_panel=each.group or group,
     )
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=shown,
-        annotation=Annotated[Optional[kind] if shown is None else kind, info],  # noqa: UP045 - for 3.10
+        default=started,
+        annotation=Annotated[Optional[kind] if started is None else kind, info],  # noqa: UP045 - for 3.10
     )
 
 
