@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from serctl.corpora import Utterance
     from serctl.features import FeatureConfig
-    from serctl.learning.dataset import Augmentation, Dataset, Sample
+    from serctl.learning.dataset import Dataset, Sample
+    from serctl.learning.options import Augmentation
     from serctl.transforms.apply import Transform
 
 CORPUS = "ased"
@@ -74,7 +75,7 @@ SETTINGS = (
 
 def on_the_fly(setting: Setting, seed: int) -> Augmentation:
     """The copies that every epoch draws from."""
-    from serctl.learning.dataset import Augmentation
+    from serctl.learning.options import Augmentation
     from serctl.transforms.speed import Speed
 
     drawn = setting.changes if setting.way == "on the fly" else ()
@@ -124,7 +125,8 @@ def _written(
     transforms: tuple[Transform, ...], utterances: Sequence[Utterance], seed: int, config: FeatureConfig
 ) -> list[Sample]:
     from serctl.corpora.manifest import utterance_cells, write_manifest
-    from serctl.learning.dataset import LabelOptions, load_dataset
+    from serctl.learning.dataset import load_dataset
+    from serctl.learning.options import LabelOptions
     from serctl.run import Run
     from serctl.verbs.augment import AugmentOptions, augment
 
@@ -225,7 +227,8 @@ def measure(args: argparse.Namespace, path: Path) -> None:
 
 def _load_corpus(data: Path, config: FeatureConfig) -> Dataset:
     from serctl.cache import Cache, default_folder
-    from serctl.learning.dataset import LabelOptions, load_dataset
+    from serctl.learning.dataset import load_dataset
+    from serctl.learning.options import LabelOptions
     from serctl.run import Run
 
     return load_dataset(

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     )
     from serctl.cache import Cache
     from serctl.errors import SerctlError
-    from serctl.learning.dataset import Augmentation, LabelOptions
-    from serctl.learning.options import FitOptions
+    from serctl.learning.options import Augmentation, FitOptions, LabelOptions
     from serctl.run import Run
     from serctl.verbs.evaluate import CrossValidation
     from serctl.verbs.options import ExtractOptions, PredictOptions
@@ -56,8 +55,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "serctl.cache": ("Cache",),
     "serctl.errors": ("SerctlError",),
-    "serctl.learning.dataset": ("Augmentation", "LabelOptions"),
-    "serctl.learning.options": ("FitOptions",),
+    "serctl.learning.options": ("Augmentation", "FitOptions", "LabelOptions"),
     "serctl.run": ("Run",),
     "serctl.verbs.evaluate": ("CrossValidation",),
     "serctl.verbs.options": ("ExtractOptions", "PredictOptions"),

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
     from serctl.corpora import ReadOptions
     from serctl.features import FeatureConfig, Window
-    from serctl.learning.dataset import LabelOptions
     from serctl.learning.fit import EpochCallback
+    from serctl.learning.options import LabelOptions
     from serctl.reports.schema import Columns, Table
     from serctl.run import Run
     from serctl.runtime.recogniser import Recogniser
@@ -285,7 +285,7 @@ def evaluate(
         ConfigError: the output exists.
     """
     require_extra("train", "evaluation")
-    from serctl.learning.dataset import LabelOptions as Labels
+    from serctl.learning.options import LabelOptions as Labels
     from serctl.verbs import evaluate as verb
 
     bundle = model.bundle if isinstance(model, Model) else _bundle(model)

@@ -16,7 +16,9 @@ KeyboardInterrupt
 └── RunInterrupted             Ctrl-C, with what was kept
 
 ValueError
-└── BadRowError                a row of a manifest cannot be used; never leaves the reading of manifests
+├── BadRowError                a row of a manifest cannot be used; never leaves the reading of manifests
+├── NpzError                   a file is not an npz file of numbers; becomes a BundleError or a ConfigError
+└── RecordError                a value is not what a typed record expects; becomes a BundleError
 
 Every message says what was expected, what was received, and which file. A message never names a flag of the command
 line: `remedies` says which options help, and the command line adds their names.
@@ -39,6 +41,8 @@ __all__ = [
     "DivergedError",
     "Failure",
     "MissingExtraError",
+    "NpzError",
+    "RecordError",
     "Remedy",
     "RunInterrupted",
     "SerctlError",
@@ -177,6 +181,14 @@ class RunInterrupted(KeyboardInterrupt):
 
 class BadRowError(ValueError):
     """A row of a manifest cannot be used."""
+
+
+class NpzError(ValueError):
+    """A file is not an npz file of numbers, or its arrays are too large."""
+
+
+class RecordError(ValueError):
+    """A value is not what a record expects; the message names the field."""
 
 
 @dataclass(frozen=True)

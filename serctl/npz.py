@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.lib import format as npy
 
+from serctl.errors import NpzError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-
-class NpzError(ValueError):
-    """A file is not an npz file of numbers, or its arrays are too large."""
 
 
 UNREADABLE_NPZ = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)

@@ -9,11 +9,9 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from serctl.errors import RecordError
+
 T = TypeVar("T")
-
-
-class RecordError(ValueError):
-    """A value is not what a record expects; the message names the field."""
 
 
 @dataclass(frozen=True)

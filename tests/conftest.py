@@ -105,8 +105,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 @pytest.fixture(scope="session")
 def tiny_options() -> TrainOptions:
     """The smallest training that has all of its parts."""
-    from serctl.learning.dataset import Augmentation
-    from serctl.learning.options import FitOptions
+    from serctl.learning.options import Augmentation, FitOptions
     from serctl.verbs.train import TrainOptions
 
     return TrainOptions(
@@ -165,8 +164,7 @@ def small_bundle(
 ) -> Callable[..., Bundle]:
     """Trains a model of an architecture for one epoch, by the real pipeline."""
     from serctl.bundle.store import load_bundle
-    from serctl.learning.dataset import Augmentation, LabelOptions
-    from serctl.learning.options import FitOptions
+    from serctl.learning.options import Augmentation, FitOptions, LabelOptions
     from serctl.verbs.train import TrainOptions, train
 
     def make(architecture: str, *classes: str) -> Bundle:

@@ -6,9 +6,9 @@ from collections.abc import Mapping  # noqa: TC003 - read_record needs the types
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
-from serctl.errors import BundleError, ConfigError
+from serctl.errors import BundleError, ConfigError, RecordError
 from serctl.features import FeatureConfig  # noqa: TC001
-from serctl.records import Between, RecordError, read_record
+from serctl.records import Between, read_record
 
 FORMAT = 1
 MANIFEST = "bundle.json"

@@ -38,10 +38,10 @@ from serctl.bundle.facts import (
     BundleFacts,
     TrainingEntry,
 )
-from serctl.errors import BundleError, Remedy
+from serctl.errors import BundleError, NpzError, Remedy
 from serctl.features import Normaliser, functional_names
 from serctl.files import check_new_folder
-from serctl.npz import NpzError, read_npz
+from serctl.npz import read_npz
 from serctl.reports.schema import Column
 from serctl.reports.tables import write_report
 

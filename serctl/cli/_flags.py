@@ -153,8 +153,9 @@ def _made(groups: dict[str, type | tuple[type, ...]]) -> Iterator[tuple[str, ins
     made = set()
     for title, kinds in groups.items():
         for kind in kinds if isinstance(kinds, tuple) else (kinds,):
-            defaults = {each.name: _default(each) for each in fields(kind)}
-            for name, each in options_of(kind).items():
+            known = options_of(kind)
+            defaults = {each.name: _default(each) for each in fields(kind) if each.name in known}
+            for name, each in known.items():
                 if name not in made:
                     made.add(name)
                     yield name, _parameter(name, each, defaults[name], title.replace("_", " "))

@@ -2,105 +2,40 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
-
-import typer
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from serctl.cli._app import console
-from serctl.errors import ConfigError, Remedy, RunInterrupted
-from serctl.models import ARCHITECTURES
+from serctl.errors import Remedy, RunInterrupted
+from serctl.learning.options import Augmentation, FitOptions, LabelOptions
+from serctl.models import DEFAULT_ARCHITECTURE
 
 if TYPE_CHECKING:
-    from serctl.learning.dataset import Augmentation, LabelOptions
+    from serctl.cli._flags import Given
     from serctl.learning.fit import EpochCallback, EpochScores
+    from serctl.learning.recipe import Recipe
 
-ArchitectureOption = Annotated[
-    Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
-    typer.Option("--arch", help=f"Architecture of the network: {', '.join(ARCHITECTURES)}.", metavar="NAME"),
-]
-BaseOption = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--from", help="Go on from this model: a bundled one's name or a bundle's folder.", metavar="MODEL"),
-]
-CausalOption = Annotated[
-    bool, typer.Option("--causal", help="Answers rest only on what came before them (lstm): for `serctl stream`.")
-]
-TeacherOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--teacher", help="Learn this model's opinions as well (distillation). Repeatable.", metavar="MODEL"),
-]
-ClassesOption = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="Emotions that take part, separated by commas. Default: all that occur.", metavar="A,B,..."),
-]
-MapOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--map", help="Rename an emotion before training, e.g. calm=neutral. Repeatable.", metavar="FROM=TO"),
-]
-EpochsOption = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Most epochs to train. Default: 40; hybrid, which trains quickly, 100."),
-]
-PatienceOption = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(
-        min=1,
-        help="Epochs without a better validation UAR, in the second half, before it stops. Default: 15; hybrid 40.",
-    ),
-]
-BatchSizeOption = Annotated[int, typer.Option(min=1, help="Windows in a batch.")]
-LearningRateOption = Annotated[float, typer.Option("--lr", help="Highest learning rate of the schedule, above 0.")]
-CopiesOption = Annotated[
-    int, typer.Option(min=0, help="Augmented copies of each training utterance, at another speed; 0 for none.")
-]
-NoisyCopiesOption = Annotated[
-    int, typer.Option(min=0, help="Further copies at another speed and with Gaussian noise of 10 to 20 dB SNR.")
-]
-SpeedOption = Annotated[
-    str, typer.Option(help="Range of the speed factors of the copies, 0.1 to 10.", metavar="LOW:HIGH")
-]
-MixupOption = Annotated[float, typer.Option(min=0, help="Mixup: alpha of the Beta distribution, 0 for none.")]
-SpecAugmentOption = Annotated[
-    bool,
-    typer.Option(
-        "--specaugment/--no-specaugment",
-        help="Mask parts of the spectrogram, for networks that take it (not hybrid, mfcc).",
-    ),
-]
-ValidationOption = Annotated[
-    float,
-    typer.Option(
-        "--validation-share",
-        min=0.02,
-        max=0.5,
-        help="Share held out to choose the epoch, whole speakers unless test speakers are in training too.",
-    ),
-]
+R = TypeVar("R", bound="Recipe")
 
 
-def label_options(classes: str | None, mapping: list[str] | None) -> LabelOptions:
-    """Which emotions take part. Raises ConfigError for an unknown emotion or a mapping that is not FROM=TO."""
-    from serctl.learning.dataset import LabelOptions
-
-    pairs = [tuple(pair.split("=")) for pair in mapping or []]
-    for pair in pairs:
-        if len(pair) != 2:
-            raise ConfigError(f"--map: expected FROM=TO, e.g. calm=neutral, came {'='.join(pair)}")
-    names = tuple(name.strip() for name in classes.split(",")) if classes else ()
-    return LabelOptions(names, tuple((pair[0], pair[1]) for pair in pairs))
+def make_recipe(given: Given, kind: type[R], **others: Any) -> R:
+    """Make the recipe of a network; what was not typed suits the architecture, which may be that of the base."""
+    chosen = given.of(kind)
+    base = chosen.get("base")
+    architecture = chosen.setdefault("architecture", base.facts.architecture if base else DEFAULT_ARCHITECTURE)
+    fit = replace(FitOptions.defaults(architecture), **given.of(FitOptions))
+    return kind(**chosen, labels=given.make(LabelOptions), augmentation=given.make(Augmentation), fit=fit, **others)
 
 
-def augmentation_options(copies: int, noisy_copies: int, speed: str, seed: int) -> Augmentation:
-    """The augmented copies of each utterance. Raises ConfigError for a range that is not LOW:HIGH."""
-    from serctl.cli.augment import parse_range
-    from serctl.learning.dataset import Augmentation
-    from serctl.transforms.speed import Speed
-
-    return Augmentation(copies, noisy_copies, speed=Speed(*parse_range(speed, "--speed")), seed=seed)
+def command_line() -> str:
+    """The command as typed, to be run again."""
+    return shlex.join(["serctl", *sys.argv[1:]])
 
 
 @contextmanager

@@ -9,42 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from serctl.cli._app import (
-    CorpusArgument,
-    QuietOption,
-    SeedOption,
-    app,
-    console,
-    progress_bar,
-)
+from serctl.cli._app import CorpusArgument, QuietOption, app, console, progress_bar
 from serctl.cli._flags import Given, command, flags
-from serctl.cli._learning import (
-    BaseOption,
-    BatchSizeOption,
-    CausalOption,
-    ClassesOption,
-    CopiesOption,
-    EpochsOption,
-    LearningRateOption,
-    MapOption,
-    MixupOption,
-    NoisyCopiesOption,
-    PatienceOption,
-    SpecAugmentOption,
-    SpeedOption,
-    TeacherOption,
-    ValidationOption,
-    augmentation_options,
-    duration,
-    epoch_printer,
-    keeping,
-    label_options,
-    print_problems,
-)
-from serctl.cli.train import command_line, fit_options, load_model, load_models
+from serctl.cli._learning import command_line, duration, epoch_printer, keeping, make_recipe, print_problems
 from serctl.errors import ConfigError
 from serctl.extras import require_extra
-from serctl.models import ARCHITECTURES
+from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions, ProtocolOptions
 
 if TYPE_CHECKING:
     from serctl.corpora import Fold
@@ -58,7 +28,17 @@ if TYPE_CHECKING:
     "serctl evaluate ./corpus --arch hybrid --protocol loso -o ./cross-validation",
     "serctl evaluate ./corpus --arch mfcc --protocol speaker-kfold:2 -o ./in-two-folds",
 )
-@flags("jobs", "resume", "overwrite", "cache")
+@flags(
+    "jobs",
+    "resume",
+    "overwrite",
+    "cache",
+    Labels=LabelOptions,
+    Protocol=ProtocolOptions,
+    Network=NetworkOptions,
+    Fit=FitOptions,
+    Augmentation=Augmentation,
+)
 def evaluate(
     given: Given,
     corpora: CorpusArgument,
@@ -71,46 +51,6 @@ def evaluate(
             help="Score this model: a bundled one's name or a bundle's folder. Default: the bundled one.",
         ),
     ] = None,
-    arch: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--arch",
-            help="Score this architecture instead, trained anew for every fold of --protocol: "
-            f"{', '.join(ARCHITECTURES)}.",
-            metavar="NAME",
-        ),
-    ] = None,
-    protocol: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="loso, speaker-kfold:K, emobox-ravdess-6, leave-one-language-out, random-kfold:K (speaker-dependent) "
-            "or split (a manifest's).",
-            metavar="NAME",
-        ),
-    ] = None,
-    normalise_speakers: Annotated[
-        bool,
-        typer.Option(
-            "--normalise-speakers",
-            help="Features relative to the speaker's other recordings, in test as well (transductive; stamped so).",
-        ),
-    ] = False,
-    base: BaseOption = None,
-    teachers: TeacherOption = None,
-    causal: CausalOption = False,
-    classes: ClassesOption = None,
-    mapping: MapOption = None,
-    validation_share: ValidationOption = 0.1,
-    epochs: EpochsOption = None,
-    patience: PatienceOption = None,
-    batch_size: BatchSizeOption = 32,
-    lr: LearningRateOption = 1.5e-3,
-    copies: CopiesOption = 3,
-    noisy_copies: NoisyCopiesOption = 0,
-    speed: SpeedOption = "0.85:1.17",
-    specaugment: SpecAugmentOption = True,
-    mixup: MixupOption = 0.0,
-    seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
     """Score a model, or an architecture by cross-validation.
@@ -119,50 +59,44 @@ def evaluate(
     training and test share. A cross-validation saves every fold as it ends, and --resume continues from there. The
     options of training apply to --arch only.
     """
-    if (arch is None) != (protocol is None) or (model is not None and arch is not None):
+    arch = given["architecture"]
+    if (arch is None) != (given["protocol"] is None) or (model is not None and arch is not None):
         raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
     require_extra("train", "evaluation")
-    from serctl import api
-    from serctl.verbs import evaluate as verb
-
-    labels = label_options(classes, mapping)
-    with progress_bar("Extracting", quiet=quiet) as progress:
-        run = given.run(progress)
-        if arch is None:
-            evaluation = api.evaluate(
-                corpora,
-                model=model,
-                output=output,
-                labels=labels,
-                run=run,
-                seed=seed,
-            )
-        else:
-            options = verb.CrossValidation(
-                architecture=arch,
-                protocol=protocol or "",
-                labels=labels,
-                augmentation=augmentation_options(copies, noisy_copies, speed, seed),
-                fit=fit_options(arch, epochs, patience, batch_size, lr, mixup, specaugment=specaugment, seed=seed),
-                validation_share=validation_share,
-                normalise_speakers=normalise_speakers,
-                base=load_model(base),
-                teachers=load_models(teachers),
-                causal=causal,
-            )
-            with keeping(output, "what is finished"):
-                evaluation = api.cross_validate(
-                    corpora,
-                    output=output,
-                    options=options,
-                    run=run,
-                    command=command_line(),
-                    on_fold=_fold_printer(quiet=quiet),
-                    on_epoch=epoch_printer(quiet=quiet),
-                )
+    if arch is None:
+        evaluation = _evaluate_model(corpora, output, given, model, quiet=quiet)
+    else:
+        evaluation = _cross_validate(corpora, output, given, quiet=quiet)
     print_problems(evaluation.problems, quiet=quiet)
     if not quiet:
         _print_result(evaluation)
+
+
+def _evaluate_model(corpora: list[Path], output: Path, given: Given, model: str | None, *, quiet: bool) -> Evaluation:
+    from serctl import api
+
+    labels = given.make(LabelOptions)
+    with progress_bar("Extracting", quiet=quiet) as progress:
+        return api.evaluate(
+            corpora, output=output, model=model, labels=labels, seed=given["seed"], run=given.run(progress)
+        )
+
+
+def _cross_validate(corpora: list[Path], output: Path, given: Given, *, quiet: bool) -> Evaluation:
+    from serctl import api
+    from serctl.verbs.evaluate import CrossValidation
+
+    options = make_recipe(given, CrossValidation)
+    with keeping(output, "what is finished"), progress_bar("Extracting", quiet=quiet) as progress:
+        return api.cross_validate(
+            corpora,
+            output=output,
+            options=options,
+            command=command_line(),
+            run=given.run(progress),
+            on_fold=_fold_printer(quiet=quiet),
+            on_epoch=epoch_printer(quiet=quiet),
+        )
 
 
 def _fold_printer(*, quiet: bool) -> FoldCallback:

@@ -10,8 +10,7 @@ import typer
 
 from serctl.cli._app import EXIT_CRASHED, QuietOption, app, console, progress_bar
 from serctl.cli._flags import Given, command, flags
-from serctl.cli._learning import print_problems
-from serctl.cli.train import command_line
+from serctl.cli._learning import command_line, print_problems
 from serctl.export.options import ExportOptions
 from serctl.extras import require_extra
 

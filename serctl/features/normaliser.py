@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.errors import BundleError
-from serctl.npz import NpzError, read_npz
+from serctl.errors import BundleError, NpzError
+from serctl.npz import read_npz
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -96,7 +96,8 @@ class Batches(keras.utils.PyDataset):
         inputs = self._normaliser.model_inputs(windows, n_frames=n_frames)
         inputs["language"] = language_input([example.language for example in chosen], self._spec.languages)
         labels = self._labels(chosen, variants)
-        _mask_spectrogram(inputs["log_mel"], inputs["mask"], self._options, rng)
+        if self._options.specaugment:
+            _mask_spectrogram(inputs["log_mel"], inputs["mask"], self._options, rng)
         _disturb_functionals(inputs["functionals"], self._options, rng)
         inputs, labels = _mix(inputs, labels, self._options.mixup, rng)
         targets = tuple(inputs["language"] if name == LANGUAGE_OUTPUT else labels for name in self._output_names)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.corpora import EMOTIONS, ReadOptions, Utterance, digest_of_part, load_corpora, normalise_emotion
-from serctl.errors import ConfigError, CorpusError, Failure, Remedy
+from serctl.corpora import Utterance, digest_of_part, load_corpora
+from serctl.errors import CorpusError, Failure, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Features, Normaliser, changed_windows, is_silent
 from serctl.run import Progress, Run
 from serctl.transforms.apply import apply_transforms, file_generator
-from serctl.transforms.noise import Noise
-from serctl.transforms.speed import Speed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,31 +24,10 @@ if TYPE_CHECKING:
 
     from serctl.cache import Cache
     from serctl.corpora import Corpus
+    from serctl.learning.options import Augmentation, LabelOptions
     from serctl.transforms.parameters import Transform
 
 FEWEST_OF_A_CLASS = 2
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Changed copies of each training utterance, made once and drawn at random in every epoch.
-
-    copies: how many with another speed; noisy_copies: how many with another speed and noise.
-    """
-
-    copies: int = 3
-    noisy_copies: int = 0
-    speed: Speed = field(default_factory=lambda: Speed(0.85, 1.17))
-    noise: Noise = field(default_factory=Noise)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.copies < 0 or self.noisy_copies < 0:
-            raise ConfigError(f"expected 0 or more copies, came {self.copies} and {self.noisy_copies} noisy ones")
-
-    def recipes(self) -> list[tuple[Transform, ...]]:
-        """The transforms of each copy."""
-        return [(self.speed,)] * self.copies + [(self.speed, self.noise)] * self.noisy_copies
 
 
 @dataclass(frozen=True)
@@ -99,36 +76,6 @@ class Dataset:
         """Index of each sample's emotion among the classes, shape (samples,)."""
         index = {emotion: position for position, emotion in enumerate(self.classes)}
         return np.array([index[sample.utterance.emotion] for sample in self.samples], dtype=np.intp)
-
-
-@dataclass(frozen=True)
-class LabelOptions:
-    """Which emotions take part: classes (all that occur when empty), after renaming by mapping (calm to neutral, say).
-
-    mapping renames emotions, and says what labels outside the vocabulary mean (froh: happy).
-    Raises ConfigError if a class, or what a label is to mean, is not in the emotion vocabulary.
-    """
-
-    classes: tuple[str, ...] = ()
-    mapping: tuple[tuple[str, str], ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in (*self.classes, *(emotion for _, emotion in self.mapping)):
-            if normalise_emotion(name) != name:
-                raise ConfigError(f"expected an emotion among {', '.join(EMOTIONS)}, came {name}")
-        if len(set(self.classes)) < len(self.classes):
-            raise ConfigError(f"expected each class once, came {', '.join(self.classes)}")
-
-    @property
-    def reading(self) -> ReadOptions:
-        """How corpora are to be read: what labels outside the vocabulary mean."""
-        return ReadOptions(labels=tuple(pair for pair in self.mapping if normalise_emotion(pair[0]) is None))
-
-    def apply(self, utterance: Utterance) -> Utterance | None:
-        """The utterance with its label renamed, or None if its class does not take part."""
-        renamed = {normalise_emotion(label): emotion for label, emotion in self.mapping}
-        emotion = renamed.get(utterance.emotion, utterance.emotion)
-        return replace(utterance, emotion=emotion) if not self.classes or emotion in self.classes else None
 
 
 def load_dataset(

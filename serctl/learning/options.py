@@ -1,12 +1,58 @@
-"""How to fit a network."""
+"""What a training can be asked for; kept apart from what trains, which loads TensorFlow."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError
-from serctl.models import Architecture, find_architecture
+from serctl.models import ARCHITECTURES, DEFAULT_ARCHITECTURE, Architecture, find_architecture
+from serctl.options import check_options, option
+from serctl.transforms.speed import Speed
+
+if TYPE_CHECKING:
+    from serctl.bundle.store import Bundle
+    from serctl.corpora import ReadOptions, Utterance
+    from serctl.transforms.noise import Noise
+    from serctl.transforms.parameters import Transform
+
+SEED_HELP = "Seed of everything random; the same seed, the same result."
+PROTOCOL_HELP = (
+    "loso, speaker-kfold:K, emobox-ravdess-6, leave-one-language-out, random-kfold:K (speaker-dependent) "
+    "or split (a manifest's)."
+)
+UNSTATED_LICENCE = "not stated: see the licences of the training data"
+
+
+def _by_architecture(fact: str) -> str:
+    """The default, and the architectures that have another."""
+    usual = getattr(Architecture, fact)
+    others = [f"{name} {getattr(each, fact)}" for name, each in ARCHITECTURES.items() if getattr(each, fact) != usual]
+    return "; ".join([str(usual), *others])
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not (old and equals and new) or "=" in new:
+        raise ConfigError(f"expected FROM=TO, such as calm=neutral. Received: {text}")
+    return old, new
+
+
+def _model(reference: str) -> Bundle:
+    from serctl.bundle.store import load_bundle
+
+    return load_bundle(reference)
+
+
+def _default_noise() -> Noise:
+    from serctl.transforms.noise import Noise
+
+    return Noise()
 
 
 @dataclass(frozen=True)
@@ -19,40 +65,48 @@ class FitOptions:
     bands, two of each. functional_noise: in standard deviations. weight_average: momentum of the moving average of the
     weights, less in a short training. teacher_share: share of the teachers' probabilities in a label, where there are
     teachers.
-    crop, time_mask and band_mask act on networks that take the spectrogram.
+    specaugment: whether masks are made at all. crop, time_mask and band_mask act on networks that take the spectrogram.
     Raises ConfigError if a value is out of range.
     Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup); Park et al. 2019, doi:10.21437/Interspeech.2019-2680
     (SpecAugment); Szegedy et al. 2016, doi:10.1109/CVPR.2016.308 (label smoothing); Hinton et al. 2015,
     arXiv:1503.02531 (distillation).
     """
 
-    epochs: int = Architecture.epochs
-    patience: int = Architecture.patience
-    batch_size: int = 32
-    lr: float = 1.5e-3
+    epochs: int = option(
+        Architecture.epochs, f"Most epochs to train. Default: {_by_architecture('epochs')}.", low=1, unset=True
+    )
+    patience: int = option(
+        Architecture.patience,
+        "Epochs without a better validation UAR, in the second half, before it stops. Default: "
+        f"{_by_architecture('patience')}.",
+        low=1,
+        unset=True,
+    )
+    batch_size: int = option(32, "Windows in a batch.", low=1)
+    lr: float = option(1.5e-3, "Highest learning rate of the schedule, above 0.", above=0)
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     crop: int = 200
-    mixup: float = 0.0
+    mixup: float = option(0.0, "Mixup: alpha of the Beta distribution, 0 for none.", low=0)
     time_mask: float = 0.15
     band_mask: float = 0.2
     functional_noise: float = 0.1
     weight_average: float = 0.99
     teacher_share: float = 0.7
-    seed: int = 0
+    specaugment: bool = option(True, "Mask parts of the spectrogram, for networks that take it (not hybrid, mfcc).")
+    seed: int = option(0, SEED_HELP, low=0)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_size", "crop"):
-            self._require(getattr(self, name) >= 1, name, "of at least 1")
+        check_options(self)
+        self._require(self.crop >= 1, "crop", "of at least 1")
         for name in ("label_smoothing", "time_mask", "band_mask", "weight_average", "teacher_share"):
             self._require(0 <= getattr(self, name) < 1, name, "from 0 to below 1")
-        for name in ("mixup", "functional_noise", "weight_decay"):
+        for name in ("functional_noise", "weight_decay"):
             self._require(getattr(self, name) >= 0, name, "of 0 or more")
-        self._require(self.lr > 0, "lr", "above 0")
 
     def _require(self, condition: bool, name: str, expected: str) -> None:
         if not condition:
-            raise ConfigError(f"expected {name} {expected}, received {getattr(self, name)}")
+            raise ConfigError(f"expected {name} {expected}. Received: {getattr(self, name)}")
 
     @classmethod
     def defaults(cls, architecture: str) -> FitOptions:
@@ -63,3 +117,163 @@ class FitOptions:
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON-able values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Changed copies of each training utterance, made once and drawn at random in every epoch.
+
+    copies: how many with another speed; noisy_copies: how many with another speed and noise.
+    """
+
+    copies: int = option(3, "Augmented copies of each training utterance, at another speed; 0 for none.", low=0)
+    noisy_copies: int = option(0, "Further copies at another speed and with Gaussian noise of 10 to 20 dB SNR.", low=0)
+    speed: Speed = option(
+        lambda: Speed(0.85, 1.17),
+        "Range of the speed factors of the copies, 0.1 to 10.",
+        parse=Speed.from_text,
+        metavar="LOW:HIGH",
+    )
+    noise: Noise = field(default_factory=_default_noise)
+    seed: int = option(0, SEED_HELP, low=0)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def recipes(self) -> list[tuple[Transform, ...]]:
+        """The transforms of each copy."""
+        return [(self.speed,)] * self.copies + [(self.speed, self.noise)] * self.noisy_copies
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Which emotions take part: classes (all that occur when empty), after renaming by mapping (calm to neutral, say).
+
+    mapping renames emotions, and says what labels outside the vocabulary mean (froh: happy).
+    Raises ConfigError if a class, or what a label is to mean, is not in the emotion vocabulary.
+    """
+
+    classes: tuple[str, ...] = option(
+        (),
+        "Emotions that take part, separated by commas. Default: all that occur.",
+        parse=_names,
+        metavar="A,B,...",
+    )
+    mapping: tuple[tuple[str, str], ...] = option(
+        (),
+        "Rename an emotion before training, e.g. calm=neutral. Repeatable.",
+        name="map",
+        parse=_pair,
+        repeatable=True,
+        metavar="FROM=TO",
+    )
+
+    def __post_init__(self) -> None:
+        from serctl.corpora import EMOTIONS, normalise_emotion
+
+        for name in (*self.classes, *(emotion for _, emotion in self.mapping)):
+            if normalise_emotion(name) != name:
+                raise ConfigError(f"expected an emotion among {', '.join(EMOTIONS)}, came {name}")
+        if len(set(self.classes)) < len(self.classes):
+            raise ConfigError(f"expected each class once, came {', '.join(self.classes)}")
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How corpora are to be read: what labels outside the vocabulary mean."""
+        from serctl.corpora import ReadOptions, normalise_emotion
+
+        return ReadOptions(labels=tuple(pair for pair in self.mapping if normalise_emotion(pair[0]) is None))
+
+    def apply(self, utterance: Utterance) -> Utterance | None:
+        """The utterance with its label renamed, or None if its class does not take part."""
+        from serctl.corpora import normalise_emotion
+
+        renamed = {normalise_emotion(label): emotion for label, emotion in self.mapping}
+        emotion = renamed.get(utterance.emotion, utterance.emotion)
+        return replace(utterance, emotion=emotion) if not self.classes or emotion in self.classes else None
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What a network is and what it starts from.
+
+    Args:
+        architecture: its name.
+        base: a model to continue from instead of starting anew: its weights, its normaliser and, if they suffice, its
+            classes.
+        teachers: models whose probabilities are learned along with the labels (distillation).
+        causal: whether an output may depend on past frames only.
+        validation_share: share of the training utterances held out to choose the epoch and to calibrate.
+    """
+
+    architecture: str = option(
+        DEFAULT_ARCHITECTURE,
+        f"Architecture of the network: {', '.join(ARCHITECTURES)}.",
+        name="arch",
+        metavar="NAME",
+        unset=True,
+    )
+    base: Bundle | None = option(
+        None,
+        "Continue from this model: a bundled one's name or a bundle's folder.",
+        name="from",
+        parse=_model,
+        metavar="MODEL",
+    )
+    teachers: tuple[Bundle, ...] = option(
+        (),
+        "Learn this model's probabilities as well (distillation). Repeatable.",
+        name="teacher",
+        parse=_model,
+        repeatable=True,
+        metavar="MODEL",
+    )
+    causal: bool = option(False, "Outputs depend on past frames only (lstm): for streams.")
+    validation_share: float = option(
+        0.1,
+        "Share held out to choose the epoch, whole speakers unless test speakers are in training too.",
+        low=0.02,
+        high=0.5,
+    )
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """What is written down beside a trained model.
+
+    Args:
+        language: spoken in all recordings, whatever the corpus says.
+        name: of the model; the folder's name if empty.
+        licence: of the weights.
+        command: for the model card.
+        evaluation: folder of a cross-validation to quote in the card; the scores of the held-out part are optimistic.
+    """
+
+    language: str | None = option(
+        None,
+        "Code of the language spoken (xx). When continuing from a shared_private model: fit its adapter alone.",
+        kind=str,
+        metavar="CODE",
+    )
+    name: str = option("", "Name of the model. Default: the name of the folder.")
+    licence: str = option(UNSTATED_LICENCE, "Licence of the weights, for the model card.", unset=True)
+    command: str = ""
+    evaluation: Path | None = option(
+        None, "Folder of a cross-validation (`serctl evaluate`) to quote in the model card.", kind=Path
+    )
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """How training and test are divided.
+
+    Args:
+        protocol: name of the protocol.
+        normalise_speakers: features relative to those of the speaker's other recordings, in test as in training. It
+            needs no labels, but all of a speaker's recordings at once (transductive), so results carry a stamp.
+    """
+
+    protocol: str = option("loso", PROTOCOL_HELP, metavar="NAME", unset=True)
+    normalise_speakers: bool = option(
+        False, "Features relative to the speaker's other recordings, in test as well (transductive; stamped so)."
+    )

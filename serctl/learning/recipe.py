@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.features import FeatureConfig
-from serctl.learning.dataset import Augmentation, LabelOptions
-from serctl.learning.options import FitOptions
-from serctl.models import DEFAULT_ARCHITECTURE, architecture_names, find_architecture
+from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions
+from serctl.models import architecture_names, find_architecture
+from serctl.options import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,34 +20,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(NetworkOptions):
     """How networks are made from labelled utterances.
 
-    validation_share: share of the training utterances held out to choose the epoch and to calibrate. base: a
-    model to go on from instead of starting anew: its weights, its normaliser and, if they suffice, its classes.
-    adapter_only: for a language that the base does not know, train an adapter and leave the other weights as they are.
-    teachers: models whose probabilities are learned along with the labels (distillation). causal: whether an output may
-    depend on past frames only. features: apart from the voice encoder, which the architecture decides on.
+    Args:
+        labels: which emotions take part.
+        augmentation: the copies of each training utterance.
+        fit: how the network is fitted.
+        features: what is extracted, apart from the voice encoder, which the architecture decides on.
+        adapter_only: for a language that the base does not know, train an adapter and leave the other weights as they
+            are.
 
     Raises:
         ConfigError: a value is out of range, or the base is not a model to go on from for this recipe.
     """
 
-    architecture: str = DEFAULT_ARCHITECTURE
     labels: LabelOptions = field(default_factory=LabelOptions)
     augmentation: Augmentation = field(default_factory=Augmentation)
     fit: FitOptions = field(default_factory=FitOptions)
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    validation_share: float = 0.1
-    base: Bundle | None = None
     adapter_only: bool = False
-    teachers: tuple[Bundle, ...] = ()
-    causal: bool = False
 
     def __post_init__(self) -> None:
         facts = find_architecture(self.architecture)
-        if not 0.02 <= self.validation_share <= 0.5:
-            raise ConfigError(f"expected a validation share between 0.02 and 0.5, received {self.validation_share}")
+        check_options(self)
         if self.adapter_only and (self.base is None or not facts.adapters):
             names = architecture_names(lambda each: each.adapters)
             raise ConfigError(f"an adapter needs a model to go on from, of {', '.join(names)}")

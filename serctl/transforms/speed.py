@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import soxr
-
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,10 +30,24 @@ class Speed:
         if not 0.1 <= self.low <= self.high <= 10:
             raise ConfigError(f"expected speed factors 0.1 <= low <= high <= 10. Received: {self.low}:{self.high}")
 
+    def __str__(self) -> str:
+        return f"{self.low:g}:{self.high:g}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Speed:
+        """Return the range LOW:HIGH. Raises ConfigError for anything else."""
+        low, _, high = text.partition(":")
+        try:
+            return cls(float(low), float(high))
+        except ValueError as error:
+            raise ConfigError(f"expected LOW:HIGH, two numbers such as 0.9:1.1. Received: {text!r}") from error
+
     def __call__(
         self, samples: NDArray[np.float32], sample_rate: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], Parameters]:
         """Change the speed of mono float32 samples; parameter speed_factor."""
+        import soxr  # here, for the options of a training are read before anything is loaded
+
         factor = rng.uniform(self.low, self.high)
         changed = soxr.resample(samples, sample_rate * factor, sample_rate)
         if len(changed) == 0:

@@ -20,9 +20,10 @@ from serctl.errors import ConfigError, CorpusError
 from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming, naming
 from serctl.learning.calibrate import merge_windows, predict_samples, restrict
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
-from serctl.learning.dataset import Dataset, LabelOptions, load_dataset, normalise_speakers
+from serctl.learning.dataset import Dataset, load_dataset, normalise_speakers
 from serctl.learning.leakage import fold_leakage, leakage_facts, speaker_anywhere
 from serctl.learning.learn import learn
+from serctl.learning.options import LabelOptions, ProtocolOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
 from serctl.reports.markdown import evaluation_page
@@ -49,15 +50,8 @@ FoldCallback = Callable[[Fold, int, int], None]
 
 
 @dataclass(frozen=True)
-class CrossValidation(Recipe):
-    """A protocol, and the recipe of the networks of its folds, whose test part never chooses anything.
-
-    normalise_speakers: features relative to those of the speaker's other recordings, in test as in training. It needs
-    no labels, but all of a speaker's recordings at once (transductive), so results carry a stamp.
-    """
-
-    protocol: str = "loso"
-    normalise_speakers: bool = False
+class CrossValidation(ProtocolOptions, Recipe):
+    """A protocol, and the recipe of the networks of its folds, whose test part never chooses anything."""
 
 
 @dataclass(frozen=True)

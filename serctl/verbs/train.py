@@ -22,6 +22,7 @@ from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, Sample, load_dataset
 from serctl.learning.learn import learn
+from serctl.learning.options import UNSTATED_LICENCE, RecordOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.metrics import Scores, score, score_by
 from serctl.records import read_record
@@ -36,23 +37,10 @@ if TYPE_CHECKING:
 
     from serctl.learning.fit import EpochCallback, EpochScores
 
-UNSTATED_LICENCE = "not stated: see the licences of the training data"
-
 
 @dataclass(frozen=True)
-class TrainOptions(Recipe):
-    """The recipe of a model, and what is written down beside it.
-
-    language: spoken in all recordings, whatever the corpus says. name: of the model, the folder's name if empty.
-    licence: of the weights. command: for the model card. evaluation: folder of a cross-validation to quote in the card:
-    its scores are honest where those of the held-out part flatter.
-    """
-
-    language: str | None = None
-    name: str = ""
-    licence: str = UNSTATED_LICENCE
-    command: str = ""
-    evaluation: Path | None = None
+class TrainOptions(RecordOptions, Recipe):
+    """The recipe of a model, and what is written down beside it."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,11 @@ import pytest
 
 from serctl.audio.find import Recording
 from serctl.bundle.store import load_bundle
-from serctl.cli.train import fit_options, only_answer
+from serctl.cli._flags import Given
+from serctl.cli._learning import make_recipe
+from serctl.cli.train import only_answer
 from serctl.learning.options import FitOptions
+from serctl.learning.recipe import Recipe
 from serctl.metrics import score
 from serctl.run import Run
 from serctl.verbs.predict import predict
@@ -211,7 +214,8 @@ def test_ctrl_c_says_what_is_kept(samples: Path, shared_cache: Cache, tmp_path: 
 
 def test_flags_that_are_not_given_suit_the_architecture() -> None:
     def options(architecture: str, epochs: int | None) -> FitOptions:
-        return fit_options(architecture, epochs, None, 8, 1e-3, 0.0, specaugment=True, seed=1)
+        typed = {"architecture": architecture, "epochs": epochs, "batch_size": 8, "lr": 1e-3, "seed": 1}
+        return make_recipe(Given(typed), Recipe).fit
 
     assert options("hybrid", None) == FitOptions(epochs=100, patience=40, batch_size=8, lr=1e-3, seed=1)
     assert options("hybrid", 7).epochs == 7

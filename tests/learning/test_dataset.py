@@ -10,7 +10,8 @@ import pytest
 
 from serctl.errors import ConfigError, CorpusError
 from serctl.features import FeatureConfig, compute_features
-from serctl.learning.dataset import Augmentation, Dataset, LabelOptions, load_dataset, normalise_speakers
+from serctl.learning.dataset import Dataset, load_dataset, normalise_speakers
+from serctl.learning.options import Augmentation, LabelOptions
 from serctl.run import Run
 
 if TYPE_CHECKING:

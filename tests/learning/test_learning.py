@@ -17,9 +17,9 @@ from serctl.errors import BundleError, ConfigError, CorpusError, Remedy
 from serctl.export.options import ExportOptions
 from serctl.features import FeatureConfig, FeatureReader, Features, functional_names
 from serctl.learning.calibrate import merge_windows, restrict
-from serctl.learning.dataset import Augmentation, Dataset, LabelOptions, Sample, load_dataset
+from serctl.learning.dataset import Dataset, Sample, load_dataset
 from serctl.learning.learn import learn
-from serctl.learning.options import FitOptions
+from serctl.learning.options import Augmentation, FitOptions, LabelOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.models import ModelSpec, build
 from serctl.run import Run

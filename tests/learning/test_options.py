@@ -27,7 +27,7 @@ from serctl.models import ModelSpec, build, find_architecture
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=f"expected {name} .*, received {value}"):
+    with pytest.raises(ConfigError, match=rf"expected {name} .*\. Received: {value}"):
         FitOptions(**{name: value})
 
 

@@ -14,7 +14,8 @@ from serctl.audio.file import content_digest
 from serctl.corpora import hold_out, load_corpus, make_protocol
 from serctl.errors import AudioError, ConfigError, CorpusError, Remedy
 from serctl.features import FeatureConfig
-from serctl.learning.dataset import Dataset, LabelOptions, load_dataset
+from serctl.learning.dataset import Dataset, load_dataset
+from serctl.learning.options import LabelOptions
 from serctl.run import Run
 from serctl.transforms.noise import Noise
 from serctl.transforms.spectral_mask import SpectralMask

@@ -12,8 +12,7 @@ import sklearn.metrics
 
 from serctl.bundle.store import load_bundle
 from serctl.errors import ConfigError, CorpusError, Remedy
-from serctl.learning.dataset import Augmentation, LabelOptions
-from serctl.learning.options import FitOptions
+from serctl.learning.options import Augmentation, FitOptions, LabelOptions
 from serctl.reports.markdown import stamp
 from serctl.reports.tables import read_report
 from serctl.run import Run

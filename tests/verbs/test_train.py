@@ -10,7 +10,7 @@ import pytest
 
 from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.learning.checkpoints import open_checkpoints
-from serctl.learning.dataset import LabelOptions
+from serctl.learning.options import LabelOptions
 from serctl.run import Run
 from serctl.verbs.train import TrainOptions, train
 
