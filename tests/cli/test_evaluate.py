@@ -87,7 +87,7 @@ def cross_validate(serctl: Any, shared_cache: Cache, tmp_path: Path, tensorflow:
         ((*HAPPY, "emma-sad", "tom-sad"), {"speaker": "one"}, "loso needs at least 2 speakers; came corpus/one"),
         ((*HAPPY, "emma-sad", "tom-sad"), {"speaker": ""}, "needs the speaker of every utterance; 6 of 6 have none"),
         (HAPPY, {}, "expected utterances of at least two emotions, found happy 4"),
-        ((*HAPPY, "emma-sad"), {}, "too few of sad (1): leave it out with --classes, or merge it with --map"),
+        ((*HAPPY, "emma-sad"), {}, "--classes chooses emotions, --map renames them"),
     ],
 )
 def test_a_corpus_that_does_not_suffice_is_refused(

@@ -155,7 +155,7 @@ def test_going_on_with_another_architecture_is_refused(
 ) -> None:
     result = train(samples, "--from", mfcc_bundle.folder, "--arch", "cnn", "--copies", 0, "--jobs", 1)
     assert (result.code, result.stdout) == (2, "")
-    assert "is of the architecture mfcc: expected --arch to say so, came cnn" in result.stderr
+    assert "is of the architecture mfcc: expected the same for the new one. Received: cnn" in result.stderr
     assert not (tmp_path / "m").exists()
 
 
