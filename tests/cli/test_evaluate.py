@@ -84,9 +84,9 @@ def cross_validate(serctl: Any, shared_cache: Cache, tmp_path: Path, tensorflow:
 @pytest.mark.parametrize(
     ("names", "columns", "message"),
     [
-        ((*HAPPY, "emma-sad", "tom-sad"), {"speaker": "one"}, "loso needs at least 2 speakers; came corpus/one"),
+        ((*HAPPY, "emma-sad", "tom-sad"), {"speaker": "one"}, "loso needs at least 2 speakers. Found: corpus/one"),
         ((*HAPPY, "emma-sad", "tom-sad"), {"speaker": ""}, "needs the speaker of every utterance; 6 of 6 have none"),
-        (HAPPY, {}, "expected utterances of at least two emotions, found happy 4"),
+        (HAPPY, {}, "needs at least two emotions. Found: happy"),
         ((*HAPPY, "emma-sad"), {}, "--classes chooses emotions, --map renames them"),
     ],
 )
