@@ -26,13 +26,13 @@ TABLES = {
 
 damages = st.tuples(st.sampled_from(["cut", "flip", "insert"]), st.floats(0, 1), st.binary(min_size=1, max_size=9))
 dtypes = st.sampled_from(["<f8", "|u1", ">i2", "|O", "<U1", "<M8[s]", "<f3", "|V8", "O"])
-shapes = st.lists(st.integers(-1, 4) | st.sampled_from([2**31, 2**63, 2**64]), max_size=3)
+shapes = st.lists(st.integers(0, 2), max_size=2) | st.lists(st.sampled_from([-1, 2**31, 2**63, 2**64]), max_size=3)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | dtypes | shapes,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=12,
 )
-descriptions_of_arrays = st.lists(st.tuples(st.text(max_size=1), dtypes, shapes) | json_values, max_size=3)
+nearly_ours = st.lists(st.tuples(st.text(max_size=1), dtypes, shapes), min_size=1, max_size=2)
 
 
 def damaged(content: bytes, damage: tuple[str, float, bytes]) -> bytes:
@@ -57,7 +57,8 @@ def test_a_damaged_cache_entry_is_found_and_removed(damage):
         assert not path.exists()
 
 
-@given(descriptions_of_arrays | json_values, st.binary(max_size=64))
+@settings(max_examples=300)
+@given(nearly_ours | json_values, st.binary(min_size=32, max_size=64))
 def test_no_description_of_arrays_reaches_memory_that_is_not_theirs(descriptions, content):
     try:
         arrays, end = view_arrays(descriptions, content, offset=0)
