@@ -29,6 +29,8 @@ _KBPS = {
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 """Bit rates by index, for MPEG-1 or not, and the layer as the header codes it: 3, 2, 1 for I, II, III."""
+_SIDE_BYTES = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}
+"""Length of the side information, by whether it is MPEG-1 and whether it is mono."""
 
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")
 _MOST_CANDIDATES = 300_000
@@ -164,10 +166,11 @@ def _frame(head: bytes) -> _Frame | None:
         return None
     rate, mpeg1, mono = _RATES[version][rate_index], version == _MPEG1, head[3] >> 6 == _MONO
     kbps = _KBPS[mpeg1, 2 if not mpeg1 and layer == 1 else layer][kbps_index - 1]
-    padding = head[2] >> 1 & 1
+    length = _frame_bytes(layer, mpeg1=mpeg1, kbps=kbps, rate=rate, padding=head[2] >> 1 & 1)
+    return _Frame(length, (version, layer, rate, mono), _SIDE_BYTES[mpeg1, mono])
+
+
+def _frame_bytes(layer: int, *, mpeg1: bool, kbps: int, rate: int, padding: int) -> int:
     if layer == _LAYER1:
-        length = (12_000 * kbps // rate + padding) * 4
-    else:
-        length = (72_000 if layer == _LAYER3 and not mpeg1 else 144_000) * kbps // rate + padding
-    side = (17 if mono else 32) if mpeg1 else (9 if mono else 17)
-    return _Frame(length, (version, layer, rate, mono), side)
+        return (12_000 * kbps // rate + padding) * 4
+    return (72_000 if layer == _LAYER3 and not mpeg1 else 144_000) * kbps // rate + padding

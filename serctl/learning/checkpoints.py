@@ -34,24 +34,33 @@ def open_checkpoints(folder: Path, fingerprint: str, *, resume: bool, overwrite:
         ConfigError: another run's checkpoints or foreign files are there, or nothing says what to do with them.
     """
     mark = folder / "fingerprint"
-    if not mark.exists() and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
+    if mark.exists():
+        same = mark.read_text() == fingerprint
+        if _continues(folder, same=same, resume=resume, overwrite=overwrite):
+            return folder
+    elif folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not a serctl checkpoint folder: move it away")
-    if mark.exists() and not (resume or overwrite):
-        raise ConfigError(f"an interrupted run left {folder}", Remedy.RESUME, Remedy.RESTART)
-    if mark.exists() and resume and mark.read_text() == fingerprint:
-        return folder
-    if mark.exists() and not overwrite:
-        raise ConfigError(
-            f"{folder} belongs to a run with other data, options or another version",
-            Remedy.RESTART,
-            Remedy.OTHER_OUTPUT,
-        )
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     with atomic_path(mark) as draft:
         draft.write_text(fingerprint)
     return folder
+
+
+def _continues(folder: Path, *, same: bool, resume: bool, overwrite: bool) -> bool:
+    """Decide whether the checkpoints in a folder are kept (of the same run) or dropped."""
+    if resume and same:
+        return True
+    if overwrite:
+        return False
+    if resume:
+        raise ConfigError(
+            f"{folder} belongs to a run with other data, options or another version",
+            Remedy.RESTART,
+            Remedy.OTHER_OUTPUT,
+        )
+    raise ConfigError(f"an interrupted run left {folder}", Remedy.RESUME, Remedy.RESTART)
 
 
 @contextmanager
