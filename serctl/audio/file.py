@@ -71,6 +71,8 @@ class RecordingFile:
 
     def bytes_at(self, position: int, count: int) -> bytes:
         """Up to `count` bytes from `position` on, through a buffer. Raises AudioError if they cannot be read."""
+        if position >= self.size:  # also what a forged header makes too large to seek to
+            return b""
         offset = position - self._buffer_start
         if not 0 <= offset <= len(self._buffer) - count:
             self._buffer = self._read(position, max(count, _BUFFER_BYTES))

@@ -188,6 +188,14 @@ class TestHeaders:
         with pytest.raises(AudioError, match="its header leads to no samples"):
             read(path)
 
+    @pytest.mark.parametrize(("name", "chunk"), [("W64", 40), ("CAF", 8)])
+    def test_a_chunk_larger_than_any_file_is_an_error(self, saved, name, chunk):
+        content = bytearray(encoded(sweep(1), format=name, subtype="PCM_16"))
+        size = chunk + (16 if name == "W64" else 4)
+        content[size : size + 8] = b"\xff" * 8
+        with pytest.raises(AudioError, match="its header leads to no samples"):
+            read(saved(content))
+
     def test_more_audio_than_its_bytes_can_hold_is_an_error(self, saved):
         content = encoded(np.zeros(4_000_000, np.float32), 1_000, format="FLAC")
         with pytest.raises(AudioError, match=r"claims more than .* s of audio in"):
