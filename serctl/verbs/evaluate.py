@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serctl import __version__
-from serctl.bundle.versions import package_versions
+from serctl.bundle.versions import current_commit, package_versions
 from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
 from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming, naming
@@ -36,6 +34,8 @@ from serctl.runtime.trial import try_network
 from serctl.verbs.train import ignore_epoch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from serctl.bundle.store import Bundle
@@ -104,7 +104,7 @@ def evaluate_model(
     run = run or Run()
     check_new_folder(output, overwrite=run.overwrite, mark=METRICS, kind="an evaluation")
     try_network(model)
-    commit = _commit()
+    commit = current_commit()
     foreign = sorted(set(labels.classes) - set(model.facts.labels))
     if foreign:
         raise ConfigError(f"{model.identity} knows no {', '.join(foreign)}: expected {', '.join(model.facts.labels)}")
@@ -165,7 +165,7 @@ def cross_validate(
     run = run or Run()
     check_new_folder(output, overwrite=run.overwrite, mark=METRICS, kind="an evaluation")
     check_protocol(options.protocol)
-    commit = _commit()
+    commit = current_commit()
     dataset = load_dataset(
         paths,
         labels=options.labels,
@@ -398,16 +398,3 @@ def _write_plots(output: Path, tested_part: _Tested, scores: Scores, metrics: Ma
         fold = metrics["per_fold"][0]
         history_title = f"{title}: fold {fold['fold']}"
         plot_history(output / "history.png", fold["history"], best_epoch=fold["best_epoch"], title=history_title)
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that serctl runs from, marked if it was changed since; None when it is installed."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty= with local changes"]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
-        found = subprocess.run([*git, *describe], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()
