@@ -120,10 +120,16 @@ class MediaDecoder:
                 planes = [each.to_ndarray() for each in self._resampler.resample(frame)]
                 if planes:
                     samples: NDArray[np.float32] = np.concatenate(planes, axis=1).T
+                    self._check_same(frame.sample_rate, samples.shape[1])
                     self._decoded += len(samples)
                     return samples
         self._check_complete()
         return np.empty((0, self.channels), np.float32)
+
+    def _check_same(self, rate: int, channels: int) -> None:
+        if rate != self.sample_rate or channels != (self.channels or channels):
+            before, after = f"{self.sample_rate} Hz x {self.channels}", f"{rate} Hz x {channels}"
+            raise self._file.error(f"changes in its middle from {before} to {after} channels: cut it there")
 
     def _check_complete(self) -> None:
         if self._decoded == 0:

@@ -133,6 +133,15 @@ def test_half_a_recording_is_an_error(saved, suffix):
         read(path)
 
 
+@pytest.mark.parametrize("change", [{"layout": "stereo"}, {"rate": 44_100}])
+def test_a_change_of_channels_or_rate_is_an_error(saved, monkeypatch, change):
+    before = encode("aac")
+    monkeypatch.setitem(FORMATS, "aac", ("adts", "aac", change.get("rate", 16_000)))
+    after = encode("aac", layout=change.get("layout", "mono"))
+    with pytest.raises(AudioError, match=r"changes in its middle from 16000 Hz x 1 to"):
+        read(saved(before + after, "a.aac"))
+
+
 def test_a_video_without_sound_is_an_error(saved):
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
