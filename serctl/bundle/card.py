@@ -17,12 +17,13 @@ if TYPE_CHECKING:
         ExportFacts,
         GroupScores,
         ScoredPart,
+        TrainingFacts,
     )
 
 _LIMITS = """\
-- It judges how speech sounds, not what a person feels. Do not decide about people with it.
-- The training data is acted, recorded indoors and spoken in the languages above: expect less on spontaneous or
-  telephone speech, and check on labelled recordings of your own with `serctl evaluate`.
+- It classifies how speech sounds, not what a person feels. Do not decide about people with it.
+- Expect less on speech unlike the training data above: other languages, speakers, rooms, microphones, or spontaneous
+  speech where it is acted. Check on labelled recordings of your own with `serctl evaluate`.
 - Windows below one second hold little evidence; the confidence says so, and a threshold on it
   leaves them unnamed."""
 
@@ -34,6 +35,7 @@ def model_card(facts: BundleFacts) -> str:
         _summary(facts),
         "## Training data",
         _corpora(facts.training.corpora),
+        *_inherited(facts.training),
         "## Scores",
         *(_scores(facts.metrics[name]) for name in ("cross_validation", "validation") if name in facts.metrics),
         "## Limits",
@@ -47,6 +49,18 @@ def model_card(facts: BundleFacts) -> str:
     if facts.export:
         sections += ["## Export", _export(facts.export)]
     return "\n\n".join(sections) + "\n"
+
+
+def _inherited(training: TrainingFacts) -> list[str]:
+    """What the base and the teachers add to the training data; nothing without any."""
+    models = [f"continued from `{training.base}`"] if training.base else []
+    models += [f"distilled from `{teacher}`" for teacher in training.teachers]
+    if not models:
+        return []
+    return [
+        f"The model was {' and '.join(models)}: {training.inherited} further recordings, on which only those were "
+        "trained, are in its training list."
+    ]
 
 
 def _summary(facts: BundleFacts) -> str:
@@ -118,12 +132,18 @@ def _scores(metrics: ScoredPart) -> str:
     protocol = metrics.protocol
     interval = metrics.intervals["uar"]
     kind = "speakers not trained on" if protocol.speaker_independent else "speakers that may have been trained on"
+    leakage = metrics.leakage or {}
     lines = [
         f"Protocol `{protocol.name}`, {metrics.n} utterances of {kind}: {protocol.description}.",
         f"UAR {_percent(metrics.uar)} (95 % interval {_percent(interval.low)} to {_percent(interval.high)}, "
         f"over {interval.unit}s), WA {_percent(metrics.wa)}, macro-F1 {_percent(metrics.macro_f1)}, "
         f"ECE {_number(metrics.ece)}.",
     ]
+    if leakage.get("identical_audio"):
+        lines.append(
+            f"Leaky: {leakage['identical_audio']} of them were trained on, as they are or as augmented copies, by this "
+            "model or one that it inherits from; the scores are worthless."
+        )
     groups = {"corpus": metrics.per_corpus, "language": metrics.per_language, "gender": metrics.per_gender}
     lines += [_group_table(title, scores) for title, scores in groups.items() if scores]
     if metrics.per_class:

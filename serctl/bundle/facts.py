@@ -110,9 +110,13 @@ class CorpusFacts:
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """How a model was trained; fit, augmentation and labels as the options of these names."""
+    """How a model was trained; fit, augmentation and labels as the options of these names.
+
+    inherited: recordings that only the base or the teachers were trained on.
+    """
 
     utterances: Count = 0
+    inherited: Count = 0
     list_digest: Text = ""
     corpora: tuple[CorpusFacts, ...] = ()
     command: Text = ""

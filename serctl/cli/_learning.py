@@ -87,6 +87,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def next_use(folder: Path, *, causal: bool) -> str:
+    """The command that runs a new model: a causal one follows speech while it goes on."""
+    return f"{'stream FILE' if causal else 'predict RECORDINGS'} --model {shlex.quote(str(folder))}"
+
+
 def print_problems(problems: tuple[str, ...], *, quiet: bool, most: int = 5) -> None:
     """Say which recordings were left out, and why."""
     if quiet or not problems:

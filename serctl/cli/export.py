@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from serctl.cli._app import EXIT_CRASHED, QuietOption, app, console, progress_bar
 from serctl.cli._flags import Given, command, flags
-from serctl.cli._learning import command_line, print_problems
+from serctl.cli._learning import command_line, next_use, print_problems
 from serctl.export.options import ExportOptions
 from serctl.extras import require_extra
 
@@ -78,7 +77,7 @@ def _print_result(result: ExportResult) -> None:
         _print_parity(result.end_to_end, end_to_end=True)
     out = console()
     out.print(f"model: {result.folder}", markup=False)
-    out.print(f"next: serctl predict RECORDINGS --model {shlex.quote(str(result.folder))}", markup=False)
+    out.print(f"next: serctl {next_use(result.folder, causal=result.causal)}", markup=False)
 
 
 def _print_parity(parity: Parity, *, end_to_end: bool = False) -> None:

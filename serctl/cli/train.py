@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from serctl.cli._app import CorpusArgument, QuietOption, app, console, progress_bar
 from serctl.cli._flags import Given, command, flags
-from serctl.cli._learning import command_line, epoch_printer, keeping, make_recipe, print_problems
+from serctl.cli._learning import command_line, epoch_printer, keeping, make_recipe, next_use, print_problems
 from serctl.extras import require_extra
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions, RecordOptions
 
@@ -84,7 +83,7 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
         f"{100 * interval.high:.1f}, over {interval.unit}s), WA {100 * scores.wa:.1f} %, ECE {scores.ece:.3f}; "
         "it chose the epoch, so it flatters: `serctl evaluate --protocol` gives honest scores",
         f"model: {result.folder}",
-        f"next: serctl {'stream FILE' if causal else 'predict RECORDINGS'} --model {shlex.quote(str(result.folder))}",
+        f"next: serctl {next_use(result.folder, causal=causal)}",
     ]
     for line in lines:
         out.print(line, markup=False)

@@ -42,13 +42,18 @@ PROOF = "export.json"
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A finished export; end_to_end: of that model, if asked for; problems: recordings that could not be used."""
+    """A finished export.
+
+    end_to_end: of that model, if asked for. problems: recordings that could not be used. causal: whether the model can
+    follow a stream.
+    """
 
     folder: Path
     facts: BundleFacts
     parity: Parity
     end_to_end: Parity | None
     problems: tuple[str, ...]
+    causal: bool
 
 
 @claiming
@@ -82,7 +87,8 @@ def export(
     facts = _facts(model, options, parity, calibration, end_to_end)
     _write(output, model, facts, network, end_to_end)
     problems = dict.fromkeys((*(calibration.problems if calibration else ()), *verification.problems))
-    return ExportResult(output, facts, parity, end_to_end.parity if end_to_end else None, tuple(problems))
+    parity_end_to_end = end_to_end.parity if end_to_end else None
+    return ExportResult(output, facts, parity, parity_end_to_end, tuple(problems), model.causal)
 
 
 def _rebuild(model: Bundle) -> keras.Model:

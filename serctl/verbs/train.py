@@ -21,6 +21,7 @@ from serctl.files import atomic_folder, claiming, naming, open_input
 from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, Sample, load_dataset
+from serctl.learning.leakage import leakage_facts, speaker_anywhere
 from serctl.learning.learn import learn
 from serctl.learning.options import UNSTATED_LICENCE, RecordOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
@@ -186,6 +187,7 @@ def _write(
         for name in ("corpus", "language", "gender")
     }
     training = _training_list(dataset, split)
+    inherited = _learned_before(training, options)
     facts = BundleFacts(
         name=options.name or output.name,
         architecture=options.architecture,
@@ -199,10 +201,10 @@ def _write(
         attribution=tuple(_attribution(dataset, options)),
         languages=learned.spec.languages,
         metrics={
-            "validation": _validation_metrics(scores, split, groups, learned),
+            "validation": _validation_metrics(scores, split, groups, learned, _leakage(dataset, split, options)),
             **({"cross_validation": quoted} if quoted else {}),
         },
-        training=_training_facts(dataset, training, options),
+        training=_training_facts(dataset, training, len(inherited), options),
         packages=package_versions(),
     )
     network = learned.fitted.model
@@ -214,7 +216,7 @@ def _write(
             model=to_litert(network, n_frames=learned.spec.n_frames),
             weights=learned.fitted.weights,
             normaliser=learned.normaliser,
-            training=[*training, *_learned_before(training, options)],
+            training=[*training, *inherited],
             card=model_card(facts),
             step=step_to_litert(options.architecture, network, learned.spec) if learned.spec.causal else None,
         )
@@ -239,16 +241,36 @@ def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
     )
 
 
+def _leakage(dataset: Dataset, split: Split, options: TrainOptions) -> dict[str, Any]:
+    """What the held-out part shares with the training part, and with the training data of the base and the teachers."""
+    training, held_out = _part(dataset, split.train), _part(dataset, split.held_out)
+    earlier = [entry for model in options.earlier_models for entry in model.training_list()]
+    trained = [speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in training]
+    return leakage_facts(
+        {sample.origin for sample in training} | {entry.origin for entry in earlier},
+        [*trained, *(speaker_anywhere(entry.corpus, entry.speaker) for entry in earlier)],
+        held_out,
+        [speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in held_out],
+    )
+
+
 def _validation_metrics(
-    scores: Scores, split: Split, groups: dict[str, dict[str, dict[str, Any]]], learned: Learned
+    scores: Scores,
+    split: Split,
+    groups: dict[str, dict[str, dict[str, Any]]],
+    learned: Learned,
+    leakage: dict[str, Any],
 ) -> ScoredPart:
     protocol = {
         "name": "validation",
-        "speaker_independent": split.speaker_disjoint,
+        "speaker_independent": split.speaker_disjoint
+        and not leakage["speakers_shared"]
+        and not leakage["identical_audio"],
         "description": f"{split.reason}; optimistic: this part selected the epoch and the temperature",
     }
     values = {
         "protocol": protocol,
+        "leakage": leakage,
         **scores.to_dict(),
         **{f"per_{name}": each for name, each in groups.items()},
         "best_epoch": learned.fitted.best_epoch,
@@ -257,10 +279,13 @@ def _validation_metrics(
     return read_record(ScoredPart, values)
 
 
-def _training_facts(dataset: Dataset, training: Sequence[TrainingEntry], options: TrainOptions) -> TrainingFacts:
+def _training_facts(
+    dataset: Dataset, training: Sequence[TrainingEntry], inherited: int, options: TrainOptions
+) -> TrainingFacts:
     listing = "\n".join(f"{entry.digest} {entry.emotion} {entry.part}" for entry in training)
     return TrainingFacts(
         utterances=len(training),
+        inherited=inherited,
         list_digest=hashlib.blake2b(listing.encode(), digest_size=16).hexdigest(),
         corpora=tuple(_corpus_facts(name, dataset) for name in sorted({entry.corpus for entry in training})),
         command=options.command,

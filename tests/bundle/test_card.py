@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from serctl.bundle.card import model_card
-from serctl.bundle.facts import GroupScores
+from serctl.bundle.facts import GroupScores, TrainingFacts
 from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 
 SCORES = GroupScores(n=4, uar=0.75, wa=0.5)
@@ -25,3 +25,21 @@ def test_the_card_of_the_bundled_model_can_be_made_again() -> None:
 def test_groups_show_macro_f1_where_it_is_known() -> None:
     assert "| xx | 4 | 75.0 % | 50.0 % | 62.5 % |" in card_with(replace(SCORES, macro_f1=0.625))
     assert "| xx | 4 | 75.0 % | 50.0 % |  |" in card_with(SCORES)
+
+
+def test_the_card_claims_nothing_of_the_recordings_that_nobody_stated() -> None:
+    card = model_card(load_bundle(DEFAULT_MODEL).facts)
+    assert "indoors" not in card
+    assert "training data is acted" not in card
+
+
+def test_the_card_names_what_the_base_and_the_teachers_were_trained_on() -> None:
+    training = TrainingFacts(inherited=12, base="old@12345678", teachers=("wise@87654321",))
+    card = model_card(replace(load_bundle(DEFAULT_MODEL).facts, training=training))
+    assert "continued from `old@12345678` and distilled from `wise@87654321`: 12 further recordings" in card
+
+
+def test_the_card_says_that_scores_are_leaky() -> None:
+    facts = load_bundle(DEFAULT_MODEL).facts
+    validation = replace(facts.metrics["validation"], leakage={"identical_audio": 7})
+    assert "Leaky: 7 of them were trained on" in model_card(replace(facts, metrics={"validation": validation}))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from serctl.audio.find import Recording
 from serctl.bundle.store import load_bundle
 from serctl.cli._flags import Given
-from serctl.cli._learning import make_recipe
+from serctl.cli._learning import make_recipe, next_use
 from serctl.cli.train import only_answer
 from serctl.learning.options import FitOptions
 from serctl.learning.recipe import Recipe
@@ -210,6 +211,34 @@ def test_ctrl_c_says_what_is_kept(samples: Path, shared_cache: Cache, tmp_path: 
     )
     assert "Traceback" not in rest
     assert not output.exists()
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(serctl: Any, samples: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        result = serctl("train", samples, "-o", tmp_path / "m", *SMALL, "--arch", "mfcc", "--no-cache", "-q")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert result.code == 1
+    (line,) = result.stderr.splitlines()
+    assert "checkpoint.npz" in line
+    assert f"{tmp_path / 'm'}.partial keeps the finished epochs; the same command with --resume" in line
+
+
+def test_a_training_that_diverges_says_what_to_lower(
+    serctl: Any, samples: Path, shared_cache: Cache, tmp_path: Path
+) -> None:
+    options = (*SMALL, "--epochs", "50", "--arch", "mfcc", "--lr", "1e30", "--cache-dir", shared_cache.folder, "-q")
+    result = serctl("train", samples, "-o", tmp_path / "m", *options)
+    assert result.code == 2
+    assert "expected a number. The learning rate 1e+30 is too high: --lr lowers it" in result.stderr
+    assert list(tmp_path.glob("m*")) == []  # nothing that a run with another rate would trip over
+
+
+@pytest.mark.parametrize(("causal", "command"), [(True, "stream FILE"), (False, "predict RECORDINGS")])
+def test_the_next_command_is_one_that_runs_the_model(causal: bool, command: str, tmp_path: Path) -> None:
+    assert next_use(tmp_path / "my model", causal=causal) == f"{command} --model '{tmp_path}/my model'"
 
 
 def test_flags_that_are_not_given_suit_the_architecture() -> None:
