@@ -81,7 +81,7 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
         *([f"left out: {result.dataset.marked_test} utterances marked test"] if result.dataset.marked_test else []),
         f"UAR on the held-out part {100 * scores.uar:.1f} % (95 % interval {100 * interval.low:.1f} to "
         f"{100 * interval.high:.1f}, over {interval.unit}s), WA {100 * scores.wa:.1f} %, ECE {scores.ece:.3f}; "
-        "it chose the epoch, so it flatters: `serctl evaluate --protocol` gives honest scores",
+        "optimistic: this part selected the epoch; `serctl evaluate --protocol` gives honest scores",
         f"model: {result.folder}",
         f"next: serctl {next_use(result.folder, causal=causal)}",
     ]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Run = Callable[[Inputs], NDArray[np.floating]]
 
 FEWEST_RUNS = 100
-"""Runs that the time is the median of: windows are judged again and again until there are as many."""
+"""Runs that the time is the median of: windows are run again and again until there are as many."""
 
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB")}
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # imports nothing from the current folder

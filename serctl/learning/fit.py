@@ -202,7 +202,7 @@ def _begin(architecture: str, spec: ModelSpec, start: Start | None) -> keras.Mod
     if len(start.weights) != len(model.weights):
         raise ConfigError(
             f"the model to go on from is not of this version's {architecture}: expected {len(model.weights)} arrays of "
-            f"weights, came {len(start.weights)}"
+            f"weights, received {len(start.weights)}"
         )
     for variable, value in zip(model.weights, start.weights, strict=True):
         if variable.shape == value.shape:

@@ -2,7 +2,7 @@
 
 Convolutions make frames of the spectrogram; in two transformer blocks every frame attends to the others. The context
 are the functionals of the whole utterance and the deep features of the voice encoder: they take part in saying which
-frames count, and their opinions are multiplied with that of the frames.
+frames count, and their probabilities are multiplied with those of the frames.
 The layer `attention` gives the weights of the frames, which a bundle keeps to explain a prediction.
 Source: Vaswani et al. 2017, arXiv:1706.03762.
 """
@@ -45,11 +45,11 @@ def build(spec: ModelSpec) -> keras.Model:
     context = [functional_view(part, CONTEXT_UNITS, penalty=CONTEXT_PENALTY) for part in parts]
     pooled = _attended(log_mel, mask, ops.stop_gradient(layers.Concatenate()(context)))
     local = layers.Dropout(0.3)(layers.Dense(UNITS, activation="relu")(pooled))
-    opinions = [layers.Dense(spec.n_classes)(each) for each in (local, *context)]
+    logits = [layers.Dense(spec.n_classes)(each) for each in (local, *context)]
     names = ("local", "hand_made", "deep_1", "deep_2")
     outputs = [
-        layers.Softmax(name="probabilities")(ops.stop_gradient(sum(opinions))),
-        *(layers.Softmax(name=name)(each) for name, each in zip(names, opinions, strict=True)),
+        layers.Softmax(name="probabilities")(ops.stop_gradient(sum(logits))),
+        *(layers.Softmax(name=name)(each) for name, each in zip(names, logits, strict=True)),
     ]
     return keras.Model([log_mel, mask, functionals], outputs, name="attention")
 

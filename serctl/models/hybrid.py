@@ -2,8 +2,8 @@
 
 The functionals (MFCC, prosody, voice quality, formants) measure what is known to change with emotion; the encoder
 brings what it learned of voices from thousands of speakers. Each view has experts of its own, trained on the labels;
-the prediction multiplies their opinions (a product of experts: Hinton 2002, doi:10.1162/089976602760128018), and a gate
-that sees both views decides for every window how much either counts. Trained as one, the view that is learned more
+the prediction multiplies their probabilities (a product of experts: Hinton 2002, doi:10.1162/089976602760128018), and a
+gate that sees both views decides for every window how much either counts. Trained as one, the view that is learned more
 quickly would keep the other from learning. With the encoder, which is frozen, just under a million parameters.
 """
 
@@ -39,17 +39,17 @@ def build(spec: ModelSpec) -> keras.Model:
 
 
 def _experts(functionals: Any, number: int, spec: ModelSpec) -> list[tuple[Any, Any]]:
-    """Of each expert, what it makes of the functionals, (batch, UNITS), and its opinion, (batch, n_classes)."""
+    """The embedding of the functionals, (batch, UNITS), and the logits, (batch, n_classes), of each expert."""
     views = [functional_view(functionals, UNITS) for _ in range(number)]
     return [(view, layers.Dense(spec.n_classes)(view)) for view in views]
 
 
 def _fuse(hand_made: list[tuple[Any, Any]], deep: list[tuple[Any, Any]]) -> Any:
-    """The mean opinions on both sides, each times a learned weight between 0 and 2; the experts learn nothing of it."""
+    """The mean logits of both sides, each times a learned weight between 0 and 2; no gradient reaches the experts."""
     seen = ops.stop_gradient(layers.Concatenate()([view for view, _ in (*hand_made, *deep)]))
     weights = 2 * layers.Dense(2, activation="sigmoid", kernel_initializer="zeros", name="gate")(seen)
-    opinions = [ops.mean(ops.stack([each for _, each in experts]), axis=0) for experts in (hand_made, deep)]
-    return sum(weights[:, side : side + 1] * ops.stop_gradient(each) for side, each in enumerate(opinions))
+    logits = [ops.mean(ops.stack([each for _, each in experts]), axis=0) for experts in (hand_made, deep)]
+    return sum(weights[:, side : side + 1] * ops.stop_gradient(each) for side, each in enumerate(logits))
 
 
 ARCHITECTURE = Architecture(

@@ -38,7 +38,7 @@ def build(spec: ModelSpec) -> keras.Model:
     the shared path alone and those of the languages, which are only trained. Raises ConfigError without any language.
     """
     if not spec.languages:
-        raise ConfigError("shared_private: expected at least one language, came none")
+        raise ConfigError("shared_private: expected at least one language, found none")
     log_mel, mask = spectrogram_inputs(spec)
     functionals = functionals_input(spec)
     language = keras.Input((len(spec.languages),), name="language")

@@ -81,7 +81,7 @@ class _Tested:
 
 
 def ignore_fold(fold: Fold, number: int, total: int) -> None:
-    """Watch nothing."""
+    """No-op callback."""
 
 
 @claiming

@@ -57,7 +57,7 @@ class TrainResult:
 
 
 def ignore_epoch(scores: EpochScores) -> None:
-    """Watch nothing."""
+    """No-op callback."""
 
 
 @claiming
@@ -134,7 +134,7 @@ def _split(dataset: Dataset, options: TrainOptions) -> Split:
     utterances = dataset.utterances
     split = marked_split(utterances) or hold_out(utterances, share=options.validation_share, seed=options.fit.seed)
     if not split.train or not split.held_out:
-        raise CorpusError(f"expected utterances to train on and others to validate on, came {len(utterances)} in all")
+        raise CorpusError(f"expected utterances to train on and others to validate on, found {len(utterances)} in all")
     return split
 
 

@@ -169,5 +169,5 @@ def test_a_new_language_changes_its_own_adapter_and_nothing_else(fitted: Fitted,
 
 
 def test_without_any_language_there_is_nothing_to_share() -> None:
-    with pytest.raises(ConfigError, match="shared_private: expected at least one language, came none"):
+    with pytest.raises(ConfigError, match="shared_private: expected at least one language, found none"):
         build("shared_private", spec_of())
