@@ -64,8 +64,8 @@ def make_end_to_end(
 ) -> EndToEnd:
     """Front end, network and calibration of a bundle in one, once it is known to say what Python says.
 
-    original: the network as training made it. recordings: to compare both on, at least one of which can be read; source:
-    where they come from. Before, in the parity, is the front end in Python with the network in float32.
+    original: the network as training made it. recordings: to compare both on, at least one of which can be read;
+    source: where they come from. Before, in the parity, is the front end in Python with the network in float32.
     Raises DisagreementError if probabilities differ too much or, with int8 weights, too few labels are equal.
     """
     int8_weights = quantize in _INT8_WEIGHTS
