@@ -1,10 +1,7 @@
 """Speech emotion recognition for folders of recordings."""
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# No import here that runs: `python -m serctl` comes through before it leaves the current folder out of the search path.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from serctl.api import (
         Model,
@@ -64,12 +61,14 @@ _HOMES = {
 """Where a name comes from that is not of serctl.api."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # PEP 562: what a name needs is imported when it is used, for the command line starts through here too.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     home = next((module for module, names in _HOMES.items() if name in names), "serctl.api")
-    value = getattr(import_module(home), name)
+    value: object = getattr(import_module(home), name)
     globals()[name] = value
     return value
 
