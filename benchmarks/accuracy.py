@@ -1,4 +1,4 @@
-"""Accuracy: UAR of the default architecture on RAVDESS, EMO-DB and ASED, on speakers it never heard.
+"""Accuracy: UAR of the default architecture on RAVDESS, EMO-DB and ASED, on speakers that were not in training.
 
 Each corpus once as it is, and once with features normalised by speaker (transductive); RAVDESS also going on from a
 model of the other three. Hours on 2 cores; a run that was interrupted goes on where it stopped. Prints the scores

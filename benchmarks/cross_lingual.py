@@ -125,7 +125,7 @@ CLAIM = Claim(
     "without sharing. Four corpora take turns as the unseen language (leave one language out), five classes that all "
     "of them have (calm counts as neutral). Without sharing, the network knows one other language; the mean of the "
     "three stands for it, since nobody can tell beforehand which one helps most. "
-    f"{REFERENCE} judges the deep features of the voice encoder, which {SHARING} does not, and trains for 100 epochs "
+    f"{REFERENCE} uses the deep features of the voice encoder, which {SHARING} does not, and trains for 100 epochs "
     "instead of 40.",
     results=NAMES,
     rows=make_rows,

@@ -158,7 +158,7 @@ def main() -> None:
     speakers = len({row["speaker"] for row in rows})
     table = Comparison(
         f"UAR in % on RAVDESS, {PROTOCOL} ({len(classes)} emotions, {speakers} speakers, each tested by "
-        f"models that never heard them, {len(rows):,} recordings, seed 0) by the seconds of speech heard: "
+        f"models trained without them, {len(rows):,} recordings, seed 0) by the seconds of speech received: "
         f"the causal network live, and the offline one given the same stretch. {unanswered} recordings got no answer.",
         ("network", *(f"{seconds:g} s" for seconds in TIMES_S)),
         tuple((arch, *(f"{value:.1f}" for value in curves[arch])) for arch in ARCHITECTURES),
