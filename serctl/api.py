@@ -105,7 +105,7 @@ class Model:
 
         Raises:
             AudioError: the recording or the samples cannot be read or used, or are shorter than 0.1 s.
-            ConfigError: samples came without their rate, or a path with one.
+            ConfigError: samples were given without their rate, or a path with one.
         """
         from serctl.verbs import predict as verb
         from serctl.verbs.options import PredictOptions

@@ -173,9 +173,9 @@ class LabelOptions:
 
         for name in (*self.classes, *(emotion for _, emotion in self.mapping)):
             if normalise_emotion(name) != name:
-                raise ConfigError(f"expected an emotion among {', '.join(EMOTIONS)}, came {name}")
+                raise ConfigError(f"expected an emotion among {', '.join(EMOTIONS)}. Received: {name}")
         if len(set(self.classes)) < len(self.classes):
-            raise ConfigError(f"expected each class once, came {', '.join(self.classes)}")
+            raise ConfigError(f"expected each class once. Received: {', '.join(self.classes)}")
 
     @property
     def reading(self) -> ReadOptions:
