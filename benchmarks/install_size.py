@@ -56,12 +56,8 @@ def main() -> None:
             found = install(Path(folder), extra)
         total = sum(found.values())
         largest = ", ".join(f"{name} {size / 2**20:.0f}" for name, size in list(found.items())[: options.largest])
-        print(
-            f"| `pip install '.[{extra}]'` | {total / 2**20:.0f} | {total / 1e6:.0f} | {largest} |".replace(
-                "'.[]'", "."
-            ),
-            flush=True,
-        )
+        command = f"pip install '.[{extra}]'" if extra else "pip install ."
+        print(f"| `{command}` | {total / 2**20:.0f} | {total / 1e6:.0f} | {largest} |", flush=True)
         if not extra and total > LIMIT_MIB * 2**20:
             sys.exit(f"expected at most {LIMIT_MIB} MiB, received {total / 2**20:.0f}")
 

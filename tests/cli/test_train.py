@@ -246,6 +246,8 @@ def test_flags_that_are_not_given_suit_the_architecture() -> None:
         typed = {"architecture": architecture, "epochs": epochs, "batch_size": 8, "lr": 1e-3, "seed": 1}
         return make_recipe(Given(typed), Recipe).fit
 
+    assert not make_recipe(Given({"specaugment": False}), Recipe).fit.specaugment
+
     assert options("hybrid", None) == FitOptions(epochs=100, patience=40, batch_size=8, lr=1e-3, seed=1)
     assert options("hybrid", 7).epochs == 7
     assert options("lstm", None).epochs == FitOptions().epochs

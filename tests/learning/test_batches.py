@@ -162,8 +162,9 @@ def test_masks_stay_within_their_bounds(model: Any, frames: int) -> None:
     assert int(0.5 * MELS) < widest_band <= 2 * int(0.5 * MELS)
 
 
-def test_without_augmentation_a_batch_is_the_data(model: Any) -> None:
-    inputs, _, _ = make(model, [0, 1, 2], **PLAIN)[0]
+@pytest.mark.parametrize("without", [PLAIN, {"specaugment": False, "functional_noise": 0.0}], ids=["zero", "off"])
+def test_without_augmentation_a_batch_is_the_data(model: Any, without: dict[str, Any]) -> None:
+    inputs, _, _ = make(model, [0, 1, 2], **without)[0]
     assert (inputs["log_mel"] != 0).all()
     known = {window(100 * number).log_mel.astype(np.float32).tobytes() for number in range(3)}
     assert {each.tobytes() for each in inputs["log_mel"]} == known
