@@ -47,7 +47,7 @@ def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
         raise DisagreementError("40.0 % of the labels are equal", parity)
 
     cost = Cost(size_bytes=5000, ms_per_audio_s=0.1, peak_memory_mb=None, idle_memory_mb=None)
-    parity = Parity(9, "samples", 0.5, 0.1, 0.4, 1, before=cost, after=cost)
+    parity = Parity(9, "samples", 0.5, 0.1, 0.4, labels=1, before=cost, after=cost)
     monkeypatch.setattr(module, "_compare", disagree)
     result = serctl("export", tiny_bundle.folder, "-o", tmp_path / "m", "--verify", samples, "--jobs", 1)
     assert (result.code, result.stdout) == (1, "")

@@ -234,8 +234,8 @@ def test_the_plain_interpreter_runs_it_and_its_tensors_are_those_described(twins
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     details, ((*probabilities,),), operators, with_tensorflow = json.loads(ended.stdout)
     described = tensors(twins.bundle.facts)
-    for found, kind in zip(details, ("inputs", "outputs"), strict=True):
-        assert found == {name: [each["shape"], each["dtype"]] for name, each in described[kind].items()}
+    for found, tensors_of_kind in zip(details, described, strict=True):
+        assert found == {name: [list(each.shape), each.dtype] for name, each in tensors_of_kind.items()}
     assert sum(probabilities) == pytest.approx(1, abs=1e-6)
     assert "RFFT2D" in operators
     assert not [name for name in operators if name.startswith(("Flex", "CUSTOM"))]
