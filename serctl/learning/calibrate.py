@@ -74,6 +74,22 @@ def restrict(probabilities: NDArray[np.float64], labels: Sequence[str], classes:
     return chosen / chosen.sum(axis=1, keepdims=True)
 
 
+def choose_among(
+    probabilities: NDArray[np.float64], classes: Sequence[str], chosen: Sequence[str] | None
+) -> NDArray[np.float64]:
+    """Return the probabilities given that it is one of the chosen classes, 0 for the others.
+
+    Args:
+        probabilities: float64, shape (n, classes).
+        classes: what the columns stand for.
+        chosen: some of them; None for all.
+    """
+    if chosen is None:
+        return probabilities
+    among = probabilities * np.isin(classes, chosen)
+    return among / among.sum(axis=1, keepdims=True)
+
+
 def calibrate(learned: Learned, validation: Sequence[Example]) -> Learned:
     """Return the network with the temperature that fits its validation windows best."""
     if not validation:

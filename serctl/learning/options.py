@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 SEED_HELP = "Seed of everything random; the same seed, the same result."
 PROTOCOL_HELP = (
-    "loso, speaker-kfold:K, emobox-ravdess-6, leave-one-language-out, random-kfold:K (speaker-dependent) "
-    "or split (a manifest's)."
+    "loso, speaker-kfold:K, emobox-ravdess-6, leave-one-language-out, leave-one-corpus-out, random-kfold:K "
+    "(speaker-dependent) or split (a manifest's, or that of folders named train and test)."
 )
 UNSTATED_LICENCE = "not stated: see the licences of the training data"
 
@@ -161,7 +161,7 @@ class LabelOptions:
     )
     mapping: tuple[tuple[str, str], ...] = option(
         (),
-        "Rename an emotion before training, e.g. calm=neutral. Repeatable.",
+        "Rename an emotion, or say what a label means: calm=neutral, froh=happy. Repeatable.",
         name="map",
         parse=_pair,
         repeatable=True,

@@ -16,7 +16,7 @@ from serctl.bundle.versions import current_commit, package_versions
 from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
 from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming, naming
-from serctl.learning.calibrate import merge_windows, predict_samples, restrict
+from serctl.learning.calibrate import choose_among, merge_windows, predict_samples, restrict
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, load_dataset, normalise_speakers
 from serctl.learning.leakage import fold_leakage, leakage_facts, speaker_anywhere
@@ -268,7 +268,7 @@ def _run_fold(
         on_epoch=on_epoch,
     )
     tested = [dataset.samples[index] for index in fold.test]
-    probabilities = _among(predict_samples(learned, tested), dataset.classes, fold.classes)
+    probabilities = choose_among(predict_samples(learned, tested), dataset.classes, fold.classes)
     truth = dataset.labels[list(fold.test)]
     scores = score(truth, probabilities, classes=dataset.classes, groups=None, seed=options.fit.seed)
     result = {
@@ -291,16 +291,6 @@ def _run_fold(
     with atomic_path(saved) as draft:
         draft.write_text(json.dumps(result))
     return result
-
-
-def _among(
-    probabilities: NDArray[np.float64], classes: Sequence[str], chosen: Sequence[str] | None
-) -> NDArray[np.float64]:
-    """The probabilities given that it is one of the chosen classes, 0 for the others; all where none are chosen."""
-    if chosen is None:
-        return probabilities
-    among = probabilities * np.isin(classes, chosen)
-    return among / among.sum(axis=1, keepdims=True)
 
 
 def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> _Tested:

@@ -10,6 +10,7 @@ import pytest
 from serctl.corpora import Utterance, make_protocol, protocol_names
 from serctl.corpora.filename import BY_NAME
 from serctl.errors import CorpusError
+from serctl.learning.options import PROTOCOL_HELP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -315,6 +316,10 @@ def test_leaving_a_corpus_out_needs_two_that_share_two_classes() -> None:
     other = [replace(each, emotion="boredom") for each in corpus_of([6], "b")]
     with pytest.raises(CorpusError, match=r"2 emotions that a shares with the other corpora. Found: none"):
         make_protocol("leave-one-corpus-out", [*corpus_of([6], "a"), *other], seed=1)
+
+
+def test_the_help_names_every_protocol() -> None:
+    assert [name for name in protocol_names() if name not in PROTOCOL_HELP] == []
 
 
 def test_protocol_names_are_listed() -> None:
