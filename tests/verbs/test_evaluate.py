@@ -404,7 +404,7 @@ def test_a_corpus_is_left_out_and_answers_are_chosen_among_the_classes_it_shares
 def test_options_that_cannot_be_used_are_refused(samples: Path, tmp_path: Path, shared_cache: Cache) -> None:
     with pytest.raises(ConfigError, match="no architecture"):
         CrossValidation(architecture="perceptron")
-    with pytest.raises(ConfigError, match="validation share"):
+    with pytest.raises(ConfigError, match="expected validation_share at least"):
         CrossValidation(validation_share=0.0)
     with pytest.raises(CorpusError, match="unknown protocol 'magic'"):
         cross_validate(
