@@ -132,7 +132,8 @@ def _content(path: Path) -> dict[str, bytes]:
     """What a report or a folder of copies holds, apart from its place; Parquet by its rows."""
     if path.is_dir():
         place = str(path.parent).encode()
-        files = (each for each in sorted(path.rglob("*")) if each.is_file())
+        # Without the journal, whose order is that in which workers finished.
+        files = (each for each in sorted(path.rglob("*")) if each.is_file() and not each.name.startswith("."))
         return {str(each.relative_to(path)): each.read_bytes().replace(place, b"") for each in files}
     if path.suffix == ".parquet":
         import pyarrow.parquet
