@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from serctl.features import VOICE_ENCODER_PARAMETERS
+from serctl.features import encoder_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,8 +64,8 @@ def _inherited(training: TrainingFacts) -> list[str]:
 
 
 def _summary(facts: BundleFacts) -> str:
-    shared = VOICE_ENCODER_PARAMETERS if facts.features.voice_encoder else 0
-    encoder = f" ({shared:,} of them in the voice encoder, which was not trained on emotions)" if shared else ""
+    shared = encoder_parameters(facts.features)
+    encoder = f" ({shared:,} of them in pretrained encoders, which were not trained on emotions)" if shared else ""
     return (
         f"Speech emotion recognition: {', '.join(facts.labels)}. Architecture `{facts.architecture}`, "
         f"{facts.parameters:,} parameters{encoder}, windows of {facts.features.window_s:g} s, "

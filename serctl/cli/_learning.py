@@ -30,7 +30,8 @@ def make_recipe(given: Given, kind: type[R], **others: Any) -> R:
     base = chosen.get("base")
     architecture = chosen.setdefault("architecture", base.facts.architecture if base else DEFAULT_ARCHITECTURE)
     fit = replace(FitOptions.defaults(architecture), **given.of(FitOptions))
-    return kind(**chosen, labels=given.make(LabelOptions), augmentation=given.make(Augmentation), fit=fit, **others)
+    augmentation = replace(Augmentation.defaults(architecture), **given.of(Augmentation))
+    return kind(**chosen, labels=given.make(LabelOptions), augmentation=augmentation, fit=fit, **others)
 
 
 def command_line() -> str:

@@ -56,6 +56,12 @@ class _Layer(NamedTuple):
     bias: FloatArray
 
 
+@lru_cache(maxsize=1)
+def voice_names() -> tuple[str, ...]:
+    """Return the names of the features, in the order of the columns of encode_voices."""
+    return tuple(f"{PREFIX}{unit:03d}_{statistic}" for statistic in STATISTICS for unit in range(UNITS))
+
+
 def encode_voices(windows: Sequence[FloatArray]) -> FloatArray:
     """Mean, standard deviation and mean absolute change from frame to frame of each unit.
 

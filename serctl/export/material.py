@@ -98,9 +98,15 @@ def _cached(model: Bundle, part: str, cache: Cache) -> Iterator[Features]:
         look_up = partial(
             cached_windows, digest, cache=cache, start_s=float(start_s or 0), end_s=float(end_s or 0) or None
         )
-        # Of a student, what was cached may hold what only its teacher hears.
-        found = look_up(config) or look_up(replace(config, voice_encoder=True))
+        # What was cached for a student may hold features that only its teacher takes.
+        found = next(filter(None, map(look_up, _with_more_encoders(config))), [])
         yield from (window.features for window in found)
+
+
+def _with_more_encoders(config: FeatureConfig) -> Iterator[FeatureConfig]:
+    """The config, then those that add encoders to it."""
+    for voice, speech in itertools.product((config.voice_encoder, True), (config.speech_encoder, True)):
+        yield replace(config, voice_encoder=voice, speech_encoder=speech)
 
 
 def _computed(

@@ -1,10 +1,8 @@
 """Features of speech: frame-level descriptors and utterance-level functionals from one shared spectrum."""
 
-from serctl.encoders.voice import CITATION as VOICE_ENCODER_CITATION
-from serctl.encoders.voice import PARAMETERS as VOICE_ENCODER_PARAMETERS
-from serctl.encoders.voice import PREFIX as VOICE_ENCODER_PREFIX
 from serctl.features.compute import Features, compute_features
 from serctl.features.config import FEATURE_VERSION, FeatureConfig
+from serctl.features.deep import deep_names, encoder_citations, encoder_parameters
 from serctl.features.descriptors import lld_names
 from serctl.features.functionals import functional_names
 from serctl.features.normaliser import Normaliser, language_input
@@ -13,9 +11,6 @@ from serctl.features.streaming import MelStream
 
 __all__ = [
     "FEATURE_VERSION",
-    "VOICE_ENCODER_CITATION",
-    "VOICE_ENCODER_PARAMETERS",
-    "VOICE_ENCODER_PREFIX",
     "FeatureConfig",
     "FeatureReader",
     "Features",
@@ -25,6 +20,9 @@ __all__ = [
     "cached_windows",
     "changed_windows",
     "compute_features",
+    "deep_names",
+    "encoder_citations",
+    "encoder_parameters",
     "functional_names",
     "is_silent",
     "language_input",

@@ -1,14 +1,15 @@
-"""Deep features of a window: the names of the statistics of an encoder, and the input of the encoder."""
+"""Deep features of a window: which encoders a config asks for, and the input of the voice encoder."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.encoders.voice import LEVEL, MEL_HIGH_HZ, N_MELS, PREFIX, STATISTICS, UNITS
+from serctl.encoders import speech, voice
+from serctl.encoders.voice import LEVEL, MEL_HIGH_HZ, N_MELS
 from serctl.features import spectral
 
 if TYPE_CHECKING:
@@ -16,10 +17,38 @@ if TYPE_CHECKING:
     from serctl.features.spectral import FloatArray
 
 
-@lru_cache(maxsize=1)
-def deep_names() -> tuple[str, ...]:
-    """Return the names of the deep features, in the order of the columns of encode_voices."""
-    return tuple(f"{PREFIX}{unit:03d}_{statistic}" for statistic in STATISTICS for unit in range(UNITS))
+@dataclass(frozen=True)
+class _Encoder:
+    """What is known of an encoder that a config may ask for."""
+
+    names: tuple[str, ...]
+    parameters: int
+    citation: str
+
+
+def _encoders(config: FeatureConfig) -> list[_Encoder]:
+    """The encoders of a config, in the order of their features."""
+    found = []
+    if config.voice_encoder:
+        found.append(_Encoder(voice.voice_names(), voice.PARAMETERS, voice.CITATION))
+    if config.speech_encoder:
+        found.append(_Encoder(speech.speech_names(), speech.PARAMETERS, speech.CITATION))
+    return found
+
+
+def deep_names(config: FeatureConfig) -> tuple[str, ...]:
+    """Return the names of the deep features, in the order of their columns."""
+    return tuple(name for encoder in _encoders(config) for name in encoder.names)
+
+
+def encoder_parameters(config: FeatureConfig) -> int:
+    """Return the number of weights in the encoders, to be counted with those of a network that rests on them."""
+    return sum(encoder.parameters for encoder in _encoders(config))
+
+
+def encoder_citations(config: FeatureConfig) -> list[str]:
+    """Return the citations of the encoders, with the licences of their weights."""
+    return [encoder.citation for encoder in _encoders(config)]
 
 
 def voice_bands(spectrum: FloatArray, power: FloatArray, config: FeatureConfig) -> FloatArray:

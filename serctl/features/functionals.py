@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.encoders.speech import speech_names
 from serctl.features.deep import deep_names
 from serctl.features.descriptors import SPECTRAL, VOICE, lld_names
 from serctl.features.spectral import FloatArray, delta
@@ -46,8 +45,7 @@ def functional_names(config: FeatureConfig) -> tuple[str, ...]:
         *(f"{name}_delta_{statistic}" for statistic in DELTA_STATISTICS for name in full),
         *(f"{name}_{statistic}" for statistic in STATISTICS for name in VOICE),
         *TEMPORAL,
-        *(deep_names() if config.voice_encoder else ()),
-        *(speech_names() if config.speech_encoder else ()),
+        *deep_names(config),
     )
 
 

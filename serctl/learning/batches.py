@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serctl.features import language_input
+from serctl.features.adaptation import Statistics, adapt, draw_subset
 from serctl.models import LANGUAGE_OUTPUT
 from serctl.models.lazy import keras
 
@@ -25,18 +26,25 @@ if TYPE_CHECKING:
 
 MASKS = 2
 
+SUBSETS = 4
+"""Random parts of each corpus whose statistics examples are normalised by, beside those of the whole corpus."""
+
 
 @dataclass(frozen=True)
 class Example:
     """One labelled window: its features in the recording as it is, then in each of its augmented copies.
 
-    language: a code such as 'de', None where it is not known. teacher_probabilities: mean of the
-    teachers for each variant, float32, shape (variants, n_classes), or None without teachers.
+    Attributes:
+        language: a code such as 'de', None where it is not known.
+        corpus: whose recordings it may be normalised by.
+        teacher_probabilities: mean of the teachers for each variant, float32, shape (variants, n_classes), or None
+            without teachers.
     """
 
     variants: tuple[Features, ...]
     label: int
     language: str | None = None
+    corpus: str = ""
     teacher_probabilities: NDArray[np.float32] | None = None
 
 
@@ -69,6 +77,7 @@ class Batches(keras.utils.PyDataset):
         self._one_hot = np.eye(spec.n_classes, dtype=np.float32)
         self._normaliser = normaliser
         self._options = options
+        self._adapted = adapted_normalisers(examples, normaliser, options)
         self._class_weights = _balance([example.label for example in examples], spec.n_classes)
         self.start_at(0)
 
@@ -93,7 +102,7 @@ class Batches(keras.utils.PyDataset):
         windows = [
             _crop(example.variants[variant], n_frames, rng) for example, variant in zip(chosen, variants, strict=True)
         ]
-        inputs = self._normaliser.model_inputs(windows, n_frames=n_frames)
+        inputs = self._inputs(chosen, windows, n_frames, rng)
         inputs["language"] = language_input([example.language for example in chosen], self._spec.languages)
         labels = self._labels(chosen, variants)
         if self._options.specaugment:
@@ -104,6 +113,22 @@ class Batches(keras.utils.PyDataset):
         taken = {name: inputs[name] for name in self._input_names}
         return taken, targets, (labels @ self._class_weights,) * len(targets)
 
+    def _inputs(
+        self, chosen: Sequence[Example], windows: Sequence[Features], n_frames: int, rng: np.random.Generator
+    ) -> Inputs:
+        """Normalise the windows, a share of them by recordings of their own corpus."""
+        if not self._adapted:
+            return self._normaliser.model_inputs(windows, n_frames=n_frames)
+        rows = [
+            self._draw_normaliser(example, rng).model_inputs([window], n_frames=n_frames)
+            for example, window in zip(chosen, windows, strict=True)
+        ]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _draw_normaliser(self, example: Example, rng: np.random.Generator) -> Normaliser:
+        adapted = self._adapted[example.corpus]
+        return adapted[rng.integers(len(adapted))] if rng.random() < self._options.adapted_share else self._normaliser
+
     def _labels(self, chosen: Sequence[Example], variants: Sequence[int]) -> NDArray[np.float32]:
         labels = self._one_hot[[example.label for example in chosen]]
         share = np.float32(self._options.teacher_share)
@@ -111,6 +136,37 @@ class Batches(keras.utils.PyDataset):
             if example.teacher_probabilities is not None:
                 labels[row] = (1 - share) * labels[row] + share * example.teacher_probabilities[variant]
         return labels
+
+
+def adapted_normalisers(
+    examples: Sequence[Example], normaliser: Normaliser, options: FitOptions
+) -> dict[str, list[Normaliser]]:
+    """Normalise each corpus as prediction may: by all of its recordings, and by random parts of them.
+
+    Returns:
+        SUBSETS + 1 normalisers for each corpus; none if options.adapted_share is 0.
+    """
+    if options.adapted_share == 0:
+        return {}
+    rng = np.random.default_rng([options.seed, len(examples)])
+    found = {}
+    for corpus in sorted({example.corpus for example in examples}):
+        own = [example for example in examples if example.corpus == corpus]
+        labels = np.array([example.label for example in own])
+        everything = np.arange(len(own))
+        subsets = [everything, *(draw_subset(labels, rng) for _ in range(SUBSETS))]
+        found[corpus] = [_adapted(own, subset, normaliser, rng) for subset in subsets]
+    return found
+
+
+def _adapted(
+    examples: Sequence[Example], subset: NDArray[np.intp], normaliser: Normaliser, rng: np.random.Generator
+) -> Normaliser:
+    """The normaliser of these recordings, all of them as they are or all of them as one of their copies."""
+    variant = int(rng.integers(min(len(examples[index].variants) for index in subset)))
+    taken = len(normaliser.functional_mean)
+    rows = (examples[index].variants[variant].functionals[:taken] for index in subset)
+    return adapt(normaliser, Statistics.measure(rows))
 
 
 def _crop(window: Features, n_frames: int, rng: np.random.Generator) -> Features:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serctl.features import VOICE_ENCODER_PARAMETERS, FeatureConfig, Features, Normaliser
+from serctl.features import FeatureConfig, Features, Normaliser, encoder_parameters
 from serctl.metrics import fit_temperature, temperature_scale
 from serctl.runtime.recogniser import merge_probabilities
 
@@ -37,9 +37,8 @@ class Learned:
 
     @property
     def parameters(self) -> int:
-        """Weights of the network, and of the voice encoder where it rests on it."""
-        encoder = VOICE_ENCODER_PARAMETERS if self.config.voice_encoder else 0
-        return int(self.fitted.model.count_params()) + encoder
+        """Weights of the network and of the encoders that it rests on."""
+        return int(self.fitted.model.count_params()) + encoder_parameters(self.config)
 
 
 def predict_samples(learned: Learned, samples: Sequence[Sample]) -> NDArray[np.float64]:

@@ -103,7 +103,8 @@ def _examples(samples: Sequence[Sample], classes: Sequence[str]) -> list[Example
                 # Another speed may make a window more or less: the last one stands in.
                 copies = (copy[min(number, len(copy) - 1)] for copy in sample.copies)
                 label = index[sample.utterance.emotion]
-                examples.append(Example((window, *copies), label, sample.utterance.language))
+                utterance = sample.utterance
+                examples.append(Example((window, *copies), label, utterance.language, utterance.corpus))
     return examples
 
 

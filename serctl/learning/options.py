@@ -32,6 +32,26 @@ def _by_architecture(fact: str) -> str:
     return "; ".join([str(usual), *others])
 
 
+def _by_fit(field: str, usual: float) -> str:
+    """The default of a fit, and the architectures that have another."""
+    others = [f"{name} {each.fit[field]:g}" for name, each in ARCHITECTURES.items() if field in each.fit]
+    return "; ".join([f"{usual:g}", *others])
+
+
+def _by_copies(field: str, usual: int) -> str:
+    """The default number of copies, and the architectures that have another."""
+    others = [
+        f"{name} {each.augmentation[field]}" for name, each in ARCHITECTURES.items() if field in each.augmentation
+    ]
+    return "; ".join([str(usual), *others])
+
+
+def _noise_folder(text: str) -> tuple[Path, ...]:
+    from serctl.audio.find import find_recordings
+
+    return tuple(recording.path for recording in find_recordings([Path(text)]))
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
@@ -64,7 +84,8 @@ class FitOptions:
     Beta distribution, 0 for none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the
     bands, two of each. functional_noise: in standard deviations. weight_average: momentum of the moving average of the
     weights, less in a short training. teacher_share: share of the teachers' probabilities in a label, where there are
-    teachers.
+    teachers. adapted_share: share of the examples that are normalised by the recordings of their own corpus, or of a
+    random part of it, as prediction does when it adapts.
     specaugment: whether masks are made at all. crop, time_mask and band_mask act on networks that take the spectrogram.
     Raises ConfigError if a value is out of range.
     Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup); Park et al. 2019, doi:10.21437/Interspeech.2019-2680
@@ -82,9 +103,16 @@ class FitOptions:
         low=1,
         unset=True,
     )
-    batch_size: int = option(32, "Windows in a batch.", low=1)
-    lr: float = option(1.5e-3, "Highest learning rate of the schedule, above 0.", above=0)
-    weight_decay: float = 0.02
+    batch_size: int = option(32, f"Windows in a batch. Default: {_by_fit('batch_size', 32)}.", low=1, unset=True)
+    lr: float = option(
+        1.5e-3,
+        f"Highest learning rate of the schedule, above 0. Default: {_by_fit('lr', 1.5e-3)}.",
+        above=0,
+        unset=True,
+    )
+    weight_decay: float = option(
+        0.02, f"Weight decay of AdamW, 0 or more. Default: {_by_fit('weight_decay', 0.02)}.", low=0, unset=True
+    )
     label_smoothing: float = 0.1
     crop: int = 200
     mixup: float = option(0.0, "Mixup: alpha of the Beta distribution, 0 for none.", low=0)
@@ -93,16 +121,16 @@ class FitOptions:
     functional_noise: float = 0.1
     weight_average: float = 0.99
     teacher_share: float = 0.7
+    adapted_share: float = 0.0
     specaugment: bool = option(True, "Mask parts of the spectrogram, for networks that take it (not hybrid, mfcc).")
     seed: int = option(0, SEED_HELP, low=0)
 
     def __post_init__(self) -> None:
         check_options(self)
         self._require(self.crop >= 1, "crop", "of at least 1")
-        for name in ("label_smoothing", "time_mask", "band_mask", "weight_average", "teacher_share"):
+        for name in ("label_smoothing", "time_mask", "band_mask", "weight_average", "teacher_share", "adapted_share"):
             self._require(0 <= getattr(self, name) < 1, name, "from 0 to below 1")
-        for name in ("functional_noise", "weight_decay"):
-            self._require(getattr(self, name) >= 0, name, "of 0 or more")
+        self._require(self.functional_noise >= 0, "functional_noise", "of 0 or more")
 
     def _require(self, condition: bool, name: str, expected: str) -> None:
         if not condition:
@@ -112,7 +140,8 @@ class FitOptions:
     def defaults(cls, architecture: str) -> FitOptions:
         """Return the defaults of this architecture."""
         facts = find_architecture(architecture)
-        return cls(epochs=facts.epochs, patience=facts.patience)
+        fit: dict[str, Any] = dict(facts.fit)
+        return cls(epochs=facts.epochs, patience=facts.patience, **fit)
 
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON-able values."""
@@ -123,11 +152,38 @@ class FitOptions:
 class Augmentation:
     """Changed copies of each training utterance, made once and drawn at random in every epoch.
 
-    copies: how many with another speed; noisy_copies: how many with another speed and noise.
+    Attributes:
+        copies: how many with another speed.
+        noisy_copies: how many with another speed and noise.
+        degraded_copies: how many over a telephone line, in noise, in a room, through a codec, or at another level.
+        noise_files: recordings of noise for the degraded copies; without any, it is white.
+
+    Raises:
+        ConfigError: a number of copies is negative.
     """
 
-    copies: int = option(3, "Augmented copies of each training utterance, at another speed; 0 for none.", low=0)
+    copies: int = option(
+        3,
+        "Augmented copies of each training utterance, at another speed; 0 for none. Default: "
+        f"{_by_copies('copies', 3)}.",
+        low=0,
+        unset=True,
+    )
     noisy_copies: int = option(0, "Further copies at another speed and with Gaussian noise of 10 to 20 dB SNR.", low=0)
+    degraded_copies: int = option(
+        0,
+        "Further copies over a telephone line, in noise, in a room, through a codec or at another level. Default: "
+        f"{_by_copies('degraded_copies', 0)}.",
+        low=0,
+        unset=True,
+    )
+    noise_files: tuple[Path, ...] = option(
+        (),
+        "Folder of noise recordings for the degraded copies. Default: white noise.",
+        name="noise-dir",
+        parse=_noise_folder,
+        metavar="DIR",
+    )
     speed: Speed = option(
         lambda: Speed(0.85, 1.17),
         "Range of the speed factors of the copies, 0.1 to 10.",
@@ -141,8 +197,21 @@ class Augmentation:
         check_options(self)
 
     def recipes(self) -> list[tuple[Transform, ...]]:
-        """The transforms of each copy."""
-        return [(self.speed,)] * self.copies + [(self.speed, self.noise)] * self.noisy_copies
+        """Return the transforms of each copy."""
+        from serctl.transforms.one_of import recording_conditions
+
+        conditions = recording_conditions(self.noise_files)
+        return [
+            *[(self.speed,)] * self.copies,
+            *[(self.speed, self.noise)] * self.noisy_copies,
+            *[(conditions,)] * self.degraded_copies,
+        ]
+
+    @classmethod
+    def defaults(cls, architecture: str) -> Augmentation:
+        """Return the defaults of this architecture."""
+        copies: dict[str, Any] = dict(find_architecture(architecture).augmentation)
+        return cls(**copies)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError, CorpusError, Remedy
-from serctl.features import FeatureConfig
+from serctl.features import FeatureConfig, functional_names
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions
 from serctl.models import architecture_names, find_architecture
 from serctl.options import check_options
@@ -61,13 +61,18 @@ class Recipe(NetworkOptions):
     @property
     def network_features(self) -> FeatureConfig:
         """Features that the network takes."""
-        return replace(self.features, voice_encoder=self.architecture_facts.voice_encoder)
+        facts = self.architecture_facts
+        return replace(self.features, voice_encoder=facts.voice_encoder, speech_encoder=facts.speech_encoder)
 
     @property
     def extracted_features(self) -> FeatureConfig:
         """Features to extract of the training data: what the network or a teacher takes."""
-        needed = any(teacher.facts.features.voice_encoder for teacher in self.teachers)
-        return replace(self.network_features, voice_encoder=self.network_features.voice_encoder or needed)
+        needed = [self.network_features, *(teacher.facts.features for teacher in self.teachers)]
+        return replace(
+            self.features,
+            voice_encoder=any(each.voice_encoder for each in needed),
+            speech_encoder=any(each.speech_encoder for each in needed),
+        )
 
     @property
     def earlier_models(self) -> tuple[Bundle, ...]:
@@ -137,7 +142,17 @@ def _check_base(base: Bundle, recipe: Recipe) -> None:
 
 
 def _check_teacher(teacher: Bundle, recipe: Recipe, classes: Sequence[str]) -> None:
-    _check_features(teacher, replace(recipe.features, voice_encoder=teacher.facts.features.voice_encoder))
+    taken = teacher.facts.features
+    _check_features(
+        teacher, replace(recipe.features, voice_encoder=taken.voice_encoder, speech_encoder=taken.speech_encoder)
+    )
+    # Network and teacher each take the first columns of what is extracted: one's encoders must begin the other's.
+    extracted = functional_names(recipe.extracted_features)
+    if any(names != extracted[: len(names)] for names in map(functional_names, (taken, recipe.network_features))):
+        raise ConfigError(
+            f"the teacher {teacher.identity} and the architecture {recipe.architecture} take different encoders: "
+            "expected a network whose encoders are among the teacher's, or none"
+        )
     if not set(classes) <= set(teacher.facts.labels):
         raise ConfigError(
             f"the teacher {teacher.identity} knows {', '.join(teacher.facts.labels)}: "

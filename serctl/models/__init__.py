@@ -19,6 +19,7 @@ from serctl.models import (
     separable,
     separable_small,
     shared_private,
+    speech,
 )
 from serctl.models.architecture import ADAPTER_LAYERS, ATTENTION_LAYER, LANGUAGE_OUTPUT, Architecture, ModelSpec
 
@@ -44,7 +45,7 @@ ARCHITECTURES = {
     module.ARCHITECTURE.name: module.ARCHITECTURE
     for module in (
         *(hybrid, mfcc, cnn, attention, resnet, lstm),
-        *(separable, separable_small, cnn_large, shared_private),
+        *(separable, separable_small, cnn_large, shared_private, speech),
     )
 }
 """Every architecture by its name, in the order that lists show."""

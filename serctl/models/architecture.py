@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from serctl.models.lazy import keras
 
@@ -53,21 +53,29 @@ class ModelSpec:
 class Architecture:
     """The facts of an architecture, all in one place: its own file.
 
-    build: makes a new, untrained network. Its first output, named probabilities, is the prediction; further ones are
-    heads that only training uses. inputs: names of the network's inputs. voice_encoder: whether it needs the deep
-    features of the voice encoder behind the functionals. adapters: whether it has an adapter for each language.
-    causal: whether it can be built causal, for streams. build_step: makes one step of a trained causal network.
-    epochs, patience: defaults of a fit. left_in_float: LiteRT operators that an int8 export leaves in float.
+    Attributes:
+        build: makes a new, untrained network. Its first output, named probabilities, is the prediction; further ones
+            are heads that only training uses.
+        inputs: names of the network's inputs.
+        voice_encoder, speech_encoder: whether it needs the deep features of that encoder behind the functionals.
+        adapters: whether it has an adapter for each language.
+        build_step: makes one step of a trained causal network; None for one that cannot be built causal.
+        epochs, patience: defaults of a fit.
+        fit, augmentation: further defaults, by the name of the field of FitOptions and of Augmentation.
+        left_in_float: LiteRT operators that an int8 export leaves in float.
     """
 
     name: str
     build: Callable[[ModelSpec], keras.Model]
     inputs: frozenset[Input]
     voice_encoder: bool = False
+    speech_encoder: bool = False
     adapters: bool = False
     build_step: Callable[[keras.Model, ModelSpec], keras.Model] | None = None
     epochs: int = 40
     patience: int = 15
+    fit: Mapping[str, float] = field(default_factory=dict)
+    augmentation: Mapping[str, int] = field(default_factory=dict)
     left_in_float: tuple[str, ...] = LEFT_IN_FLOAT
 
     @property

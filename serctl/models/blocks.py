@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from serctl.encoders.voice import PREFIX
 from serctl.errors import ConfigError
 from serctl.models.lazy import keras, layers, ops
 
@@ -29,9 +30,7 @@ def hand_made_and_deep(functionals: Any, spec: ModelSpec) -> tuple[Any, Any]:
 
     Raises ConfigError if either is missing.
     """
-    from serctl.features import VOICE_ENCODER_PREFIX
-
-    n_hand_made = sum(not name.startswith(VOICE_ENCODER_PREFIX) for name in spec.functionals)
+    n_hand_made = sum(not name.startswith(PREFIX) for name in spec.functionals)
     if n_hand_made in (0, len(spec.functionals)):
         raise ConfigError("expected hand-made functionals and the deep features of the voice encoder")
     return functionals[:, :n_hand_made], functionals[:, n_hand_made:]

@@ -31,7 +31,7 @@ LONGEST_FOR_FRAMES_S = 1_800.0
 
 def feature_config(options: ExtractOptions) -> FeatureConfig:
     """Return the feature config, with another window where one was asked for."""
-    config = FeatureConfig(voice_encoder=options.deep)
+    config = FeatureConfig(voice_encoder=options.deep, speech_encoder=options.deep)
     return config if options.window_s is None else replace(config, window_s=options.window_s)
 
 

@@ -16,7 +16,7 @@ from serctl.bundle.versions import package_versions
 from serctl.corpora import Split, citation_of, hold_out, licence_of, marked_split
 from serctl.errors import ConfigError, CorpusError
 from serctl.export.convert import step_to_litert, to_litert
-from serctl.features import VOICE_ENCODER_CITATION
+from serctl.features import encoder_citations
 from serctl.files import atomic_folder, claiming, naming, open_input
 from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
@@ -320,9 +320,8 @@ def _licence(options: TrainOptions) -> str:
 
 
 def _attribution(dataset: Dataset, options: TrainOptions) -> list[str]:
-    """Of the corpora, of all that the models before learned from, and of the voice encoder."""
+    """Citations of the corpora, of all that earlier models were trained on, and of the encoders."""
     names = sorted({utterance.corpus for utterance in dataset.utterances})
     citations = [citation for name in names if (citation := citation_of(name))]
     inherited = [citation for model in options.earlier_models for citation in model.facts.attribution]
-    encoder = [VOICE_ENCODER_CITATION] if options.network_features.voice_encoder else []
-    return list(dict.fromkeys([*citations, *inherited, *encoder]))
+    return list(dict.fromkeys([*citations, *inherited, *encoder_citations(options.network_features)]))

@@ -34,7 +34,9 @@ def test_deep_features_follow_the_hand_made_ones(serctl: Any, samples: Path, tmp
     for name, flags in (("plain", ()), ("deep", ("--deep",))):
         assert serctl("extract", samples / "tom-sad.flac", "-o", tmp_path / f"{name}.parquet", *flags).code == 0
     (plain,), (deep,) = (read_report(tmp_path / f"{name}.parquet") for name in ("plain", "deep"))
-    assert [name for name in deep if name not in plain] == list(deep_names())
+    assert [name for name in deep if name not in plain] == list(
+        deep_names(FeatureConfig(voice_encoder=True, speech_encoder=True))
+    )
     assert {name: deep[name] for name in plain} == plain
     refused = serctl("extract", samples, "--deep", "--level", "frames", "-o", tmp_path / "o.parquet")
     assert (refused.code, "expected the level functionals" in refused.stderr) == (2, True)

@@ -7,9 +7,18 @@ import pytest
 
 from serctl.audio.segments import read_audio
 from serctl.encoders import voice as voice_encoder
-from serctl.encoders.voice import LEVEL, N_MELS, TOGETHER, UNITS, encode_frames, encode_voices, read_weights
+from serctl.encoders.voice import (
+    LEVEL,
+    N_MELS,
+    PARAMETERS,
+    TOGETHER,
+    UNITS,
+    encode_frames,
+    encode_voices,
+    read_weights,
+    voice_names,
+)
 from serctl.features import (
-    VOICE_ENCODER_PARAMETERS,
     FeatureConfig,
     compute_features,
     functional_names,
@@ -17,7 +26,7 @@ from serctl.features import (
     spectral,
 )
 from serctl.features.compute import compute_windows
-from serctl.features.deep import deep_names, voice_bands
+from serctl.features.deep import voice_bands
 
 CONFIG = FeatureConfig(voice_encoder=True)
 SAMPLE = Path(__file__).parents[2] / "sample_audio" / "tom-sad.flac"
@@ -28,7 +37,7 @@ def speech() -> np.ndarray:
 
 
 def deep(samples: np.ndarray) -> np.ndarray:
-    return compute_features(samples, CONFIG).functionals[-len(deep_names()) :]
+    return compute_features(samples, CONFIG).functionals[-len(voice_names()) :]
 
 
 def test_the_layers_are_those_of_keras(tensorflow):
@@ -44,13 +53,13 @@ def test_the_layers_are_those_of_keras(tensorflow):
         lstm.set_weights([array[..., order[0]] for array in (kernel, recurrent, bias)])
         expected = np.asarray(lstm(expected))
     np.testing.assert_allclose(encode_frames(frames[:, None])[:, 0], expected[0], atol=1e-5)
-    assert sum(array.size for layer in read_weights() for array in layer) == VOICE_ENCODER_PARAMETERS
+    assert sum(array.size for layer in read_weights() for array in layer) == PARAMETERS
 
 
 def test_the_hand_made_functionals_stay_and_the_deep_ones_follow():
     plain, both = (compute_features(speech(), config).functionals for config in (FeatureConfig(), CONFIG))
     np.testing.assert_array_equal(both[: len(plain)], plain)
-    assert functional_names(CONFIG) == (*functional_names(FeatureConfig()), *deep_names())
+    assert functional_names(CONFIG) == (*functional_names(FeatureConfig()), *voice_names())
     assert (both.dtype, both.shape) == (np.float32, (len(functional_names(CONFIG)),))
 
 
@@ -91,7 +100,7 @@ def test_the_level_of_a_recording_does_not_matter():
 
 def test_the_bands_and_the_cepstrum_of_the_hand_made_features_do_not_matter():
     other = FeatureConfig(voice_encoder=True, n_mels=80, n_mfcc=45)
-    found = compute_features(speech(), other).functionals[-len(deep_names()) :]
+    found = compute_features(speech(), other).functionals[-len(voice_names()) :]
     np.testing.assert_array_equal(found, deep(speech()))
 
 

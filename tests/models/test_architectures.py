@@ -13,7 +13,7 @@ import pytest
 
 import serctl.models
 from serctl.errors import ConfigError
-from serctl.features import VOICE_ENCODER_PARAMETERS, FeatureConfig, functional_names
+from serctl.features import FeatureConfig, encoder_parameters, functional_names
 from serctl.models import ARCHITECTURES, ModelSpec, architecture_names, build
 
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ def test_a_network_is_as_small_as_promised(name: str) -> None:
         "separable": (3e5, 8e5),
         "separable-small": (1e5, 2.5e5),
         "attention": (1e6, 2e6),
+        "speech": (6e6, 7e6),
     }
     smallest, largest = bounds.get(name, (5e4, 1e6))
-    encoder = VOICE_ENCODER_PARAMETERS if config.voice_encoder else 0
-    assert smallest < build(name, spec).count_params() + encoder < largest
+    assert smallest < build(name, spec).count_params() + encoder_parameters(config) < largest
 
 
 @pytest.mark.parametrize("name", architecture_names(lambda each: each.voice_encoder))
