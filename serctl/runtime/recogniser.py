@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.bundle.store import Bundle
-    from serctl.features import Features
+    from serctl.features import Features, Normaliser
 
 
 SMALLEST_PROBABILITY = 1e-7
@@ -125,7 +125,11 @@ def check_shapes(network: Network, bundle: Bundle) -> None:
 
 
 def network_inputs(
-    bundle: Bundle, windows: Sequence[Features], languages: Sequence[str | None]
+    bundle: Bundle,
+    windows: Sequence[Features],
+    languages: Sequence[str | None],
+    *,
+    normaliser: Normaliser | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Make every input that the networks of a bundle may need.
 
@@ -133,11 +137,12 @@ def network_inputs(
         bundle: the bundle.
         windows: features of the windows, at least one.
         languages: the language code of each window, or None.
+        normaliser: instead of the bundle's own.
 
     Returns:
         The inputs by name, float32, one row for each window.
     """
-    inputs = bundle.normaliser.model_inputs(windows, n_frames=bundle.facts.n_frames)
+    inputs = (normaliser or bundle.normaliser).model_inputs(windows, n_frames=bundle.facts.n_frames)
     inputs["language"] = language_input(languages, bundle.facts.languages)
     return inputs
 
@@ -158,13 +163,18 @@ def calibrated(raw: NDArray[np.float32], temperature: float) -> NDArray[np.float
 class Recogniser:
     """A loaded network with the normaliser before it and the calibration after it; runs on one thread.
 
+    Args:
+        bundle: the bundle.
+        normaliser: instead of the bundle's own, where it is adapted to recordings.
+
     Raises:
         BundleError: the network cannot be loaded.
         MissingExtraError: ONNX Runtime is needed and not installed.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, normaliser: Normaliser | None = None) -> None:
         self.bundle = bundle
+        self._normaliser = normaliser or bundle.normaliser
         self._network = load_network(bundle.model_path)
         check_shapes(self._network, bundle)
 
@@ -180,7 +190,8 @@ class Recogniser:
         Returns:
             float64, shape (windows, labels), in the order of the labels of the bundle.
         """
-        inputs = network_inputs(self.bundle, windows, languages or [None] * len(windows))
+        languages = languages or [None] * len(windows)
+        inputs = network_inputs(self.bundle, windows, languages, normaliser=self._normaliser)
         rows = [{name: inputs[name][row : row + 1] for name in self._network.inputs} for row in range(len(windows))]
         # One window at a time: the network has a fixed batch of one, which is planned once.
         raw = np.concatenate([self._network.run(row) for row in rows])

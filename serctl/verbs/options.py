@@ -13,6 +13,9 @@ Level = Literal["functionals", "frames"]
 
 LONGEST_WINDOW_S = 3_600.0
 
+ADAPT_MODES = ("none", "recordings", "auto")
+"""What features may be normalised by, besides a profile."""
+
 
 @dataclass(frozen=True)
 class PredictOptions:
@@ -25,6 +28,9 @@ class PredictOptions:
         channels: mix, each (every channel by itself), left, right, or the number of one channel, from 1 on.
         language: code of the language spoken, for a model that tells languages apart; None, or one that it does not
             know, for the language-independent path.
+        adapt: what the features are normalised by. none: the training data. recordings: the recordings at hand, two or
+            more, whose mix of emotions is about even. auto: the same for ten or more, with each emotion of a first
+            prediction counted alike. Anything else is the path of a profile that adapt.save_profile wrote.
 
     Raises:
         ConfigError: a value is out of range.
@@ -45,6 +51,12 @@ class PredictOptions:
         "Code of the language spoken (de, am), for a model that tells languages apart.",
         kind=str,
         metavar="CODE",
+    )
+    adapt: str = option(
+        "none",
+        "Normalise features by the recordings at hand: recordings (even mix of emotions), auto (any mix), or a PROFILE "
+        "of `serctl adapt`.",
+        metavar="none|recordings|auto|PROFILE",
     )
 
     def __post_init__(self) -> None:

@@ -6,18 +6,18 @@ import itertools
 import json
 import math
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serctl.bundle.store import Bundle, load_bundle
 from serctl.errors import AudioError
 from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
 from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column, values_of
 from serctl.run import Run, report_position
 from serctl.runtime.recogniser import Recogniser, merge_probabilities
 from serctl.runtime.trial import try_network
+from serctl.verbs.adapt import Adaptation, find_adaptation, load_recogniser
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
 from serctl.verbs.options import PredictOptions
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.audio.find import Recording
+    from serctl.bundle.store import Bundle
     from serctl.cache import Cache
 
 SHORTEST_S = 0.1
@@ -66,14 +67,16 @@ def predict(
     Raises what batch.run_batch raises, and ConfigError if what runs the network is not installed.
     """
     try_network(model)
-    _recogniser(model.folder, model.digest)  # a network that cannot be loaded fails here, not for every recording
+    load_recogniser(model.folder, model.digest)  # a network that cannot be loaded fails here, not for every recording
     options = options or PredictOptions()
     run = run or Run()
+    adaptation = find_adaptation(recordings, options.adapt, model=model, run=run)
+    job = _Job(model.folder, model.digest, options, run.cache, adaptation)
     return run_batch(
         recordings,
-        partial(predict_recording, folder=model.folder, digest=model.digest, options=options, cache=run.cache),
+        partial(predict_recording, job=job),
         columns=columns(model, options),
-        fingerprint=json.dumps(["predict", model.digest, asdict(options)]),
+        fingerprint=json.dumps(["predict", model.digest, _fingerprint(options), adaptation.digest]),
         output=output,
         run=run,
         on_table=on_table,
@@ -102,28 +105,44 @@ def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column
         Column("snr_db", decimals=1),
         Column("bandwidth_hz", decimals=0),
         Column("model", "text"),
+        Column("adaptation", "text"),
     ]
 
 
-def predict_recording(path: Path, *, folder: Path, digest: str, options: PredictOptions, cache: Cache | None) -> Table:
+def _fingerprint(options: PredictOptions) -> dict[str, Any]:
+    """What determines a row besides the model and the statistics that it is adapted by."""
+    return asdict(replace(options, adapt="none"))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker process needs besides the recording."""
+
+    folder: Path
+    digest: str
+    options: PredictOptions
+    cache: Cache | None
+    adaptation: Adaptation
+
+
+def predict_recording(path: Path, *, job: _Job) -> Table:
     """The table of one recording; runs in a worker process.
 
     Raises AudioError if the recording cannot be read, is too short or lacks the channel that was asked for.
     """
-    analyse = partial(_predict_channel, path, folder=folder, digest=digest, options=options, cache=cache)
-    if options.channels == "mix":
+    analyse = partial(_predict_channel, path, job=job)
+    if job.options.channels == "mix":
         return analyse(None)
-    first = analyse(options.channel or 1)
-    others = range(2, first["channels"] + 1) if options.channels == "each" else ()
+    first = analyse(job.options.channel or 1)
+    others = range(2, first["channels"] + 1) if job.options.channels == "each" else ()
     return _stack([first, *map(analyse, others)])
 
 
-def _predict_channel(
-    path: Path, channel: int | None, *, folder: Path, digest: str, options: PredictOptions, cache: Cache | None
-) -> Table:
-    recogniser = _recogniser(folder, digest)
+def _predict_channel(path: Path, channel: int | None, *, job: _Job) -> Table:
+    options = job.options
+    recogniser = load_recogniser(job.folder, job.digest, job.adaptation)
     config, group = analysis(recogniser.bundle.facts.features, options.window_s)
-    reader = FeatureReader(path, config, cache=cache, channel=channel)
+    reader = FeatureReader(path, config, cache=job.cache, channel=channel)
     predictions = predict_windows(reader, recogniser, config=config, group=group, language=options.language)
     check_duration(repr(str(path)), reader.info.duration_s)
     if options.per == "file":
@@ -139,12 +158,16 @@ def _predict_channel(
         "channels": reader.info.channels,
         **asdict(reader.quality),
         "model": recogniser.bundle.identity,
+        "adaptation": job.adaptation.label,
     }
 
 
 def _stack(tables: Sequence[Table]) -> Table:
     """One table for the channels of a recording; facts of the whole recording stay single values."""
-    whole = {name: tables[0][name] for name in ("path", "status", "duration", "sample_rate", "channels", "model")}
+    whole = {
+        name: tables[0][name]
+        for name in ("path", "status", "duration", "sample_rate", "channels", "model", "adaptation")
+    }
     counts = [len(table["start"]) for table in tables]
     rows = {
         name: [value for table, count in zip(tables, counts, strict=True) for value in values_of(name, table, count)]
@@ -182,13 +205,6 @@ def merge(predictions: Sequence[Prediction]) -> Prediction:
 def merge_groups(predictions: Iterable[Prediction], size: int) -> Iterator[Prediction]:
     """Merge every `size` consecutive predictions into one."""
     return map(merge, _batched(predictions, size))
-
-
-@lru_cache(maxsize=1)
-def _recogniser(folder: Path, digest: str) -> Recogniser:
-    # The digest is part of the key: a bundle that was replaced meanwhile is loaded again.
-    del digest
-    return Recogniser(load_bundle(folder))
 
 
 def analysis(config: FeatureConfig, window_s: float | None) -> tuple[FeatureConfig, int]:
