@@ -1,0 +1,127 @@
+"""Adaptation: what is measured of recordings, which profile is kept, and what predictions make of either."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from serctl.audio.find import find_recordings
+from serctl.errors import ConfigError
+from serctl.features.adaptation import Statistics
+from serctl.reports.tables import read_report
+from serctl.run import Run
+from serctl.verbs.adapt import find_adaptation, measure, save_profile
+from serctl.verbs.predict import PredictOptions, predict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from serctl.bundle.store import Bundle
+    from serctl.cache import Cache
+
+    Report = Callable[..., list[dict[str, object]]]
+
+
+@pytest.fixture
+def run(shared_cache: Cache) -> Run:
+    return Run(cache=shared_cache, jobs=1)
+
+
+@pytest.fixture
+def report(mfcc_bundle: Bundle, run: Run, tmp_path: Path) -> Report:
+    """Predicts recordings and reads the report."""
+
+    def make(place: Path, adapt: object, run: Run = run) -> list[dict[str, object]]:
+        output = tmp_path / "report.parquet"
+        options = PredictOptions(adapt=adapt)  # type: ignore[arg-type]
+        predict(
+            find_recordings([place]),
+            model=mfcc_bundle,
+            options=options,
+            output=output,
+            run=replace(run, overwrite=True),
+        )
+        return read_report(output)
+
+    return make
+
+
+def probabilities(rows: list[dict[str, object]]) -> np.ndarray:
+    names = [name for name in rows[0] if name.startswith("p_")]
+    return np.array([[row[name] for name in names] for row in rows], dtype=float)
+
+
+def test_adapted_answers_differ_and_say_so(samples: Path, report: Report) -> None:
+    plain, adapted = report(samples, "none"), report(samples, "recordings")
+    assert {row["adaptation"] for row in plain} == {"none"}
+    assert {row["adaptation"] for row in adapted} == {"16 recordings"}
+    assert np.abs(probabilities(plain) - probabilities(adapted)).max() > 0.01
+
+
+def test_one_recording_alone_is_not_adapted(samples: Path, report: Report) -> None:
+    alone = report(samples / "tom-sad.flac", "recordings")
+    assert alone[0]["adaptation"] == "none"
+    np.testing.assert_array_equal(probabilities(alone), probabilities(report(samples / "tom-sad.flac", "none")))
+
+
+def test_a_model_that_was_not_trained_for_it_is_not_adapted_by_itself(samples: Path, report: Report) -> None:
+    assert {row["adaptation"] for row in report(samples, "auto")} == {"none"}
+
+
+def test_a_profile_gives_the_same_answers_every_night(
+    samples: Path, report: Report, mfcc_bundle: Bundle, run: Run, tmp_path: Path
+) -> None:
+    profile = tmp_path / "line.profile"
+    save_profile(find_recordings([samples]), profile, model=mfcc_bundle, run=run)
+    everything, alone = report(samples, "recordings"), report(samples / "tom-sad.flac", profile)
+    (row,) = [each for each in everything if str(each["path"]).endswith("tom-sad.flac")]
+    np.testing.assert_array_equal(probabilities(alone), probabilities([row]))
+    assert alone[0]["adaptation"] == "line.profile, 16 recordings"
+
+
+def test_the_number_of_workers_does_not_matter(samples: Path, mfcc_bundle: Bundle, run: Run) -> None:
+    recordings = find_recordings([samples]) * 3
+    one, two = (measure(recordings, model=mfcc_bundle, run=replace(run, jobs=jobs)) for jobs in (1, 2))
+    assert one is not None
+    assert two is not None
+    assert one.digest == two.digest
+
+
+def test_what_cannot_be_read_does_not_count(samples: Path, mfcc_bundle: Bundle, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    found = measure(find_recordings([samples, tmp_path / "bad.wav"]), model=mfcc_bundle, run=run)
+    assert found is not None
+    assert found.recordings == 16
+
+
+def test_a_profile_of_nothing_is_refused(mfcc_bundle: Bundle, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    with pytest.raises(ConfigError, match="expected speech to measure"):
+        save_profile(find_recordings([tmp_path / "bad.wav"]), tmp_path / "p", model=mfcc_bundle, run=run)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_profile_of_other_features_is_refused(
+    samples: Path, mfcc_bundle: Bundle, tiny_bundle: Bundle, run: Run, tmp_path: Path
+) -> None:
+    save_profile(find_recordings([samples]), tmp_path / "p", model=mfcc_bundle, run=run)
+    with pytest.raises(ConfigError, match="features of this model"):
+        find_adaptation([], tmp_path / "p", model=tiny_bundle, run=run)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a profile"])
+def test_a_damaged_profile_is_refused(content: bytes, mfcc_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "p").write_bytes(content)
+    with pytest.raises(ConfigError, match="expected a profile"):
+        Statistics.load(tmp_path / "p", config=mfcc_bundle.facts.features)
+
+
+def test_a_profile_with_numbers_that_are_not_finite_is_refused(mfcc_bundle: Bundle, tmp_path: Path) -> None:
+    values = np.ones(3)
+    Statistics(values * np.nan, values, 2).save(tmp_path / "p", config=mfcc_bundle.facts.features)
+    with pytest.raises(ConfigError, match="finite"):
+        Statistics.load(tmp_path / "p", config=mfcc_bundle.facts.features)
