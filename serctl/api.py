@@ -264,6 +264,7 @@ def evaluate(
     model: Model | str | Path | None = None,
     labels: LabelOptions | None = None,
     seed: int = 0,
+    adapt: bool = False,
     run: Run | None = None,
 ) -> Evaluation:
     """Score a model on labelled recordings; needs the extra `train`, for the plots.
@@ -274,6 +275,7 @@ def evaluate(
         model: a loaded model, a bundled model's name or a bundle's folder; None for the default.
         labels: which emotions take part, after renaming; all that model and corpora share without it.
         seed: of the bootstrap of the intervals.
+        adapt: normalise features by the recordings of each corpus, without labels; the scores are stamped so.
         run: workers, cache, and so on; without it every core, and no cache.
 
     Returns:
@@ -290,7 +292,7 @@ def evaluate(
 
     bundle = model.bundle if isinstance(model, Model) else _bundle(model)
     return verb.evaluate_model(
-        _paths(corpora), model=bundle, output=Path(output), labels=labels or Labels(), seed=seed, run=run
+        _paths(corpora), model=bundle, output=Path(output), labels=labels or Labels(), seed=seed, adapt=adapt, run=run
     )
 
 

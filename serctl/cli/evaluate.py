@@ -78,7 +78,13 @@ def _evaluate_model(corpora: list[Path], output: Path, given: Given, model: str 
     labels = given.make(LabelOptions)
     with progress_bar("Extracting", quiet=quiet) as progress:
         return api.evaluate(
-            corpora, output=output, model=model, labels=labels, seed=given["seed"], run=given.run(progress)
+            corpora,
+            output=output,
+            model=model,
+            labels=labels,
+            seed=given["seed"],
+            adapt=bool(given["adapt"]),
+            run=given.run(progress),
         )
 
 

@@ -44,8 +44,8 @@ class Example:
     variants: tuple[Features, ...]
     label: int
     language: str | None = None
-    corpus: str = ""
     teacher_probabilities: NDArray[np.float32] | None = None
+    corpus: str = ""
 
 
 class Batches(keras.utils.PyDataset):

@@ -104,7 +104,7 @@ def _examples(samples: Sequence[Sample], classes: Sequence[str]) -> list[Example
                 copies = (copy[min(number, len(copy) - 1)] for copy in sample.copies)
                 label = index[sample.utterance.emotion]
                 utterance = sample.utterance
-                examples.append(Example((window, *copies), label, utterance.language, utterance.corpus))
+                examples.append(Example((window, *copies), label, utterance.language, corpus=utterance.corpus))
     return examples
 
 

@@ -340,9 +340,14 @@ class ProtocolOptions:
         protocol: name of the protocol.
         normalise_speakers: features relative to those of the speaker's other recordings, in test as in training. It
             needs no labels, but all of a speaker's recordings at once (transductive), so results carry a stamp.
+        adapt: features of the test part relative to its own recordings, corpus by corpus, as predict does when it
+            adapts to recordings of any mix; transductive as well.
     """
 
     protocol: str = option("loso", PROTOCOL_HELP, metavar="NAME", unset=True)
     normalise_speakers: bool = option(
         False, "Features relative to the speaker's other recordings, in test as well (transductive; stamped so)."
+    )
+    adapt: bool = option(
+        False, "Features of the test recordings relative to each other, as predict --adapt auto has it (stamped so)."
     )

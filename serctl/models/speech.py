@@ -68,8 +68,8 @@ ARCHITECTURE = Architecture(
     build=build,
     inputs=FUNCTIONALS,
     speech_encoder=True,
-    epochs=12,
-    patience=12,
+    epochs=30,
+    patience=30,
     augmentation={"copies": 0, "degraded_copies": 1},
-    fit={"batch_size": 128, "lr": 2e-3, "weight_decay": 1.0, "functional_noise": 0.0, "adapted_share": 0.5},
+    fit={"batch_size": 64, "lr": 2e-3, "weight_decay": 0.3, "functional_noise": 0.0, "adapted_share": 0.5},
 )

@@ -49,8 +49,13 @@ def stamp(metrics: Mapping[str, Any]) -> str:
     Returns:
         The sentence, without its full stop.
     """
-    transductive = "; transductive: each speaker's features were normalised over all of their recordings"
-    return _shared_with_training(metrics) + (transductive if metrics.get("transductive") else "")
+    by_speaker = "; transductive: each speaker's features were normalised over all of their recordings"
+    by_corpus = "; adapted: each corpus was normalised by its own recordings, without labels"
+    return (
+        _shared_with_training(metrics)
+        + (by_speaker if metrics.get("transductive") else "")
+        + (by_corpus if metrics.get("adapted") else "")
+    )
 
 
 def _shared_with_training(metrics: Mapping[str, Any]) -> str:

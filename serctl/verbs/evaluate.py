@@ -16,7 +16,8 @@ from serctl.bundle.versions import current_commit, package_versions
 from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
 from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming, naming
-from serctl.learning.calibrate import choose_among, merge_windows, predict_samples, restrict
+from serctl.learning.adapt import predict_adapted
+from serctl.learning.calibrate import Learned, choose_among, merge_windows, predict_samples, restrict
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, load_dataset, normalise_speakers
 from serctl.learning.leakage import fold_leakage, leakage_facts, speaker_anywhere
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.bundle.store import Bundle
+    from serctl.features import Normaliser
+    from serctl.learning.dataset import Sample
     from serctl.learning.fit import EpochCallback
 
 
@@ -93,8 +96,11 @@ def evaluate_model(
     labels: LabelOptions,
     run: Run | None = None,
     seed: int = 0,
+    adapt: bool = False,
 ) -> Evaluation:
     """Score a model on the corpora, on the classes that both know, and stamp what it has seen of them in training.
+
+    adapt: normalise each corpus by its own recordings, as predict does when it adapts to recordings of any mix.
 
     Where a manifest marks utterances as test, these alone are scored.
 
@@ -120,8 +126,7 @@ def evaluate_model(
         raise CorpusError("expected original recordings to score the model on, found augmented copies alone")
     marked = tuple(sample for sample in originals if sample.utterance.split == "test")
     dataset = replace(dataset, samples=marked or originals)
-    recogniser = Recogniser(model)
-    everything = merge_windows(recogniser.probabilities, dataset.samples)
+    everything = _predict_with(model, dataset.samples, adapt=adapt)
     tested_part = _Tested(
         dataset.utterances,
         dataset.labels,
@@ -143,7 +148,15 @@ def evaluate_model(
     )
     about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
     facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed, "commit": commit}
+    facts["adapted"] = adapt
     return _write(output, tested_part, dataset, facts, seed=seed)
+
+
+def _predict_with(model: Bundle, samples: Sequence[Sample], *, adapt: bool) -> NDArray[np.float64]:
+    def predict(normaliser: Normaliser, some: Sequence[Sample]) -> NDArray[np.float64]:
+        return merge_windows(Recogniser(model, normaliser).probabilities, some)
+
+    return predict_adapted(predict, model.normaliser, samples) if adapt else predict(model.normaliser, samples)
 
 
 @claiming
@@ -209,6 +222,7 @@ def _fold_facts(
             + "; ".join(sorted({fold["validation"] for fold in folds})),
         },
         "transductive": options.normalise_speakers,
+        "adapted": options.adapt,
         "leakage": fold_leakage(dataset, protocol, options.earlier_models),
         "seed": options.fit.seed,
         "uar_fold_mean": float(np.mean([fold["uar"] for fold in folds])),
@@ -268,7 +282,7 @@ def _run_fold(
         on_epoch=on_epoch,
     )
     tested = [dataset.samples[index] for index in fold.test]
-    probabilities = choose_among(predict_samples(learned, tested), dataset.classes, fold.classes)
+    probabilities = choose_among(_test(learned, tested, options), dataset.classes, fold.classes)
     truth = dataset.labels[list(fold.test)]
     scores = score(truth, probabilities, classes=dataset.classes, groups=None, seed=options.fit.seed)
     result = {
@@ -291,6 +305,16 @@ def _run_fold(
     with atomic_path(saved) as draft:
         draft.write_text(json.dumps(result))
     return result
+
+
+def _test(learned: Learned, samples: Sequence[Sample], options: CrossValidation) -> NDArray[np.float64]:
+    if not options.adapt:
+        return predict_samples(learned, samples)
+
+    def predict(normaliser: Normaliser, some: Sequence[Sample]) -> NDArray[np.float64]:
+        return predict_samples(replace(learned, normaliser=normaliser), some)
+
+    return predict_adapted(predict, learned.normaliser, samples)
 
 
 def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> _Tested:

@@ -39,7 +39,7 @@ def examples(name: str) -> list[str]:
 
 def test_the_commands_are_the_documented_ones() -> None:
     assert set(NAMES) == {
-        *("", "predict", "extract", "augment", "train", "stream", "evaluate", "export"),
+        *("", "predict", "extract", "adapt", "augment", "train", "stream", "evaluate", "export"),
         *("corpus", "corpus scan", "models", "models list", "models info"),
         *("cache", "cache info", "cache verify", "cache prune", "cache clear"),
     }

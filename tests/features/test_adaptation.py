@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serctl.features import Normaliser
-from serctl.features.adaptation import PRIOR_RECORDINGS, Statistics, adapt, draw_subset
+from serctl.features.adaptation import PRIOR_RECORDINGS, ClassSums, Statistics, adapt, draw_subset
 
 
 def rows(count: int, *, mean: float = 3.0, sd: float = 2.0) -> np.ndarray:
@@ -69,3 +69,29 @@ def test_subsets_are_small_and_large_even_and_skewed() -> None:
     shares = [np.bincount(labels[subset], minlength=4).max() / len(subset) for subset in subsets if len(subset) > 50]
     assert min(shares) < 0.4
     assert max(shares) > 0.7
+
+
+def sums_of_two_classes(shares: tuple[float, float]) -> ClassSums:
+    """Recordings of two classes whose features are 0 and 1."""
+    sums = ClassSums(2)
+    for label, share in enumerate(shares):
+        for _ in range(round(100 * share)):
+            sums.add(np.full(3, float(label)), np.eye(2)[label])
+    return sums
+
+
+def test_balanced_statistics_do_not_follow_a_skewed_mix() -> None:
+    sums = sums_of_two_classes((0.9, 0.1))
+    even, balanced = sums.statistics(), sums.statistics(balanced=True)
+    assert even is not None
+    assert balanced is not None
+    np.testing.assert_allclose(even.mean, 0.1)
+    np.testing.assert_allclose(balanced.mean, 0.5, atol=0.03)
+
+
+def test_the_prior_grows_with_the_skew() -> None:
+    even, skewed = (sums_of_two_classes(shares).statistics(balanced=True) for shares in ((0.5, 0.5), (0.9, 0.1)))
+    assert even is not None
+    assert skewed is not None
+    assert even.prior == pytest.approx(PRIOR_RECORDINGS)
+    assert skewed.prior > 2 * PRIOR_RECORDINGS

@@ -244,3 +244,14 @@ def test_without_mixup_labels_are_one_hot(model: Any) -> None:
     labels, _ = first_target(make(model, LABELS))
     assert set(np.unique(labels)) == {0, 1}
     assert labels.dtype == np.float32
+
+
+def test_a_share_of_the_examples_is_normalised_by_its_own_corpus() -> None:
+    from serctl.learning.batches import SUBSETS, Example, adapted_normalisers
+
+    examples = [Example((window(seed),), seed % 2, corpus="a" if seed < 10 else "b") for seed in range(20)]
+    normaliser = Normaliser.fit([example.variants[0] for example in examples])
+    assert adapted_normalisers(examples, normaliser, FitOptions()) == {}
+    found = adapted_normalisers(examples, normaliser, FitOptions(adapted_share=0.5))
+    assert {corpus: len(normalisers) for corpus, normalisers in found.items()} == {"a": SUBSETS + 1, "b": SUBSETS + 1}
+    assert not np.array_equal(found["a"][0].functional_mean, found["b"][0].functional_mean)

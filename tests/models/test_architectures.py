@@ -21,12 +21,19 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
-FUNCTIONALS = ("level_mean", "mfcc_1_mean", "f0_mean", "mfcc_2_sd", "f0_sd", "encoder_000_mean", "encoder_000_sd")
+ACOUSTIC = ("level_mean", "mfcc_1_mean", "f0_mean", "mfcc_2_sd", "f0_sd")
+FUNCTIONALS = (*ACOUSTIC, "encoder_000_mean", "encoder_000_sd")
+WITH_SPEECH = (*ACOUSTIC, "speech_1_000_mean", "speech_1_000_sd")
 SPEC = ModelSpec(n_frames=64, n_mels=16, functionals=FUNCTIONALS, n_classes=3, languages=("de", "pl"))
 WITH_SPECTROGRAM = architecture_names(lambda each: "log_mel" in each.inputs)
 
 # What a frame may see of its neighbours through the convolutions: 63 frames in resnet, the deepest.
 REACH = 80
+
+
+def spec_of(name: str) -> ModelSpec:
+    """What the architecture is built for: the features of its encoder, if it has one."""
+    return replace(SPEC, functionals=WITH_SPEECH) if ARCHITECTURES[name].speech_encoder else SPEC
 
 
 @cache
@@ -35,7 +42,7 @@ def network(name: str) -> Any:
     import keras
 
     keras.utils.set_random_seed(1)
-    model = build(name, SPEC)
+    model = build(name, spec_of(name))
     rng = np.random.default_rng(1)
     for variable in model.trainable_variables:
         if variable.name in ("bias", "beta"):
@@ -92,7 +99,8 @@ def test_the_first_output_are_the_probabilities(name: str) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_network_is_as_small_as_promised(name: str) -> None:
-    config = FeatureConfig(voice_encoder=ARCHITECTURES[name].voice_encoder)
+    facts = ARCHITECTURES[name]
+    config = FeatureConfig(voice_encoder=facts.voice_encoder, speech_encoder=facts.speech_encoder)
     spec = ModelSpec(300, config.n_mels, functional_names(config), n_classes=8, languages=("am", "de", "en", "pl"))
     bounds = {
         "cnn-large": (1e6, 2e6),
@@ -118,7 +126,7 @@ def test_a_training_step_reaches_every_weight(name: str) -> None:
     from serctl.models import LANGUAGE_OUTPUT
 
     keras.utils.set_random_seed(3)
-    model = build(name, SPEC)
+    model = build(name, spec_of(name))
     losses = ["categorical_crossentropy"] * len(model.outputs)
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss=losses, run_eagerly=True)
     inputs = inputs_of(model, 8)

@@ -35,9 +35,9 @@ def run(shared_cache: Cache) -> Run:
 def report(mfcc_bundle: Bundle, run: Run, tmp_path: Path) -> Report:
     """Predicts recordings and reads the report."""
 
-    def make(place: Path, adapt: object, run: Run = run) -> list[dict[str, object]]:
+    def make(place: Path, adapt: str | Path, run: Run = run) -> list[dict[str, object]]:
         output = tmp_path / "report.parquet"
-        options = PredictOptions(adapt=adapt)  # type: ignore[arg-type]
+        options = PredictOptions(adapt=str(adapt))
         predict(
             find_recordings([place]),
             model=mfcc_bundle,
@@ -58,7 +58,7 @@ def probabilities(rows: list[dict[str, object]]) -> np.ndarray:
 def test_adapted_answers_differ_and_say_so(samples: Path, report: Report) -> None:
     plain, adapted = report(samples, "none"), report(samples, "recordings")
     assert {row["adaptation"] for row in plain} == {"none"}
-    assert {row["adaptation"] for row in adapted} == {"16 recordings"}
+    assert {row["adaptation"] for row in adapted} == {"recordings, 16 recordings"}
     assert np.abs(probabilities(plain) - probabilities(adapted)).max() > 0.01
 
 
@@ -68,15 +68,26 @@ def test_one_recording_alone_is_not_adapted(samples: Path, report: Report) -> No
     np.testing.assert_array_equal(probabilities(alone), probabilities(report(samples / "tom-sad.flac", "none")))
 
 
-def test_a_model_that_was_not_trained_for_it_is_not_adapted_by_itself(samples: Path, report: Report) -> None:
-    assert {row["adaptation"] for row in report(samples, "auto")} == {"none"}
+def test_auto_balances_the_emotions(samples: Path, report: Report) -> None:
+    even, balanced = report(samples, "recordings"), report(samples, "auto")
+    assert {row["adaptation"] for row in balanced} == {"auto, 16 recordings"}
+    assert np.abs(probabilities(even) - probabilities(balanced)).max() > 1e-6
+
+
+def test_auto_leaves_a_few_recordings_as_they_are(samples: Path, report: Report, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(samples.glob("tom-*")):
+        (few / path.name).symlink_to(path)
+    assert {row["adaptation"] for row in report(few, "auto")} == {"none"}
+    assert {row["adaptation"] for row in report(few, "recordings")} == {"recordings, 4 recordings"}
 
 
 def test_a_profile_gives_the_same_answers_every_night(
     samples: Path, report: Report, mfcc_bundle: Bundle, run: Run, tmp_path: Path
 ) -> None:
     profile = tmp_path / "line.profile"
-    save_profile(find_recordings([samples]), profile, model=mfcc_bundle, run=run)
+    save_profile(find_recordings([samples]), profile, model=mfcc_bundle, run=run, balanced=False)
     everything, alone = report(samples, "recordings"), report(samples / "tom-sad.flac", profile)
     (row,) = [each for each in everything if str(each["path"]).endswith("tom-sad.flac")]
     np.testing.assert_array_equal(probabilities(alone), probabilities([row]))
@@ -110,7 +121,7 @@ def test_a_profile_of_other_features_is_refused(
 ) -> None:
     save_profile(find_recordings([samples]), tmp_path / "p", model=mfcc_bundle, run=run)
     with pytest.raises(ConfigError, match="features of this model"):
-        find_adaptation([], tmp_path / "p", model=tiny_bundle, run=run)
+        find_adaptation([], str(tmp_path / "p"), model=tiny_bundle, run=run)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a profile"])
