@@ -107,13 +107,17 @@ class Model:
             AudioError: the recording or the samples cannot be read or used, or are shorter than 0.1 s.
             ConfigError: samples were given without their rate, or a path with one.
         """
+        from serctl.backends.serial import one_thread
         from serctl.verbs import predict as verb
         from serctl.verbs.options import PredictOptions
 
         options = options or PredictOptions()
         config, group = verb.analysis(self.bundle.facts.features, options.window_s)
         windows = _windows(audio, sample_rate, config)
-        parts = verb.predict_windows(windows, self._recogniser, config=config, group=group, language=options.language)
+        with one_thread():
+            parts = verb.predict_windows(
+                windows, self._recogniser, config=config, group=group, language=options.language
+            )
         verb.check_duration(
             repr(str(audio)) if isinstance(audio, str | Path) else "the recording", parts[-1].end_s - parts[0].start_s
         )

@@ -11,6 +11,7 @@ from serctl.errors import Failure, SerctlError
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,10 +22,7 @@ _logger = logging.getLogger(__name__)
 def map_here(
     function: Callable[[T], R], waiting: deque[tuple[int, T]], *, limit_s: float | None
 ) -> Iterator[tuple[int, R | Failure]]:
-    """Work in this process, until nothing waits or the time is up; on one thread, as the workers do.
-
-    On more, the sums of a matrix product are added up in another order, and the last bits of a feature change.
-    """
+    """Work in this process, until nothing waits or the time is up; on one thread, as the workers do."""
     from threadpoolctl import ThreadpoolController
 
     linear_algebra = ThreadpoolController()
@@ -34,6 +32,17 @@ def map_here(
         with linear_algebra.limit(limits=1, user_api="blas"):
             result = attempt(function, item)
         yield index, result
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Keep the linear algebra of the libraries loaded so far to one thread during the block.
+
+    On more, the sums of a matrix product are added up in another order, and the last bits of a feature change.
+    """
+    from threadpoolctl import threadpool_limits
+
+    limit: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limit
 
 
 def attempt(function: Callable[[T], R], item: T) -> R | Failure:

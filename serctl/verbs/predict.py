@@ -17,7 +17,7 @@ from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column, values_of
 from serctl.run import Run, report_position
 from serctl.runtime.recogniser import Recogniser, merge_probabilities
 from serctl.runtime.trial import try_network
-from serctl.verbs.adapt import Adaptation, find_adaptation, load_recogniser
+from serctl.verbs.adapt import NOT_ADAPTED, Adaptation, find_adaptation, load_recogniser
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
 from serctl.verbs.options import PredictOptions
 
@@ -71,7 +71,7 @@ def predict(
     options = options or PredictOptions()
     run = run or Run()
     adaptation = find_adaptation(recordings, options.adapt, model=model, run=run)
-    job = _Job(model.folder, model.digest, options, run.cache, adaptation)
+    job = Job(model.folder, model.digest, options, run.cache, adaptation)
     return run_batch(
         recordings,
         partial(predict_recording, job=job),
@@ -115,17 +115,17 @@ def _fingerprint(options: PredictOptions) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """What a worker process needs besides the recording."""
 
     folder: Path
     digest: str
     options: PredictOptions
-    cache: Cache | None
-    adaptation: Adaptation
+    cache: Cache | None = None
+    adaptation: Adaptation = NOT_ADAPTED
 
 
-def predict_recording(path: Path, *, job: _Job) -> Table:
+def predict_recording(path: Path, *, job: Job) -> Table:
     """The table of one recording; runs in a worker process.
 
     Raises AudioError if the recording cannot be read, is too short or lacks the channel that was asked for.
@@ -138,7 +138,7 @@ def predict_recording(path: Path, *, job: _Job) -> Table:
     return _stack([first, *map(analyse, others)])
 
 
-def _predict_channel(path: Path, channel: int | None, *, job: _Job) -> Table:
+def _predict_channel(path: Path, channel: int | None, *, job: Job) -> Table:
     options = job.options
     recogniser = load_recogniser(job.folder, job.digest, job.adaptation)
     config, group = analysis(recogniser.bundle.facts.features, options.window_s)

@@ -12,7 +12,7 @@ from serctl.errors import AudioError, ConfigError
 from serctl.reports.schema import values_of
 from serctl.run import Run
 from serctl.verbs.options import Per, PredictOptions
-from serctl.verbs.predict import Prediction, columns, merge, merge_groups, predict, predict_recording
+from serctl.verbs.predict import Job, Prediction, columns, merge, merge_groups, predict, predict_recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,12 +65,9 @@ def test_options_out_of_range_are_refused(values: dict[str, Any], message: str) 
 def test_a_table_has_the_columns_of_the_report(tiny_bundle: Bundle, samples: Path) -> None:
     table = predict_recording(
         samples / "tom-sad.flac",
-        folder=tiny_bundle.folder,
-        digest=tiny_bundle.digest,
-        options=PredictOptions(),
-        cache=None,
+        job=Job(tiny_bundle.folder, tiny_bundle.digest, PredictOptions(), None),
     )
-    assert {*table, "error"} == {column.name for column in columns(tiny_bundle)}
+    assert {*table, "error"} - {"channel"} == {column.name for column in columns(tiny_bundle)}
 
 
 def test_windows_longer_than_the_models_own_cover_the_recording(tiny_bundle: Bundle, samples: Path) -> None:
@@ -94,10 +91,7 @@ def test_what_cannot_be_judged_raises(tiny_bundle: Bundle, tmp_path: Path) -> No
     with pytest.raises(AudioError, match="does not exist"):
         predict_recording(
             tmp_path / "no.wav",
-            folder=tiny_bundle.folder,
-            digest=tiny_bundle.digest,
-            options=PredictOptions(),
-            cache=None,
+            job=Job(tiny_bundle.folder, tiny_bundle.digest, PredictOptions(), None),
         )
 
 
@@ -152,10 +146,7 @@ def test_channels_do_not_share_a_cache_entry(
     mixed, each, again = (
         predict_recording(
             call[0],
-            folder=tiny_bundle.folder,
-            digest=tiny_bundle.digest,
-            options=PredictOptions(channels=channels),
-            cache=cache,
+            job=Job(tiny_bundle.folder, tiny_bundle.digest, PredictOptions(channels=channels), cache),
         )
         for channels in ("mix", "each", "each")
     )
