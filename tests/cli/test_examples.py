@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the names of the examples lead to the sample recordings."""
     folder = tmp_path_factory.mktemp("examples")
     for name in ("recordings", "corpus"):
-        (folder / name).symlink_to(SAMPLES)
+        shutil.copytree(SAMPLES, folder / name)  # find does not follow a link
     (folder / "recording.wav").symlink_to(SAMPLES / "emma-angry.wav")
     (folder / "bin").mkdir()
     script = folder / "bin" / "serctl"
