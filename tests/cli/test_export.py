@@ -76,10 +76,10 @@ def test_the_front_end_travels_along(
     [
         (["--quantize", "int8"], "--calibrate DIR names recordings"),
         ([], "--verify DIR names recordings"),
-        (["--format", "onnx", "--quantize", "int8"], "expected --quantize none, came int8"),
+        (["--format", "onnx", "--quantize", "int8"], "exported in float32. Received: quantize=int8: --quantize none"),
         (["--verify", "nowhere"], "nowhere' does not exist"),
         (["--with-frontend"], "--verify DIR names recordings"),
-        (["--with-frontend", "--verify", "."], "hybrid judges functionals"),
+        (["--with-frontend", "--verify", "."], "hybrid takes functionals"),
         (["--min-agreement", "2"], "2.0 is not in the range"),
     ],
 )
