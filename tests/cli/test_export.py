@@ -76,7 +76,6 @@ def test_the_front_end_travels_along(
     [
         (["--quantize", "int8"], "--calibrate DIR names recordings"),
         ([], "--verify DIR names recordings"),
-        (["--format", "onnx", "--quantize", "int8"], "exported in float32. Received: quantize=int8: --quantize none"),
         (["--verify", "nowhere"], "nowhere' does not exist"),
         (["--with-frontend"], "--verify DIR names recordings"),
         (["--with-frontend", "--verify", "."], "hybrid takes functionals"),
