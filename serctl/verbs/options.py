@@ -80,7 +80,7 @@ class ExtractOptions:
         level: functionals, or frames for the descriptors of every frame.
         per: functionals of the whole recording, or of each window.
         window_s: length of a window in seconds; None for 3 s.
-        deep: add the deep features of the voice encoder.
+        deep: add the deep features of the voice encoder and the speech encoder.
 
     Raises:
         ConfigError: a value is out of range, or deep is asked for with frames.
@@ -93,7 +93,7 @@ class ExtractOptions:
     )
     per: Per = option("file", "Functionals of each recording, or of each of its windows.", choices=("file", "window"))
     window_s: float | None = option(None, "Seconds of a window, 0.1 to 60. Default: 3.", kind=float, low=0.1, high=60)
-    deep: bool = option(False, "Add the 768 deep features of the voice encoder, which hybrid and attention use.")
+    deep: bool = option(False, "Add the 3,072 deep features of the voice encoder and the speech encoder.")
 
     def __post_init__(self) -> None:
         check_options(self)
