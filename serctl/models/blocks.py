@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from serctl.encoders.voice import PREFIX
 from serctl.errors import ConfigError
 from serctl.models.lazy import keras, layers, ops
 
@@ -30,6 +29,8 @@ def hand_made_and_deep(functionals: Any, spec: ModelSpec) -> tuple[Any, Any]:
 
     Raises ConfigError if either is missing.
     """
+    from serctl.encoders.voice import PREFIX
+
     n_hand_made = sum(not name.startswith(PREFIX) for name in spec.functionals)
     if n_hand_made in (0, len(spec.functionals)):
         raise ConfigError("expected hand-made functionals and the deep features of the voice encoder")

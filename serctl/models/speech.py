@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from serctl.encoders.speech import PREFIX
 from serctl.errors import ConfigError
 from serctl.models.architecture import FUNCTIONALS, Architecture
 from serctl.models.blocks import functionals_input
@@ -46,6 +45,8 @@ def build(spec: ModelSpec) -> keras.Model:
 
 def _first_feature(spec: ModelSpec) -> int:
     """Column of the first feature of the speech encoder."""
+    from serctl.encoders.speech import PREFIX
+
     found = [column for column, name in enumerate(spec.functionals) if name.startswith(PREFIX)]
     if not found:
         raise ConfigError("expected the features of the speech encoder among the functionals")
