@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -270,7 +270,7 @@ def _load(path: Path, args: argparse.Namespace) -> Metrics:
 def _save(path: Path, results: Metrics) -> None:
     from serctl.files import atomic_path
 
-    results["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    results["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as draft:
         draft.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

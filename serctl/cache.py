@@ -34,7 +34,7 @@ import struct
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -227,7 +227,7 @@ class Cache:
     def info(self) -> CacheInfo:
         """Count the entries and their bytes."""
         entries = list(self._entries())
-        used = [datetime.fromtimestamp(entry.used, timezone.utc) for entry in entries]
+        used = [datetime.fromtimestamp(entry.used, UTC) for entry in entries]
         return CacheInfo(
             folder=self.folder,
             entries=len(entries),

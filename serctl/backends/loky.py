@@ -131,7 +131,7 @@ def _try_again(pool: _Pool[T, R]) -> Iterator[tuple[int, R | Failure]]:
 def _current_folder_not_imported_from() -> Iterator[None]:
     """Have the processes that are started meanwhile leave the current folder out of their search for modules.
 
-    It may be a folder of downloads, and a random.py in it would be run. Python 3.10 does not know the variable.
+    It may be a folder of downloads, and a random.py in it would be run.
     """
     before = os.environ.get(_SAFE_PATH)
     os.environ[_SAFE_PATH] = "1"

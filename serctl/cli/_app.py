@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
@@ -73,7 +73,7 @@ CorpusArgument = Annotated[
     typer.Argument(help="Corpus folders, or manifests (csv, parquet). `serctl corpus scan DIR` shows what is found."),
 ]
 CacheDirOption = Annotated[
-    Optional[Path],  # noqa: UP045 - typer reads this at run time on Python 3.10
+    Path | None,
     typer.Option(
         "--cache-dir",
         envvar="SERCTL_CACHE_DIR",

@@ -7,7 +7,7 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from serctl.verbs.batch import BatchSummary
 
 FilesFromOption = Annotated[
-    Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+    str | None,
     typer.Option("--files-from", help="Read paths from this file, one a line, or from stdin with -.", metavar="FILE|-"),
 ]
 OutputOption = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--output", "-o", help="Report to write: .csv, .parquet or .jsonl. Default, or with -: CSV on stdout."
     ),
 ]
 SummaryJsonOption = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option("--summary-json", help="Also write the summary to this file, as JSON."),
 ]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Refuse folders that hold files other than recordings; else they are counted.")
 ]
 RecordingsArgument = Annotated[
-    Optional[list[Path]],  # noqa: UP045
+    list[Path] | None,
     typer.Argument(help="Recordings, or folders searched recursively for audio and video files.", show_default=False),
 ]
 

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -198,7 +198,7 @@ def _parameter(name: str, each: Option, default: Any, group: str) -> inspect.Par
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=started,
-        annotation=Annotated[Optional[kind] if started is None else kind, info],  # noqa: UP045 - for 3.10
+        annotation=Annotated[kind | None if started is None else kind, info],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _STOPPED = "stopped by SIGTERM"
 
 ListenOption = Annotated[
-    Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+    str | None,
     typer.Option(
         help="Serve many streams, raw samples over TCP or WebSocket; port 0 takes a free one.",
         metavar="HOST:PORT",

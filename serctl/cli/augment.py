@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,31 +38,31 @@ def augment(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the copies and their manifest.csv.")],
     copies: Annotated[int, typer.Option(min=1, help="Copies of each utterance.")] = 1,
     speed: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        str | None,
         typer.Option(
             metavar="LOW:HIGH", help="Change the speed by a factor from this range (0.1 to 10).", show_default=False
         ),
     ] = None,
     noise_snr: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(metavar="LOW:HIGH", help="Add noise at an SNR in dB from this range.", show_default=False),
     ] = None,
     noise_dir: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             help="Take the noise from recordings in this folder. Default: white Gaussian noise.", show_default=False
         ),
     ] = None,
     mask_width: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(min=0, max=1, help="Mask bands up to this share of the band: 0.2 if masks are on."),
     ] = None,
     mask_time: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(min=0, max=1, help="Mask stretches up to this share of the duration: 0.1 if masks are on."),
     ] = None,
     masks: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=1, help="Number of masked bands, and of masked stretches: 2 if masks are on."),
     ] = None,
     include_originals: Annotated[

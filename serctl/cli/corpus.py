@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -45,13 +45,13 @@ def scan(
     given: Given,
     paths: CorpusArgument,
     output: Annotated[
-        Optional[Path],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        Path | None,
         typer.Option(
             "--output", "-o", help="Write one manifest of all utterances; the suffix, .csv or .parquet, is the format."
         ),
     ] = None,
     column: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             "--column",
             help="Take a manifest's column by its name, e.g. path=recording. Repeatable.",
@@ -59,7 +59,7 @@ def scan(
         ),
     ] = None,
     mapping: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             "--map",
             help="Say what a label means that no emotion has, e.g. froh=happy. Repeatable.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -44,7 +44,7 @@ def evaluate(
     corpora: CorpusArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write scores, plots and predictions to.")],
     model: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        str | None,
         typer.Option(
             "--model",
             "-m",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,7 +37,7 @@ def list_models() -> None:
 @command(models_app, "serctl models info", "serctl models info serctl-live")
 def info(
     model: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        str | None,
         typer.Argument(help="A bundled model's name or a bundle's folder. Default: the bundled model."),
     ] = None,
 ) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Table = dict[str, Any]
 
 ModelOption = Annotated[
-    Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+    str | None,
     typer.Option("--model", "-m", help="A bundled model's name or a bundle's folder. Default: the bundled model."),
 ]
 

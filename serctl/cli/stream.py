@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 def stream(
     given: Given,
     source: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads this at run time on Python 3.10
+        str | None,
         typer.Argument(help="A recording, or - for raw samples on stdin.", metavar="FILE|-"),
     ] = None,
     model: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--model", "-m", help="A causal model (`train --arch lstm --causal`). Default: the bundled one."),
     ] = None,
     mic: Annotated[bool, typer.Option("--mic", help="Listen to the microphone until Ctrl-C.")] = False,
     device: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="The microphone, by number or name; `python -m sounddevice` lists them.", show_default=False),
     ] = None,
     as_json: Annotated[

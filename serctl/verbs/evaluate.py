@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -340,7 +340,7 @@ def _write(output: Path, tested_part: _Tested, dataset: Dataset, facts: dict[str
         **_scores_by_group(tested_part, dataset.classes),
         "package_version": __version__,
         "packages": package_versions(),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     with atomic_folder(output) as draft:
         _write_tables(draft, tested_part, scores)

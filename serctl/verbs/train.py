@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
@@ -196,7 +196,7 @@ def _write(
         n_frames=learned.spec.n_frames,
         temperature=learned.temperature,
         parameters=learned.parameters,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         licence=_licence(options),
         attribution=tuple(_attribution(dataset, options)),
         languages=learned.spec.languages,
