@@ -1,22 +1,60 @@
-"""Predict labelled samples as predict does when it adapts: each corpus normalised by its own recordings."""
+"""Predict labelled samples, as they are or as predict does when it adapts: each corpus by its own recordings."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.features.adaptation import ClassSums, adapt
+from serctl.features.adaptation import ClassSums
+from serctl.features.adaptation import adapt as adapt_normaliser
+from serctl.learning.calibrate import Learned, merge_windows, predict_samples
+from serctl.runtime.recogniser import Recogniser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from serctl.bundle.store import Bundle
     from serctl.features import Normaliser
     from serctl.learning.dataset import Sample
 
     Predict = Callable[[Normaliser, Sequence[Sample]], NDArray[np.float64]]
+
+
+def predict_with_network(learned: Learned, samples: Sequence[Sample], *, adapt: bool) -> NDArray[np.float64]:
+    """Compute the probabilities of samples with a network that was just trained.
+
+    Args:
+        learned: the network.
+        samples: what to predict.
+        adapt: normalise each corpus by its own recordings.
+
+    Returns:
+        float64, shape (samples, classes); NaN without speech.
+    """
+
+    def predict(normaliser: Normaliser, some: Sequence[Sample]) -> NDArray[np.float64]:
+        return predict_samples(replace(learned, normaliser=normaliser), some)
+
+    return _predict(predict, learned.normaliser, samples, adapted=adapt)
+
+
+def predict_with_model(model: Bundle, samples: Sequence[Sample], *, adapt: bool) -> NDArray[np.float64]:
+    """Compute the probabilities of samples with a bundle; see predict_with_network."""
+
+    def predict(normaliser: Normaliser, some: Sequence[Sample]) -> NDArray[np.float64]:
+        return merge_windows(Recogniser(model, normaliser).probabilities, some)
+
+    return _predict(predict, model.normaliser, samples, adapted=adapt)
+
+
+def _predict(
+    predict: Predict, normaliser: Normaliser, samples: Sequence[Sample], *, adapted: bool
+) -> NDArray[np.float64]:
+    return predict_adapted(predict, normaliser, samples) if adapted else predict(normaliser, samples)
 
 
 def predict_adapted(predict: Predict, normaliser: Normaliser, samples: Sequence[Sample]) -> NDArray[np.float64]:
@@ -42,7 +80,7 @@ def _predict_part(predict: Predict, normaliser: Normaliser, samples: Sequence[Sa
     for sample, probabilities in zip(samples, first, strict=True):
         if any(sample.speech):
             sums.add(_mean_functionals(sample)[: len(normaliser.functional_mean)], probabilities)
-    return predict(adapt(normaliser, sums.statistics(balanced=True)), samples)
+    return predict(adapt_normaliser(normaliser, sums.statistics(balanced=True)), samples)
 
 
 def _mean_functionals(sample: Sample) -> NDArray[np.float64]:

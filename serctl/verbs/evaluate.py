@@ -16,8 +16,8 @@ from serctl.bundle.versions import current_commit, package_versions
 from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
 from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming, naming
-from serctl.learning.adapt import predict_adapted
-from serctl.learning.calibrate import Learned, choose_among, merge_windows, predict_samples, restrict
+from serctl.learning.adapt import predict_with_model, predict_with_network
+from serctl.learning.calibrate import choose_among, restrict
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, load_dataset, normalise_speakers
 from serctl.learning.leakage import fold_leakage, leakage_facts, speaker_anywhere
@@ -30,7 +30,6 @@ from serctl.reports.plots import plot_confusion, plot_history, plot_reliability,
 from serctl.reports.schema import NO_SPEECH, Column
 from serctl.reports.tables import write_report
 from serctl.run import Run
-from serctl.runtime.recogniser import Recogniser
 from serctl.runtime.trial import try_network
 from serctl.verbs.train import ignore_epoch
 
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.bundle.store import Bundle
-    from serctl.features import Normaliser
-    from serctl.learning.dataset import Sample
     from serctl.learning.fit import EpochCallback
 
 
@@ -126,7 +123,7 @@ def evaluate_model(
         raise CorpusError("expected original recordings to score the model on, found augmented copies alone")
     marked = tuple(sample for sample in originals if sample.utterance.split == "test")
     dataset = replace(dataset, samples=marked or originals)
-    everything = _predict_with(model, dataset.samples, adapt=adapt)
+    everything = predict_with_model(model, dataset.samples, adapt=adapt)
     tested_part = _Tested(
         dataset.utterances,
         dataset.labels,
@@ -150,13 +147,6 @@ def evaluate_model(
     facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed, "commit": commit}
     facts["adapted"] = adapt
     return _write(output, tested_part, dataset, facts, seed=seed)
-
-
-def _predict_with(model: Bundle, samples: Sequence[Sample], *, adapt: bool) -> NDArray[np.float64]:
-    def predict(normaliser: Normaliser, some: Sequence[Sample]) -> NDArray[np.float64]:
-        return merge_windows(Recogniser(model, normaliser).probabilities, some)
-
-    return predict_adapted(predict, model.normaliser, samples) if adapt else predict(model.normaliser, samples)
 
 
 @claiming
@@ -282,7 +272,9 @@ def _run_fold(
         on_epoch=on_epoch,
     )
     tested = [dataset.samples[index] for index in fold.test]
-    probabilities = choose_among(_test(learned, tested, options), dataset.classes, fold.classes)
+    probabilities = choose_among(
+        predict_with_network(learned, tested, adapt=options.adapt), dataset.classes, fold.classes
+    )
     truth = dataset.labels[list(fold.test)]
     scores = score(truth, probabilities, classes=dataset.classes, groups=None, seed=options.fit.seed)
     result = {
@@ -305,16 +297,6 @@ def _run_fold(
     with atomic_path(saved) as draft:
         draft.write_text(json.dumps(result))
     return result
-
-
-def _test(learned: Learned, samples: Sequence[Sample], options: CrossValidation) -> NDArray[np.float64]:
-    if not options.adapt:
-        return predict_samples(learned, samples)
-
-    def predict(normaliser: Normaliser, some: Sequence[Sample]) -> NDArray[np.float64]:
-        return predict_samples(replace(learned, normaliser=normaliser), some)
-
-    return predict_adapted(predict, learned.normaliser, samples)
 
 
 def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> _Tested:
