@@ -207,6 +207,14 @@ class Augmentation:
             *[(conditions,)] * self.degraded_copies,
         ]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as JSON-able values; of noise recordings, the names alone."""
+        return {
+            **asdict(self),
+            "noise": self.noise.to_dict(),
+            "noise_files": [path.name for path in self.noise_files],
+        }
+
     @classmethod
     def defaults(cls, architecture: str) -> Augmentation:
         """Return the defaults of this architecture."""

@@ -220,7 +220,7 @@ def _fold_facts(
         "base": options.base.identity if options.base else None,
         "teachers": [teacher.identity for teacher in options.teachers],
         "fit": options.fit.to_dict(),
-        "augmentation": asdict(options.augmentation),
+        "augmentation": options.augmentation.to_dict(),
         "features": {**options.network_features.to_dict(), "digest": options.network_features.digest()},
     }
 

@@ -291,7 +291,7 @@ def _training_facts(
         command=options.command,
         seed=options.fit.seed,
         fit=options.fit.to_dict(),
-        augmentation=asdict(options.augmentation),
+        augmentation=options.augmentation.to_dict(),
         labels=asdict(options.labels),
         validation_share=options.validation_share,
         base=options.base.identity if options.base else None,

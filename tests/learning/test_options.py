@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import pytest
 
 from serctl.errors import ConfigError
-from serctl.learning.options import FitOptions
+from serctl.learning.options import Augmentation, FitOptions
 from serctl.models import ModelSpec, build, find_architecture
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -45,3 +51,9 @@ def test_an_unknown_architecture_is_refused_with_those_there_are() -> None:
 def test_what_trains_quickly_trains_for_longer() -> None:
     assert FitOptions.defaults("cnn") == FitOptions()
     assert FitOptions.defaults("hybrid") == FitOptions(epochs=100, patience=40)
+
+
+def test_augmentation_as_json_names_noise_without_its_folder(tmp_path: Path) -> None:
+    values = Augmentation(noise_files=(tmp_path / "fan.wav",)).to_dict()
+    assert json.loads(json.dumps(values))["noise_files"] == ["fan.wav"]
+    assert str(tmp_path) not in json.dumps(values)
