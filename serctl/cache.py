@@ -220,7 +220,8 @@ class Cache:
         if sum(len(piece) for piece in pieces) > LARGEST_ENTRY:
             return
         try:
-            _write_entry(path, pieces)
+            if _is_free(path):
+                _write_entry(path, pieces)
         except OSError as error:
             _warn_once(self.folder, f"cannot be written ({error.strerror}); carrying on without it")
 
@@ -312,6 +313,14 @@ def _digest(key: str, pieces: Sequence[bytes | memoryview]) -> bytes:
     for piece in pieces:
         digest.update(piece)
     return digest.digest()
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nothing is in the place of an entry but an earlier one: no link, pipe or device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _write_entry(path: Path, pieces: Sequence[bytes | memoryview]) -> None:

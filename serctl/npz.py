@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.lib import format as npy
 
 from serctl.errors import NpzError
+from serctl.files import open_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def read_npz(path: Path, *, most_bytes: int) -> dict[str, NDArray[Any]]:
         NpzError: the file is unreadable, too large, or holds anything but floating-point numbers.
     """
     try:
-        with path.open("rb") as stream, zipfile.ZipFile(stream) as content:
+        with open_input(path) as stream, zipfile.ZipFile(stream) as content:
             members = content.infolist()
             if sum(member.file_size for member in members) > most_bytes:
                 raise NpzError(f"{path}: expected at most {most_bytes:,} bytes of arrays")

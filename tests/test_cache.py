@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import stat
 import struct
 import subprocess
 import sys
@@ -367,3 +368,14 @@ def test_many_processes_share_it_safely(cache):
 def test_it_can_be_sent_to_workers(cache):
     cache.put(KEY, {"x": np.arange(3)})
     assert pickle.loads(pickle.dumps(cache)).get(KEY)["x"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_the_place_of_an_entry_is_left_alone_and_never_waited_for(tmp_path: Path) -> None:
+    cache, key = Cache(tmp_path), make_key("pipe")
+    cache.put(key, {"values": np.arange(3)})
+    (entry,) = tmp_path.rglob("*.entry")
+    entry.unlink()
+    os.mkfifo(entry)
+    cache.put(key, {"values": np.arange(3)})
+    assert stat.S_ISFIFO(entry.lstat().st_mode)

@@ -39,7 +39,11 @@ StrictOption = Annotated[
 ]
 RecordingsArgument = Annotated[
     list[Path] | None,
-    typer.Argument(help="Recordings, or folders searched recursively for audio and video files.", show_default=False),
+    typer.Argument(
+        help="Recordings, or folders searched recursively for audio and video files.",
+        show_default=False,
+        readable=False,  # what cannot be read is an error row, as it is in a list or a folder
+    ),
 ]
 
 

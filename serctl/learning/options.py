@@ -357,5 +357,5 @@ class ProtocolOptions:
         False, "Features relative to the speaker's other recordings, in test as well (transductive; stamped so)."
     )
     adapt: bool = option(
-        False, "Features of the test recordings relative to each other, as predict --adapt auto has it (stamped so)."
+        False, "Features of the test recordings relative to each other, as in adapted predictions (stamped so)."
     )

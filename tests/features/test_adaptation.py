@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
-from serctl.features import Normaliser
+from serctl.errors import ConfigError
+from serctl.features import FeatureConfig, Normaliser
 from serctl.features.adaptation import PRIOR_RECORDINGS, ClassSums, Statistics, adapt, draw_subset
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def rows(count: int, *, mean: float = 3.0, sd: float = 2.0) -> np.ndarray:
@@ -95,3 +102,10 @@ def test_the_prior_grows_with_the_skew() -> None:
     assert skewed is not None
     assert even.prior == pytest.approx(PRIOR_RECORDINGS)
     assert skewed.prior > 2 * PRIOR_RECORDINGS
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_as_a_profile_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p")
+    with pytest.raises(ConfigError, match="expected a profile"):
+        Statistics.load(tmp_path / "p", config=FeatureConfig())

@@ -289,12 +289,12 @@ def test_a_loop_of_links_ends(run: Callable[..., Any], folder: Path) -> None:
     assert (result.code, list(rows(result.stdout))) == (0, list(GOOD))
 
 
-def test_a_path_that_does_not_exist_is_a_usage_error(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_is_a_row(run: Callable[..., Any], tmp_path: Path) -> None:
     result = run(tmp_path / "nowhere", "-o", tmp_path / "o.csv")
-    assert (result.code, result.stdout) == (2, "")
-    assert result.stderr.startswith("error: ")
-    assert "nowhere' does not exist: expected a recording or a folder of recordings" in result.stderr
-    assert not list(tmp_path.glob("o.csv*"))
+    assert (result.code, result.stdout) == (4, "")
+    (row,) = rows((tmp_path / "o.csv").read_text()).values()
+    assert row["status"] == "error"
+    assert "nowhere' does not exist" in row["error"]
 
 
 def test_a_folder_without_recordings_is_a_usage_error(run: Callable[..., Any], tmp_path: Path) -> None:
