@@ -22,6 +22,7 @@ import psutil
 import pytest
 import soundfile
 
+from serctl.bundle.facts import Cost, ExportFacts, Parity
 from serctl.bundle.store import write_bundle
 from serctl.reports.ledger import ledger_path
 from serctl.reports.tables import read_report
@@ -31,10 +32,19 @@ if TYPE_CHECKING:
 
     from serctl.bundle.store import Bundle
 
+ONNX_EXPORT = ExportFacts(
+    format="onnx",
+    quantize="none",
+    source="tiny",
+    source_digest="0" * 8,
+    created="2026-01-01T00:00:00+00:00",
+    parity=Parity(1, "one window", 0.0, 0.0, 1.0, before=Cost(1, 1.0), after=Cost(1, 1.0)),
+)
+
 LABELS = ("angry", "happy", "neutral", "sad")
 HEADER = (
     "path,start,end,emotion,confidence,p_angry,p_happy,p_neutral,p_sad,status,error,notes,duration,sample_rate,channels,"
-    "clipping,silence,snr_db,bandwidth_hz,model"
+    "clipping,silence,snr_db,bandwidth_hz,model,adaptation"
 )
 
 
@@ -478,7 +488,7 @@ def test_an_onnx_model_without_its_runtime_fails_before_any_recording(
     folder.mkdir()
     write_bundle(
         folder,
-        replace(tiny_bundle.facts, export={"format": "onnx"}),
+        replace(tiny_bundle.facts, export=ONNX_EXPORT),
         model=b"network",
         weights=[],
         normaliser=tiny_bundle.normaliser,

@@ -205,10 +205,8 @@ def test_ctrl_c_says_what_is_kept(samples: Path, shared_cache: Cache, tmp_path: 
         rest = running.stderr.read()
     assert "1/500" in line
     assert running.returncode == 130
-    assert (
-        f"interrupted: {output}.partial keeps the finished epochs; the same command with --resume goes on from there"
-        in rest
-    )
+    assert f"interrupted: {output}.partial keeps the finished epochs" in rest
+    assert "--resume" in rest
     assert "Traceback" not in rest
     assert not output.exists()
 

@@ -292,7 +292,7 @@ def test_a_model_that_says_something_else_is_not_written(
 def test_what_cannot_travel_is_refused(tiny_bundle: Bundle, samples: Path, tmp_path: Path) -> None:
     options = ExportOptions(verify=samples, with_frontend=True)
     with pytest.raises(
-        ConfigError, match=r"hybrid judges functionals .* cnn, resnet, lstm, separable, separable-small, cnn-large"
+        ConfigError, match=r"hybrid takes functionals .* cnn, resnet, lstm, separable, separable-small, cnn-large"
     ):
         export(tiny_bundle, output=tmp_path / "m", options=options)
     assert not (tmp_path / "m").exists()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from serctl.bundle.facts import Calibration, ExportFacts
+from serctl.bundle.facts import Calibration, Cost, ExportFacts, Parity
 from serctl.bundle.store import load_bundle, write_bundle
 from serctl.errors import AudioError, BundleError, ConfigError, DisagreementError, Remedy
+from serctl.export import material
 from serctl.export.convert import to_litert, to_onnx
 from serctl.export.measure import measure_network
 from serctl.export.options import ExportOptions
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
     from serctl.cache import Cache
     from serctl.features import Features
+
+ONNX_EXPORT = ExportFacts(
+    format="onnx",
+    quantize="none",
+    source="tiny",
+    source_digest="0" * 8,
+    created="2026-01-01T00:00:00+00:00",
+    parity=Parity(1, "one window", 0.0, 0.0, 1.0, before=Cost(1, 1.0), after=Cost(1, 1.0)),
+)
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -168,7 +178,7 @@ def test_features_of_a_part_of_a_recording_are_found_by_its_entry(
         training=entries,
         card="",
     )
-    (found,) = module._cached(load_bundle(folder), "train", shared_cache)
+    (found,) = material._cached(load_bundle(folder), "train", shared_cache)
     np.testing.assert_array_equal(found.functionals, expected.features.functionals)
 
 
@@ -200,9 +210,9 @@ def test_options_that_do_not_fit_together_are_refused() -> None:
     assert raised.value.remedies == (Remedy.NO_QUANTIZATION,)
     with pytest.raises(ConfigError, match=r"at most 1\. Received: 1\.5"):
         ExportOptions(min_agreement=1.5)
-    with pytest.raises(ConfigError, match="quantize by one of none, float16, dynamic, int8"):
+    with pytest.raises(ConfigError, match="quantize one of none, float16, dynamic, int8"):
         ExportOptions(quantize="int4")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="litert or onnx"):
+    with pytest.raises(ConfigError, match="format one of litert, onnx"):
         ExportOptions(format="tf")  # type: ignore[arg-type]
     assert ExportOptions(quantize="int8").least_agreement == 0.95
     assert ExportOptions(quantize="none").least_agreement == 0.98
@@ -246,7 +256,7 @@ def test_onnx_needs_its_extra(
         to_onnx(model, n_frames=3)
     write_bundle(
         tmp_path,
-        replace(tiny_bundle.facts, export={"format": "onnx"}),
+        replace(tiny_bundle.facts, export=ONNX_EXPORT),
         model=b"network",
         weights=[],
         normaliser=tiny_bundle.normaliser,
@@ -260,9 +270,8 @@ def test_onnx_needs_its_extra(
 def test_the_training_list_names_the_recordings_that_are_used(
     tiny_bundle: Bundle, shared_cache: Cache, windows: list[Features]
 ) -> None:
-    found = module._gather(
-        None, part="train", most=5, model=tiny_bundle, cache=shared_cache, jobs=1, progress=lambda _: None
-    )
+    run = Run(cache=shared_cache, jobs=1)
+    found = material.gather(None, part="train", most=5, model=tiny_bundle, run=run)
     known = {window.functionals.tobytes() for window in windows}
     assert len(found.windows) == 5
     assert sum(window.functionals.tobytes() in known for window in found.windows) >= 4

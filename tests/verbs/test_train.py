@@ -122,7 +122,7 @@ def test_an_output_that_exists_is_kept(samples: Path, tiny_options: TrainOptions
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="no architecture perceptron: expected one of hybrid"):
         TrainOptions(architecture="perceptron")
-    with pytest.raises(ConfigError, match=r"between 0\.02 and 0\.5, received 0\.9"):
+    with pytest.raises(ConfigError, match=r"at least 0\.02 and at most 0\.5\. Received: 0\.9"):
         TrainOptions(validation_share=0.9)
 
 
