@@ -220,7 +220,7 @@ class Cache:
         if sum(len(piece) for piece in pieces) > LARGEST_ENTRY:
             return
         try:
-            if _is_free(path):
+            if not os.path.lexists(path) or (path.is_file() and not path.is_symlink()):  # never into a pipe
                 _write_entry(path, pieces)
         except OSError as error:
             _warn_once(self.folder, f"cannot be written ({error.strerror}); carrying on without it")
@@ -313,14 +313,6 @@ def _digest(key: str, pieces: Sequence[bytes | memoryview]) -> bytes:
     for piece in pieces:
         digest.update(piece)
     return digest.digest()
-
-
-def _is_free(path: Path) -> bool:
-    """Whether nothing is in the place of an entry but an earlier one: no link, pipe or device."""
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except FileNotFoundError:
-        return True
 
 
 def _write_entry(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
