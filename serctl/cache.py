@@ -209,8 +209,7 @@ class Cache:
 
         Args:
             key: what make_key gives.
-            arrays: of boolean, integer, float or complex dtype and any shape; of more than LARGEST_ENTRY bytes
-                together, they are not stored.
+            arrays: of a numeric dtype and any shape; of more than LARGEST_ENTRY bytes together, they are not stored.
 
         Raises:
             TypeError: an array has any other dtype.
