@@ -248,6 +248,7 @@ def test_without_a_home_to_write_into_a_run_carries_on_without_a_cache(tmp_path,
     private.mkdir(mode=0o700)
     code = f"""
         import os
+        import platformdirs  # while its folder can still be read
         from serctl.cache import open_cache
         os.chdir("/")
         os.setuid({STRANGER})
