@@ -4,8 +4,10 @@ from serctl.cli import adapt, augment, evaluate, export, extract, models, predic
 from serctl.cli._app import app, main
 from serctl.cli.cache import cache_app
 from serctl.cli.corpus import corpus_app
+from serctl.cli.report import report_app
 
 app.add_typer(corpus_app)
 app.add_typer(cache_app)
+app.add_typer(report_app)
 
 __all__ = ["app", "main"]
