@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from serctl.errors import MissingExtraError
 
 EXTRAS = {
-    "train": ("tensorflow", "keras", "librosa", "matplotlib", "pyarrow"),
+    "train": ("tensorflow", "keras", "librosa", "matplotlib", "pyarrow", "scipy"),
     "parquet": ("pyarrow",),
     "onnx": ("onnxruntime", "onnx", "tf2onnx"),
     "mic": ("sounddevice",),

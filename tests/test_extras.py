@@ -14,7 +14,7 @@ from serctl.errors import MissingExtraError
 from serctl.extras import EXTRAS, require_extra
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-OF_TRAINING = {"tensorflow", "keras", "librosa", "matplotlib", "pyarrow"}
+OF_TRAINING = {"tensorflow", "keras", "librosa", "matplotlib", "pyarrow", "scipy"}
 
 WITHOUT_THEM = """
 import json, sys

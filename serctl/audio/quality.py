@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.fft
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +100,7 @@ class QualityMeter:
 
     def _add_spectrum(self, frames: NDArray[np.float32]) -> None:
         step = -(-len(frames) // _SPECTRUM_FRAMES)
-        spectra = scipy.fft.rfft(frames[::step] * self._window)
+        spectra = np.fft.rfft(frames[::step] * self._window)
         # Every block counts by its length.
         self._spectrum += step * np.einsum("ij,ij->j", spectra, spectra.conj()).real
         self._spectrum_weight += step * len(spectra) * float(self._window @ self._window)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from serctl.quiet import quiet_stderr
@@ -144,7 +143,7 @@ def _frames(samples: FloatArray) -> FloatArray:
 
 def _power(samples: FloatArray) -> FloatArray:
     """Power spectrum of centred frames; float32, shape (frames, N_FFT // 2 + 1), at least two frames."""
-    spectrum = scipy.fft.rfft(_frames(samples) * _hann(), axis=-1)
+    spectrum = np.fft.rfft(_frames(samples) * _hann(), axis=-1)
     return np.square(spectrum.real) + np.square(spectrum.imag)
 
 

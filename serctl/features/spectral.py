@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def power_spectrum(frames: FloatArray, config: FeatureConfig) -> FloatArray:
     Returns:
         float32, shape (frames, n_fft // 2 + 1).
     """
-    spectrum = scipy.fft.rfft(frames * hann(config.frame_length), n=config.n_fft, axis=-1)
+    spectrum = np.fft.rfft(frames * hann(config.frame_length), n=config.n_fft, axis=-1)
     return np.square(spectrum.real) + np.square(spectrum.imag)
 
 
@@ -338,5 +337,6 @@ def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _dct_matrix(config: FeatureConfig) -> FloatArray:
-    basis = scipy.fft.dct(np.eye(config.n_mels), type=2, norm="ortho", axis=1)
-    return np.ascontiguousarray(basis[:, 1 : config.n_mfcc + 1], dtype=np.float32)
+    bands, orders = np.arange(config.n_mels), np.arange(1, config.n_mfcc + 1)
+    basis = np.cos(np.pi / config.n_mels * np.outer(bands + 0.5, orders)) * np.sqrt(2 / config.n_mels)
+    return basis.astype(np.float32)
