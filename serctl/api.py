@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from serctl.run import Run
     from serctl.runtime.recogniser import Recogniser
     from serctl.verbs.evaluate import CrossValidation, Evaluation, FoldCallback
+    from serctl.verbs.moments import Prediction as Stretch
     from serctl.verbs.options import ExtractOptions, PredictOptions
-    from serctl.verbs.predict import Prediction as Stretch
     from serctl.verbs.train import TrainOptions, TrainResult
 
     Paths = str | Path | Sequence[str | Path]
@@ -98,7 +98,8 @@ class Model:
             audio: a recording's path; or samples, shape (n,) or (n, channels), float with full scale 1.0 or integers
                 with the full scale of their type.
             sample_rate: of the samples, in Hz; for samples only.
-            options: window, least confidence and language; `per` does not matter, windows are there either way.
+            options: window, hop, least confidence and language; with `per` segment the windows overlap, otherwise it
+                does not matter, for windows are there either way.
 
         Returns:
             The prediction of the whole recording, with those of its windows.
@@ -109,11 +110,12 @@ class Model:
         """
         from serctl.backends.serial import one_thread
         from serctl.verbs import predict as verb
+        from serctl.verbs.moments import merge
         from serctl.verbs.options import PredictOptions
 
         options = options or PredictOptions()
-        config, group = verb.analysis(self.bundle.facts.features, options.window_s)
-        windows = _windows(audio, sample_rate, config)
+        config, group, hop_s = verb.analysis(self.bundle.facts.features, options)
+        windows = _windows(audio, sample_rate, config, hop_s)
         with one_thread():
             parts = verb.predict_windows(
                 windows, self._recogniser, config=config, group=group, language=options.language
@@ -121,10 +123,10 @@ class Model:
         verb.check_duration(
             repr(str(audio)) if isinstance(audio, str | Path) else "the recording", parts[-1].end_s - parts[0].start_s
         )
-        return self._named(verb.merge(parts), options, tuple(self._named(part, options) for part in parts))
+        return self._named(merge(parts), options, tuple(self._named(part, options) for part in parts))
 
     def _named(self, part: Stretch, options: PredictOptions, windows: tuple[Prediction, ...] = ()) -> Prediction:
-        from serctl.verbs.predict import emotion_of, shown_probabilities
+        from serctl.verbs.moments import emotion_of, shown_probabilities
 
         row = shown_probabilities(part)
         emotion = emotion_of(row, self.labels, options.min_confidence)
@@ -367,17 +369,22 @@ def _found(recordings: Paths) -> list[Recording]:
     return find_recordings(_paths(recordings))
 
 
-def _windows(audio: str | Path | NDArray, sample_rate: int | None, config: FeatureConfig) -> Iterable[Window]:  # type: ignore[type-arg]
+def _windows(
+    audio: str | Path | NDArray,  # type: ignore[type-arg]
+    sample_rate: int | None,
+    config: FeatureConfig,
+    hop_s: float | None,
+) -> Iterable[Window]:
     from serctl.errors import ConfigError
     from serctl.features import FeatureReader, windows_of_samples
 
     if isinstance(audio, str | Path):
         if sample_rate is not None:
             raise ConfigError("a recording states its own sample rate: expected none with a path")
-        return FeatureReader(Path(audio), config, cache=None)
+        return FeatureReader(Path(audio), config, cache=None, hop_s=hop_s)
     if sample_rate is None:
         raise ConfigError("expected sample_rate, in Hz, with samples")
-    return windows_of_samples(audio, config, sample_rate=sample_rate)
+    return windows_of_samples(audio, config, sample_rate=sample_rate, hop_s=hop_s)
 
 
 def _frame(tables: Sequence[Table], columns: Columns) -> pd.DataFrame:

@@ -51,6 +51,22 @@ def frame_length(sample_rate: int) -> int:
     return max(round(0.02 * sample_rate), 1)
 
 
+def frame_powers(mono: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Return the power of every 20 ms, relative to full scale, without its mean; float32, shape (n // frame,)."""
+    return _powers(_centred(mono, frame_length(sample_rate)))
+
+
+def _centred(mono: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """Frames without their mean (DC is no sound), shape (n // length, length)."""
+    frames = mono[: len(mono) // length * length].reshape(-1, length)
+    centred: NDArray[np.float32] = frames - frames.mean(axis=1, keepdims=True)
+    return centred
+
+
+def _powers(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.einsum("ij,ij->i", frames, frames) / np.float32(frames.shape[1])
+
+
 class QualityMeter:
     """Accumulates the facts of Quality block by block."""
 
@@ -70,7 +86,7 @@ class QualityMeter:
         self._clipped += int(np.count_nonzero(np.abs(block) >= self._clip_level))
         frames = self._frames(mono)
         if len(frames):
-            self._energies.append(np.einsum("ij,ij->i", frames, frames) / np.float32(self._length))
+            self._energies.append(_powers(frames))
             self._add_spectrum(frames)
 
     def result(self) -> Quality:
@@ -86,12 +102,9 @@ class QualityMeter:
         )
 
     def _frames(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Frames without their mean (DC is no sound), shape (n, length); a recording shorter than one is padded."""
-        count = len(mono) // self._length
-        if count:
-            frames = mono[: count * self._length].reshape(count, self._length)
-            centred: NDArray[np.float32] = frames - frames.mean(axis=1, keepdims=True)
-            return centred
+        """Frames without their mean, shape (n, length); a recording shorter than one is padded."""
+        if len(mono) >= self._length:
+            return _centred(mono, self._length)
         if self._energies:
             return np.empty((0, self._length), np.float32)
         padded = np.zeros((1, self._length), np.float32)

@@ -51,19 +51,20 @@ def _resampled(blocks: Iterable[NDArray[np.float32]], from_rate: int, to_rate: i
     yield rest if made + len(rest) else first
 
 
-def _windows(blocks: Iterable[NDArray[np.float32]], window: int) -> Iterator[NDArray[np.float32]]:
-    """Regroup blocks into windows; what remains, up to half a window, joins the last one."""
+def _windows(blocks: Iterable[NDArray[np.float32]], window: int, hop: int) -> Iterator[NDArray[np.float32]]:
+    """Regroup blocks into windows, one every `hop` samples; what remains, up to half a hop, joins the last one."""
+    enough = window + hop / 2
     pieces: list[NDArray[np.float32]] = []
     length = 0
     for block in blocks:
         pieces.append(block)
         length += len(block)
-        if length < 1.5 * window:
+        if length < enough:
             continue
         pending = np.concatenate(pieces)
-        while len(pending) >= 1.5 * window:
+        while len(pending) >= enough:
             yield pending[:window]
-            pending = pending[window:]
+            pending = pending[hop:]
         pieces, length = [pending], len(pending)
     yield np.concatenate(pieces)
 
@@ -82,14 +83,15 @@ class SegmentReader:
     """Reads a recording once, in bounded memory, as consecutive segments of mono samples.
 
     Segments last `window_s`; a remainder shorter than half a window joins the last one, so each lasts between 0.5 and
-    1.5 windows, or the whole recording where that is shorter. Channels are mixed as channels.find_mix chooses.
-    `start_s` and `end_s` bound the part that is read, in seconds from the start of the file; `end_s` may lie beyond its
-    end. `channel` is the one to read alone, from 1 on.
+    1.5 windows, or the whole recording where that is shorter. With a `hop_s` below the window they overlap: one starts
+    every `hop_s`, and what remains, up to half of it, joins the last one.
+    Channels are mixed as channels.find_mix chooses. `start_s` and `end_s` bound the part that is read, in seconds
+    from the start of the file; `end_s` may lie beyond its end. `channel` is the one to read alone, from 1 on.
 
     info, quality: facts about the part that was read, set when the iteration ends.
 
-    Raises ConfigError for a window or rate that is not positive, or a part of no length. Iterating raises AudioError
-    for everything that is wrong with the file.
+    Raises ConfigError for a window or rate that is not positive, a hop above the window, or a part of no length.
+    Iterating raises AudioError for everything that is wrong with the file.
     """
 
     info: AudioInfo
@@ -104,6 +106,7 @@ class SegmentReader:
         start_s: float = 0.0,
         end_s: float | None = None,
         channel: int | None = None,
+        hop_s: float | None = None,
     ) -> None:
         if not (window_s > 0 and math.isfinite(window_s)):
             raise ConfigError(f"expected a window longer than 0 s. Received: {window_s}")
@@ -111,23 +114,20 @@ class SegmentReader:
         self._recording = recording
         self._sample_rate = sample_rate
         self._window = max(round(window_s * sample_rate), 1)
+        self._hop = _hop(hop_s, window_s, sample_rate)
         self._start_s = start_s
         self._end_s = end_s
         self._channel = channel
 
     def __iter__(self) -> Iterator[Segment]:
         with AudioSource(self._recording) as source:
-            blocks = source.blocks(self._start_s, self._end_s)
-            if self._channel is None:
-                mix = _find_mix(source, self._start_s, self._end_s)
-            else:
-                mix, blocks = mean_of(1), _only(blocks, source, self._channel)
+            blocks, mix = mixed_blocks(source, self._start_s, self._end_s, self._channel)
             meter = QualityMeter(source.sample_rate, source.subtype)
             mono = _measured(blocks, mix, meter)
             start = 0
-            for samples in _windows(_resampled(mono, source.sample_rate, self._sample_rate), self._window):
+            for samples in _windows(_resampled(mono, source.sample_rate, self._sample_rate), self._window, self._hop):
                 yield self._segment(start, samples)
-                start += len(samples)
+                start += self._hop
             info = source.info()
             self.info = replace(info, notes=(*info.notes, *mix.notes))
             self.quality = meter.result()
@@ -135,6 +135,29 @@ class SegmentReader:
     def _segment(self, start: int, samples: NDArray[np.float32]) -> Segment:
         start_s = self._start_s + start / self._sample_rate
         return Segment(start_s, start_s + len(samples) / self._sample_rate, samples)
+
+
+def _hop(hop_s: float | None, window_s: float, sample_rate: int) -> int:
+    if hop_s is not None and not 0 < hop_s <= window_s:
+        raise ConfigError(f"expected a hop above 0 s and at most the window of {window_s:g} s. Received: {hop_s}")
+    return max(round((window_s if hop_s is None else hop_s) * sample_rate), 1)
+
+
+def mixed_blocks(
+    source: AudioSource, start_s: float = 0.0, end_s: float | None = None, channel: int | None = None
+) -> tuple[Iterator[NDArray[np.float32]], Mix]:
+    """Return the blocks of a part of a recording and how their channels become one.
+
+    Args:
+        source: the recording.
+        start_s: where the part begins, in seconds.
+        end_s: where it ends; None for the end of the recording.
+        channel: the one to read alone, from 1 on; None for the mix of all.
+    """
+    blocks = source.blocks(start_s, end_s)
+    if channel is None:
+        return blocks, _find_mix(source, start_s, end_s)
+    return _only(blocks, source, channel), mean_of(1)
 
 
 def _only(blocks: Iterable[NDArray[np.float32]], source: AudioSource, channel: int) -> Iterator[NDArray[np.float32]]:
@@ -175,7 +198,7 @@ def read_audio(
 
 
 def segments_of_samples(
-    samples: NDArray[np.generic], *, sample_rate: int, to_rate: int, window_s: float
+    samples: NDArray[np.generic], *, sample_rate: int, to_rate: int, window_s: float, hop_s: float | None = None
 ) -> Iterator[Segment]:
     """Cut samples in memory into segments as SegmentReader cuts a file.
 
@@ -184,17 +207,19 @@ def segments_of_samples(
         sample_rate: of the samples, in Hz.
         to_rate: of the segments, in Hz.
         window_s: length of a segment in seconds.
+        hop_s: from the start of one segment to that of the next; None for the window.
 
     Raises:
         AudioError: there are no samples, their shape is another, or one is not finite.
-        ConfigError: a rate is not positive.
+        ConfigError: a rate is not positive, or the hop is above the window.
     """
     _check_request(sample_rate, 0.0, None)
+    hop = _hop(hop_s, window_s, to_rate)
     start = 0
     resampled = _resampled([_mono(samples)], sample_rate, to_rate)
-    for each in _windows(resampled, max(round(window_s * to_rate), 1)):
+    for each in _windows(resampled, max(round(window_s * to_rate), 1), hop):
         yield Segment(start / to_rate, (start + len(each)) / to_rate, each)
-        start += len(each)
+        start += hop
 
 
 def _mono(samples: NDArray[np.generic]) -> NDArray[np.float32]:

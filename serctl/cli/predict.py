@@ -43,6 +43,8 @@ ModelOption = Annotated[
     "serctl predict recording.wav",
     "serctl predict ./recordings -o emotions.csv",
     "serctl predict ./recordings --per window --window 5 -o timeline.jsonl",
+    "serctl predict ./recordings --per segment -o segments.csv",
+    "serctl predict ./recordings --moments -o moments.csv",
     "serctl predict ./recordings --channels each -o channels.csv",
     "serctl predict ./recordings --min-confidence 0.6 -o emotions.parquet",
     "find ./recordings -name '*.wav' | serctl predict --files-from - -o emotions.csv",
@@ -60,8 +62,8 @@ def predict(
 ) -> None:
     """Recognise the emotion of recordings.
 
-    The report has one row for each recording, or for each window of it. Exit code: 0 all good, 2 wrong usage, 3 some
-    recordings failed, 4 none succeeded.
+    The report has one row for each recording, or for each window or segment of it. Exit code: 0 all good, 2 wrong
+    usage, 3 some recordings failed, 4 none succeeded.
     """
     from serctl.bundle.store import DEFAULT_MODEL, load_bundle
     from serctl.errors import StoppedAtFailureError

@@ -60,6 +60,7 @@ class FeatureReader:
     """Iterates the windows of a recording; the whole file is read once, in bounded memory, or not at all when cached.
 
     channel: the one to read alone, from 1 on; None for the mix of all.
+    hop_s: seconds from the start of a window to that of the next; None for the window, so that they do not overlap.
     info, quality: facts about the part that was read, set once the iteration has ended.
     digest: the content digest of the file, set when the iteration starts.
     Raises AudioError for everything that is wrong with the file.
@@ -79,6 +80,7 @@ class FeatureReader:
         end_s: float | None = None,
         with_frames: bool = False,
         channel: int | None = None,
+        hop_s: float | None = None,
     ) -> None:
         self._path = path
         self._config = config
@@ -87,6 +89,7 @@ class FeatureReader:
         self._end_s = end_s
         self._with_frames = with_frames
         self._channel = channel
+        self._hop_s = None if hop_s == config.window_s else hop_s
 
     def __iter__(self) -> Iterator[Window]:
         with RecordingFile(self._path) as file:
@@ -112,6 +115,7 @@ class FeatureReader:
             start_s=self._start_s,
             end_s=self._end_s,
             channel=self._channel,
+            hop_s=self._hop_s,
         )
         chunk: list[Window] = []
         index = skip - 1
@@ -134,6 +138,8 @@ class FeatureReader:
 
     def _key(self, chunk: int) -> str:
         key = _chunk_key(self.digest, self._config, self._start_s, self._end_s, self._with_frames, chunk)
+        if self._hop_s is not None:
+            key = make_key(key, "hop", float(self._hop_s))
         return key if self._channel is None else make_key(key, self._channel)
 
     def _cached(self, chunk: int) -> tuple[list[Window], tuple[AudioInfo, Quality] | None] | None:
@@ -162,20 +168,23 @@ def _featured(segments: Iterator[Segment], config: FeatureConfig) -> Iterator[tu
         yield from zip(group, compute_windows([each.samples for each in group], config), strict=True)
 
 
-def windows_of_samples(samples: NDArray[Any], config: FeatureConfig, *, sample_rate: int) -> Iterator[Window]:
+def windows_of_samples(
+    samples: NDArray[Any], config: FeatureConfig, *, sample_rate: int, hop_s: float | None = None
+) -> Iterator[Window]:
     """Compute the features of samples in memory, window by window, as FeatureReader does for a file.
 
     Args:
         samples: shape (n,) or (n, channels); see segments_of_samples.
         config: what to compute.
         sample_rate: of the samples, in Hz.
+        hop_s: seconds from the start of a window to that of the next; None for the window.
 
     Raises:
         AudioError: the samples cannot be used.
         ConfigError: the rate is not positive.
     """
     segments = segments_of_samples(
-        samples, sample_rate=sample_rate, to_rate=config.sample_rate, window_s=config.window_s
+        samples, sample_rate=sample_rate, to_rate=config.sample_rate, window_s=config.window_s, hop_s=hop_s
     )
     for segment, features in _featured(segments, config):
         yield Window(segment.start_s, segment.end_s, features)

@@ -9,6 +9,7 @@ from serctl.errors import ConfigError
 from serctl.options import check_options, option
 
 Per = Literal["file", "window"]
+PredictPer = Literal["file", "window", "segment"]
 Level = Literal["functionals", "frames"]
 
 LONGEST_WINDOW_S = 3_600.0
@@ -22,8 +23,12 @@ class PredictOptions:
     """What a row of a prediction stands for and when an emotion is named.
 
     Args:
-        per: file merges the windows of a recording, window keeps them apart.
+        per: file merges the windows of a recording, window keeps them apart, segment merges neighbours of the same
+            emotion.
         window_s: length of a window in seconds; None for the model's own.
+        hop_s: from the start of a window to that of the next, in seconds; None for half a window per segment, and for
+            the whole window otherwise, so that windows do not overlap.
+        moments: per file, add each emotion's share of the time, the peak, and the number of changes.
         min_confidence: below it the emotion is `uncertain`; 0 to 1.
         channels: mix, each (every channel by itself), left, right, or the number of one channel, from 1 on.
         language: code of the language spoken, for a model that tells languages apart; None, or one that it does not
@@ -36,9 +41,23 @@ class PredictOptions:
         ConfigError: a value is out of range.
     """
 
-    per: Per = option("file", "One row for each recording, or for each of its windows.", choices=("file", "window"))
+    per: PredictPer = option(
+        "file",
+        "One row for each recording, each of its windows, or each segment: neighbouring windows of the same emotion.",
+        choices=("file", "window", "segment"),
+    )
     window_s: float | None = option(
         None, "Seconds of a window, 0.5 to 3600. Default: the model's own.", kind=float, low=0.5, high=LONGEST_WINDOW_S
+    )
+    hop_s: float | None = option(
+        None,
+        "Seconds from one window to the next, from 0.1 up to the window. Default: half a window with --per segment, "
+        "else the whole.",
+        kind=float,
+        low=0.1,
+    )
+    moments: bool = option(
+        False, "Add each emotion's share of the time, the peak and the number of changes to the row of a recording."
     )
     min_confidence: float = option(0.0, "Below this confidence (0 to 1) the emotion is 'uncertain'.", low=0, high=1)
     channels: str = option(
@@ -61,6 +80,8 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.moments and self.per != "file":
+            raise ConfigError(f"moments describe whole recordings: expected per file. Received: {self.per}")
         if self.channels not in ("mix", "each") and self.channel is None:
             raise ConfigError(f"expected channels mix, each, left, right or a number from 1. Received: {self.channels}")
 

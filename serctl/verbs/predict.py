@@ -11,43 +11,38 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serctl.errors import AudioError
+from serctl.audio.stretches import level_course, stretch_qualities
+from serctl.errors import AudioError, ConfigError
 from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
-from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column, values_of
+from serctl.reports.schema import Column, values_of
 from serctl.run import Run, report_position
-from serctl.runtime.recogniser import Recogniser, merge_probabilities
 from serctl.runtime.trial import try_network
 from serctl.verbs.adapt import NOT_ADAPTED, Adaptation, find_adaptation, load_recogniser
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
+from serctl.verbs.moments import (
+    Naming,
+    Prediction,
+    find_segments,
+    merge,
+    moment_columns,
+    moments_of,
+    shown_probabilities,
+)
 from serctl.verbs.options import PredictOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from serctl.audio.find import Recording
     from serctl.bundle.store import Bundle
     from serctl.cache import Cache
+    from serctl.runtime.recogniser import Recogniser
 
 SHORTEST_S = 0.1
 """Recordings below this length hold no speech to judge: they get an error row."""
 
 _WINDOWS_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The judgement of a stretch of a recording.
-
-    probabilities: calibrated, float64, shape (labels,). speech_frames: its weight in a merge; 0 if it is silent.
-    """
-
-    start_s: float
-    end_s: float
-    probabilities: NDArray[np.float64]
-    speech_frames: int
 
 
 def predict(
@@ -63,12 +58,15 @@ def predict(
 
     Columns: path, start, end, emotion, confidence, p_<label>..., status, error, notes, duration, sample_rate,
     channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds. Unless options.channels is mix, a column
-    `channel` behind path tells which one a row stands for, from 1 on.
-    Raises what batch.run_batch raises, and ConfigError if what runs the network is not installed.
+    `channel` behind path tells which one a row stands for, from 1 on. The columns of moments.moment_columns follow
+    those of the probabilities where options.moments asks for them.
+    Raises what batch.run_batch raises, and ConfigError if the windows do not suit the model or what runs the network is
+    not installed.
     """
     try_network(model)
     load_recogniser(model.folder, model.digest)  # a network that cannot be loaded fails here, not for every recording
     options = options or PredictOptions()
+    analysis(model.facts.features, options)
     run = run or Run()
     adaptation = find_adaptation(recordings, options.adapt, model=model, run=run)
     job = Job(model.folder, model.digest, options, run.cache, adaptation)
@@ -94,6 +92,7 @@ def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column
         Column("emotion", "text"),
         Column("confidence", decimals=4),
         *(Column(f"p_{label}", decimals=4) for label in model.facts.labels),
+        *(moment_columns(model.facts.labels) if options and options.moments else []),
         Column("status", "text"),
         Column("error", "text"),
         Column("notes", "text"),
@@ -141,25 +140,35 @@ def predict_recording(path: Path, *, job: Job) -> Table:
 def _predict_channel(path: Path, channel: int | None, *, job: Job) -> Table:
     options = job.options
     recogniser = load_recogniser(job.folder, job.digest, job.adaptation)
-    config, group = analysis(recogniser.bundle.facts.features, options.window_s)
-    reader = FeatureReader(path, config, cache=job.cache, channel=channel)
-    predictions = predict_windows(reader, recogniser, config=config, group=group, language=options.language)
+    config, group, hop_s = analysis(recogniser.bundle.facts.features, options)
+    reader = FeatureReader(path, config, cache=job.cache, channel=channel, hop_s=hop_s)
+    windows = predict_windows(reader, recogniser, config=config, group=group, language=options.language)
     check_duration(repr(str(path)), reader.info.duration_s)
-    if options.per == "file":
-        predictions = [merge(predictions)]
+    name = Naming(recogniser.bundle.facts.labels, options.min_confidence)
+    level = level_course(path, channel=channel) if options.per == "segment" or options.moments else None
+    segments = find_segments(windows, name, level) if level else []
+    predictions = {"file": [merge(windows)], "window": windows, "segment": segments}[options.per]
     return {
         "path": str(path),
         "channel": channel,
-        **_rows(predictions, recogniser.bundle.facts.labels, options.min_confidence),
+        **_rows(predictions, name),
+        **(moments_of(windows, segments, name) if options.moments else {}),
         "status": STATUS_OK,
         "notes": reader.info.note,
         "duration": reader.info.duration_s,
         "sample_rate": reader.info.sample_rate,
         "channels": reader.info.channels,
-        **asdict(reader.quality),
+        **(asdict(reader.quality) if options.per == "file" else _qualities(path, predictions, channel)),
         "model": recogniser.bundle.identity,
         "adaptation": job.adaptation.label,
     }
+
+
+def _qualities(path: Path, predictions: Sequence[Prediction], channel: int | None) -> Table:
+    """The columns of the quality of each stretch."""
+    bounds = [(each.start_s, each.end_s) for each in predictions]
+    measured = [asdict(quality) for quality in stretch_qualities(path, bounds, channel=channel)]
+    return {name: [quality[name] for quality in measured] for name in measured[0]}
 
 
 def _stack(tables: Sequence[Table]) -> Table:
@@ -181,7 +190,7 @@ def predict_windows(
     windows: Iterable[Window], recogniser: Recogniser, *, config: FeatureConfig, group: int, language: str | None
 ) -> list[Prediction]:
     """Predict consecutive windows, and merge every `group` of them; see analysis for config and group."""
-    return list(merge_groups(_judge(windows, recogniser, config, language), group))
+    return [merge(each) for each in _batched(_judge(windows, recogniser, config, language), group)]
 
 
 def check_duration(name: str, duration_s: float) -> None:
@@ -190,29 +199,30 @@ def check_duration(name: str, duration_s: float) -> None:
         raise AudioError(f"{name} lasts {duration_s:.4f} s, expected at least {SHORTEST_S} s of speech")
 
 
-def merge(predictions: Sequence[Prediction]) -> Prediction:
-    """One prediction for consecutive ones: the mean of their probabilities, weighted by their frames of speech."""
-    weights = np.array([prediction.speech_frames for prediction in predictions], dtype=np.float64)
-    probabilities = np.stack([prediction.probabilities for prediction in predictions])
-    return Prediction(
-        predictions[0].start_s,
-        predictions[-1].end_s,
-        merge_probabilities(probabilities, weights),
-        int(weights.sum()),
-    )
+def analysis(config: FeatureConfig, options: PredictOptions) -> tuple[FeatureConfig, int, float | None]:
+    """The windows to predict one by one, none longer than the model's own.
 
+    Args:
+        config: of the model.
+        options: what is asked for.
 
-def merge_groups(predictions: Iterable[Prediction], size: int) -> Iterator[Prediction]:
-    """Merge every `size` consecutive predictions into one."""
-    return map(merge, _batched(predictions, size))
+    Returns:
+        What to compute for a window; how many of them make one of those asked for; the seconds from one to the next,
+        None where they do not overlap.
 
-
-def analysis(config: FeatureConfig, window_s: float | None) -> tuple[FeatureConfig, int]:
-    """The windows to judge one by one, none longer than the model's own, and how many of them make one of window_s."""
-    if window_s is None:
-        return config, 1
+    Raises:
+        ConfigError: the hop is longer than the window, or windows longer than the model's own are to overlap.
+    """
+    window_s = options.window_s or config.window_s
     group = math.ceil(window_s / config.window_s)
-    return replace(config, window_s=window_s / group), group
+    hop_s = options.hop_s
+    if hop_s is None and options.per == "segment" and group == 1:
+        hop_s = window_s / 2
+    if hop_s is not None and hop_s > window_s:
+        raise ConfigError(f"expected a hop of at most the window, {window_s:g} s. Received: {hop_s:g}")
+    if hop_s is not None and group > 1:
+        raise ConfigError(f"expected a window of at most {config.window_s:g} s with a hop. Received: {window_s:g}")
+    return replace(config, window_s=window_s / group), group, hop_s
 
 
 def _judge(
@@ -233,27 +243,14 @@ def _batched(items: Iterable[Window] | Iterable[Prediction], size: int) -> Itera
         yield batch
 
 
-def _rows(predictions: Sequence[Prediction], labels: Sequence[str], min_confidence: float) -> Table:
+def _rows(predictions: Sequence[Prediction], name: Naming) -> Table:
     probabilities = np.stack([shown_probabilities(prediction) for prediction in predictions])
     rows: Table = {
         "start": [prediction.start_s for prediction in predictions],
         "end": [prediction.end_s for prediction in predictions],
-        "emotion": [emotion_of(row, labels, min_confidence) for row in probabilities],
+        "emotion": [name(prediction) for prediction in predictions],
         "confidence": probabilities.max(axis=1).tolist(),
     }
-    for index, label in enumerate(labels):
+    for index, label in enumerate(name.labels):
         rows[f"p_{label}"] = probabilities[:, index].tolist()
     return rows
-
-
-def shown_probabilities(prediction: Prediction) -> NDArray[np.float64]:
-    """The probabilities, or NaN where there is no speech to judge."""
-    return prediction.probabilities if prediction.speech_frames else np.full_like(prediction.probabilities, np.nan)
-
-
-def emotion_of(probabilities: NDArray[np.float64], labels: Sequence[str], min_confidence: float) -> str:
-    """Return the likeliest emotion, or what a row says instead: uncertain, no-speech."""
-    if np.isnan(probabilities).any():
-        return NO_SPEECH
-    best = int(probabilities.argmax())
-    return labels[best] if probabilities[best] >= min_confidence else UNCERTAIN

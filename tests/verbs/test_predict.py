@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,12 +8,14 @@ import pytest
 import soundfile
 
 from serctl.audio.find import Recording
+from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 from serctl.cache import Cache
 from serctl.errors import AudioError, ConfigError
 from serctl.reports.schema import values_of
 from serctl.run import Run
+from serctl.verbs.moments import Prediction, merge
 from serctl.verbs.options import Per, PredictOptions
-from serctl.verbs.predict import Job, Prediction, columns, merge, merge_groups, predict, predict_recording
+from serctl.verbs.predict import Job, columns, predict, predict_recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,32 +27,30 @@ def prediction(start_s: float, happy: float, frames: int) -> Prediction:
     return Prediction(start_s, start_s + 1, np.array([happy, 1 - happy]), frames)
 
 
+@pytest.fixture(scope="module")
+def base() -> Bundle:
+    return load_bundle(DEFAULT_MODEL)
+
+
 def test_consecutive_predictions_merge_by_their_speech() -> None:
     merged = merge([prediction(0, 0.9, 30), prediction(1, 0.1, 10), prediction(2, 0.0, 0)])
     assert (merged.start_s, merged.end_s, merged.speech_frames) == (0, 3, 40)
     np.testing.assert_allclose(merged.probabilities, [0.7, 0.3])
 
 
-def test_groups_merge_and_merge_again() -> None:
-    first, silent, last = merge_groups(
-        [
-            prediction(0, 0.9, 10),
-            prediction(1, 0.7, 10),
-            prediction(2, 0.5, 0),
-            prediction(3, 0.5, 0),
-            prediction(4, 1, 5),
-        ],
-        2,
-    )
-    assert [(each.start_s, each.end_s) for each in (first, silent, last)] == [(0, 2), (2, 4), (4, 5)]
+def test_silent_predictions_merge_to_none_and_do_not_count() -> None:
+    silent = merge([prediction(2, 0.5, 0), prediction(3, 0.5, 0)])
     assert np.isnan(silent.probabilities).all()
-    np.testing.assert_allclose(merge([first, silent, last]).probabilities, [0.84, 0.16])
+    spoken = merge([prediction(0, 0.8, 20), silent, prediction(4, 1, 5)])
+    np.testing.assert_allclose(spoken.probabilities, [0.84, 0.16])
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"per": "minute"}, "expected per one of file, window. Received: minute"),
+        ({"per": "minute"}, "expected per one of file, window, segment. Received: minute"),
+        ({"hop_s": 0.05}, "expected hop_s at least 0.1. Received: 0.05"),
+        ({"moments": True, "per": "window"}, "moments describe whole recordings: expected per file. Received: window"),
         ({"window_s": 0.4}, "expected window_s at least 0.5 and at most 3600. Received: 0.4"),
         ({"window_s": 3601.0}, "at most 3600. Received: 3601"),
         ({"window_s": float("nan")}, "at most 3600. Received: nan"),
@@ -164,3 +165,89 @@ def test_a_channel_that_is_not_there_is_an_error_row(tiny_bundle: Bundle, call: 
 def test_unknown_channels_are_refused(channels: str) -> None:
     with pytest.raises(ConfigError, match="expected channels mix, each, left, right or a number from 1"):
         PredictOptions(channels=channels)
+
+
+@pytest.fixture
+def talk(samples: Path, tmp_path: Path) -> Path:
+    """A quiet recording, 3 s of silence, and a loud clipped one."""
+    quiet, loud = (soundfile.read(samples / name)[0] for name in ("tom-sad.flac", "emma-happy.flac"))
+    soundfile.write(tmp_path / "talk.wav", np.r_[quiet, np.zeros(48_000), (20 * loud).clip(-1, 1)], 16_000)
+    return tmp_path / "talk.wav"
+
+
+def rows_of(path: Path, model: Bundle, cache: Cache | None = None, **values: Any) -> list[dict[str, Any]]:
+    options = PredictOptions(**values)
+    tables: list[dict[str, Any]] = []
+    summary = predict(
+        [Recording(path)], model=model, options=options, run=Run(jobs=1, cache=cache), on_table=tables.append
+    )
+    assert summary.failed == 0, summary.failures
+    names = [column.name for column in columns(model, options)]
+    count = len(tables[0]["start"])
+    assert set(tables[0]) <= {*names, "channel"}
+    return [dict(zip(names, row, strict=True)) for row in zip(*(values_of(n, tables[0], count) for n in names))]  # noqa: B905
+
+
+def test_windows_overlap_by_the_hop(base: Bundle, talk: Path, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    apart, overlapping, again = (
+        rows_of(talk, base, cache, per="window", window_s=2.0, hop_s=hop) for hop in (None, 0.5, 0.5)
+    )
+    assert [row["start"] for row in apart][:3] == [0, 2, 4]
+    assert [row["start"] for row in overlapping][:3] == [0, 0.5, 1]
+    assert overlapping[-1]["end"] == apart[-1]["end"]
+    assert str(overlapping) == str(again)  # nan equals nan
+    assert overlapping[0]["p_sad"] == pytest.approx(apart[0]["p_sad"], abs=1e-5)
+    assert overlapping[4]["p_sad"] == pytest.approx(apart[1]["p_sad"], abs=1e-5)
+
+
+def test_segments_differ_from_their_neighbours_and_meet_in_pauses(base: Bundle, talk: Path) -> None:
+    rows = rows_of(talk, base, per="segment", window_s=1.0, hop_s=0.25)
+    duration = rows[0]["duration"]
+    assert [row["start"] for row in rows] == [0, *(row["end"] for row in rows[:-1])]
+    assert rows[-1]["end"] == duration
+    emotions = [row["emotion"] for row in rows]
+    assert all(before != after for before, after in itertools.pairwise(emotions))
+    assert emotions.count("no-speech") == 1
+    silent = rows[emotions.index("no-speech")]
+    assert silent["confidence"] != silent["confidence"]
+    assert [row["start"] for row in rows_of(talk, base, per="segment")] != [0]  # by half windows
+
+
+def test_the_quality_of_a_row_is_that_of_its_own_sound(base: Bundle, talk: Path) -> None:
+    (whole,) = rows_of(talk, base)
+    for per in ("window", "segment"):
+        rows = rows_of(talk, base, per=per, window_s=1.0)
+        assert rows[0]["clipping"] == 0
+        assert rows[-1]["clipping"] > whole["clipping"] > 0
+        assert max(row["silence"] for row in rows) == 1
+
+
+def test_the_row_of_a_recording_has_its_moments_where_asked_for(base: Bundle, talk: Path) -> None:
+    (plain,) = rows_of(talk, base, window_s=1.0)
+    (row,) = rows_of(talk, base, window_s=1.0, moments=True)
+    assert {name: row[name] for name in plain if plain[name] == plain[name]} == plain
+    assert sum(row[f"share_{label}"] for label in base.facts.labels) == pytest.approx(1)
+    assert row["peak_emotion"] in base.facts.labels
+    assert 0 < row["peak_time"] < row["duration"]
+    assert row["changes"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hop_s": 3.5}, "expected a hop of at most the window, 3 s. Received: 3.5"),
+        ({"window_s": 1.0, "hop_s": 1.5}, "at most the window, 1 s"),
+        ({"window_s": 6.0, "hop_s": 1.0}, "expected a window of at most 3 s with a hop. Received: 6"),
+    ],
+)
+def test_a_hop_that_does_not_suit_the_window_is_refused(
+    base: Bundle, talk: Path, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        predict([Recording(talk)], model=base, options=PredictOptions(**values))
+
+
+def test_long_windows_make_segments_without_overlap(base: Bundle, talk: Path) -> None:
+    rows = rows_of(talk, base, per="segment", window_s=4.0)
+    assert rows[-1]["end"] == rows[0]["duration"]
