@@ -2,8 +2,8 @@
 
 RAVDESS in the six speaker-independent folds of EmoBox: for each, lstm --causal and hybrid are trained on the training
 speakers (12 trainings, each done once, in runs/). A test recording is followed by `SpeechStream`, as `serctl stream`
-does; what counts is the judgement so many seconds after speech began. hybrid hears the same stretch alone. A recording
-that holds less speech is judged at its end; one without any judgement counts as wrong.
+does; what counts is the prediction so many seconds after speech began. hybrid hears the same stretch alone. A recording
+that holds less speech is judged at its end; one without any prediction counts as wrong.
 """
 
 from __future__ import annotations

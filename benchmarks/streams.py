@@ -1,6 +1,6 @@
 """Live streams: 50 clients of one `serctl stream --listen` on 2 cores, each sending 0.1 s of speech every 0.1 s.
 
-For every judgement, the time from the moment its client hands the last sample of the step to the system until it has
+For every prediction, the time from the moment its client hands the last sample of the step to the system until it has
 the line. Clients (one asyncio process) and server share the two cores. The clients start spread over one step, as
 streams that know nothing of each other do; each begins elsewhere in the speech, which goes round in circles. No warm-up
 is left out.
@@ -183,14 +183,14 @@ def main() -> None:
         Row(f"{what}: median", p50, "ms"),
         Row("the same, 99th percentile", p99, "ms", TARGET_MS),
         Row("the same, longest", latency_ms.max().item(), "ms"),
-        Row("the same, judgements that did not come", float(expected - len(latency_ms)), "", 1),
+        Row("the same, predictions that did not come", float(expected - len(latency_ms)), "", 1),
         Row("the same, one core's time that the server took", 100 * load.cpu_s / seconds, "%"),
         Row("the same, resident memory of the server, peak", max(load.rss_mb), "MB"),
     ]
     figures = {
         "streams": args.streams,
         "seconds": seconds,
-        "judgements": len(latency_ms),
+        "predictions": len(latency_ms),
         "dropped": sum(client.dropped for client in clients),
         "latency_ms": dict(
             zip(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from serctl.live.stream import Judgement
+    from serctl.live.stream import StepPrediction
 
 COLOURS = {
     "angry": "red",
@@ -38,7 +38,7 @@ STRIP_S = 60
 
 
 class LiveView:
-    """Shows judgements on a terminal as they come; a context manager, the last picture stays when it ends."""
+    """Shows predictions on a terminal as they come; a context manager, the last picture stays when it ends."""
 
     def __init__(self, labels: tuple[str, ...], console: Console | None = None) -> None:
         self._labels = labels
@@ -50,7 +50,7 @@ class LiveView:
         self._live = Live(
             console=console or make_console(), auto_refresh=False, vertical_overflow="crop", transient=False
         )
-        self._latest: Judgement | None = None
+        self._latest: StepPrediction | None = None
         self._drawn_s = float("-inf")
 
     def __enter__(self) -> LiveView:
@@ -64,13 +64,13 @@ class LiveView:
         self._draw()
         self._live.stop()
 
-    def show(self, judgement: Judgement) -> None:
-        """Take a judgement in; the picture is drawn anew at most a few times a second."""
-        self._latest = judgement
-        while self._second < int(judgement.time_s):
+    def show(self, prediction: StepPrediction) -> None:
+        """Take a prediction in; the picture is drawn anew at most a few times a second."""
+        self._latest = prediction
+        while self._second < int(prediction.time_s):
             self._second += 1
             self._seconds.append(Counter())
-        self._seconds[-1][judgement.emotion] += 1
+        self._seconds[-1][prediction.emotion] += 1
         now = self._live.console.get_time()
         if now - self._drawn_s >= 1 / FRAMES_PER_S:
             self._drawn_s = now
@@ -84,14 +84,14 @@ class LiveView:
         minutes, seconds = divmod(latest.time_s, 60)
         title = Text.assemble(
             (f"{terminal_text(latest.emotion):<12}", f"bold {self._colours.get(latest.emotion, 'dim')}"),
-            (f" {int(minutes):02d}:{seconds:04.1f}   judged in {1000 * latest.latency_s:.1f} ms", "dim"),
+            (f" {int(minutes):02d}:{seconds:04.1f}   predicted in {1000 * latest.latency_s:.1f} ms", "dim"),
         )
         return Group(title, Text(), self._bars(latest), Text(), self._strip())
 
     def _draw(self) -> None:
         self._live.update(self.picture(), refresh=True)
 
-    def _bars(self, latest: Judgement) -> Table:
+    def _bars(self, latest: StepPrediction) -> Table:
         grid = Table.grid(padding=(0, 1))
         for label, share in zip(self._labels, latest.probabilities.tolist(), strict=True):
             known = share == share  # NaN without speech

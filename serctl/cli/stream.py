@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from serctl.live.stream import Judgement
+    from serctl.live.stream import StepPrediction
     from serctl.runtime.step import StepRecogniser
 
     Pieces = Iterable[NDArray[np.float32]]
@@ -98,7 +98,7 @@ def _follow(
     pieces: Pieces,
     recogniser: StepRecogniser,
     options: StreamOptions,
-    show: Callable[[Judgement], None],
+    show: Callable[[StepPrediction], None],
     *,
     endless: bool,
 ) -> None:
@@ -108,8 +108,8 @@ def _follow(
     speech = SpeechStream(recogniser, options)
     with suppress(KeyboardInterrupt) if endless else nullcontext():
         for samples in pieces:
-            for judgement in speech.push(samples):
-                show(judgement)
+            for prediction in speech.push(samples):
+                show(prediction)
 
 
 def _recogniser(model: str | None) -> StepRecogniser:
@@ -158,8 +158,8 @@ def _can_draw() -> bool:
 
 
 @contextmanager
-def _output(labels: tuple[str, ...], every: str, *, as_view: bool) -> Iterator[Callable[[Judgement], None]]:
-    """What to do with each judgement: a live view for a person, lines of JSON for a pipe."""
+def _output(labels: tuple[str, ...], every: str, *, as_view: bool) -> Iterator[Callable[[StepPrediction], None]]:
+    """What to do with each prediction: a live view for a person, lines of JSON for a pipe."""
     if as_view:
         from serctl.cli._live import LiveView
 
@@ -169,14 +169,14 @@ def _output(labels: tuple[str, ...], every: str, *, as_view: bool) -> Iterator[C
         yield _line_printer(labels, every)
 
 
-def _line_printer(labels: tuple[str, ...], every: str) -> Callable[[Judgement], None]:
+def _line_printer(labels: tuple[str, ...], every: str) -> Callable[[StepPrediction], None]:
     said = None
 
-    def show(judgement: Judgement) -> None:
+    def show(prediction: StepPrediction) -> None:
         nonlocal said
-        if every == "step" or judgement.emotion != said:
-            print(json.dumps(judgement.to_dict(labels)), flush=True)  # noqa: T201 - the report itself
-        said = judgement.emotion
+        if every == "step" or prediction.emotion != said:
+            print(json.dumps(prediction.to_dict(labels)), flush=True)  # noqa: T201 - the report itself
+        said = prediction.emotion
 
     return show
 

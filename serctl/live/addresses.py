@@ -1,4 +1,4 @@
-"""Addresses that a server of streams listens on: as text, and who can reach them."""
+"""Addresses of the stream server: parsing, formatting, and whether other machines can reach them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def parse_address(text: str) -> Address:
-    """HOST:PORT, or [HOST]:PORT for IPv6. Raises ConfigError if it is neither."""
+    """Parse HOST:PORT, or [HOST]:PORT for IPv6. Raises ConfigError if it is neither."""
     host, _, port = text.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()):
         raise ConfigError(f"expected HOST:PORT, such as 127.0.0.1:7700, received {text}")
@@ -26,13 +26,13 @@ def parse_address(text: str) -> Address:
 
 
 def format_address(address: Sequence[object]) -> str:
-    """HOST:PORT, or [HOST]:PORT for IPv6."""
+    """Format an address as HOST:PORT, or [HOST]:PORT for IPv6."""
     host, port = str(address[0]), address[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def resolve(options: ListenOptions) -> list[str]:
-    """The addresses of the host. Raises ConfigError unless only this machine can reach them, or there is a token."""
+    """Resolve the host. Raises ConfigError if other machines can reach it and there is no token."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

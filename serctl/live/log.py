@@ -1,4 +1,4 @@
-"""A log that no client can flood: of lines of one kind, the first few are written and the rest counted."""
+"""A rate-limited log of client errors: of each kind of message, the first few are written and the rest counted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RateLimitedLog:
         self._kinds: dict[str, _Kind] = {}
 
     def say(self, client: str, message: str) -> None:
-        """Write a line, or count it if there were many of its kind: the message up to what differs."""
+        """Write a line, or count it if there were many of its kind (the message up to its first digit or colon)."""
         kind = self._kind(re.split(r"[0-9:]", message)[0])
         if kind.allowance < 1:
             kind.left_out += 1
@@ -50,7 +50,7 @@ class RateLimitedLog:
     def _kind(self, name: str) -> _Kind:
         now = self._clock()
         if name not in self._kinds and len(self._kinds) >= MOST_KINDS:
-            name = ""  # clients have a part in some messages, and so may make up kinds
+            name = ""  # messages may contain client data, so clients could create kinds without end
         kind = self._kinds.setdefault(name, _Kind(LINES_AT_ONCE, now))
         kind.allowance = min(kind.allowance + (now - kind.since) / SECONDS_PER_LINE, LINES_AT_ONCE)
         kind.since = now
@@ -58,5 +58,5 @@ class RateLimitedLog:
 
 
 def _printable(text: str) -> str:
-    """What a client had a part in, harmless on a terminal."""
+    """Escape what could control a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST_LINE])

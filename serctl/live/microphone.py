@@ -14,30 +14,38 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIECE_S = 0.02
-"""Seconds of sound that the device hands over at once: what a judgement waits for at most, besides computing."""
+"""Seconds of sound in one block of the device: adds at most this much latency."""
 
 BACKLOG_S = 10.0
-"""Sound that may wait to be judged; what comes on top is lost, and said to be."""
+"""Seconds of sound that may wait for processing; beyond, the stream ends with an error."""
 
 SILENT_DEVICE_S = 3.0
-"""A device that hands over nothing for so long, not even silence, is gone."""
+"""A device that delivers nothing for this long, not even silence, counts as disconnected."""
 
 
 def samples_of_microphone(device: str | None, *, rate: int) -> Iterator[NDArray[np.float32]]:
-    """What a microphone hears, float32, mono at the rate in Hz, piece by piece as it comes; never ends by itself.
+    """Yield the sound of a microphone in blocks as it is captured; never ends by itself.
 
-    device: its number or a part of its name as `python -m sounddevice` lists them; None for the system's own choice.
-    Raises ConfigError without sounddevice or PortAudio, AudioError if the device cannot be opened, stops, or hears more
-    than is taken from it.
+    Args:
+        device: its number or part of its name, as `python -m sounddevice` lists them; None for the system's default.
+        rate: sample rate in Hz.
+
+    Yields:
+        float32, shape (n,), mono.
+
+    Raises:
+        MissingExtraError: sounddevice is not installed.
+        ConfigError: PortAudio is not installed.
+        AudioError: the device cannot be opened, stops, or captures more than is processed.
     """
     sounddevice = _import_sounddevice()
     pieces: queue.Queue[NDArray[np.float32]] = queue.Queue(maxsize=round(BACKLOG_S / PIECE_S))
     lost = False
 
-    def hand_over(heard: NDArray[np.float32], _frames: int, _time: Any, _status: Any) -> None:
+    def hand_over(captured: NDArray[np.float32], _frames: int, _time: Any, _status: Any) -> None:
         nonlocal lost
         try:
-            pieces.put_nowait(heard[:, 0].copy())
+            pieces.put_nowait(captured[:, 0].copy())
         except queue.Full:
             lost = True
 
@@ -58,9 +66,9 @@ def samples_of_microphone(device: str | None, *, rate: int) -> Iterator[NDArray[
     except queue.Empty:
         raise AudioError(f"the microphone sent nothing for {SILENT_DEVICE_S:.0f} s: has it been unplugged?") from None
     except (sounddevice.PortAudioError, ValueError) as error:
-        # A ValueError is how sounddevice says that no device or more than one has such a name.
+        # sounddevice raises ValueError if no device, or more than one, matches the name.
         raise AudioError(f"the microphone: {error}", Remedy.MICROPHONE) from error
-    raise AudioError(f"more than {BACKLOG_S:.0f} s of sound wait to be judged: this machine is too slow or too busy")
+    raise AudioError(f"more than {BACKLOG_S:.0f} s of sound wait for processing: this machine is too slow or too busy")
 
 
 def _import_sounddevice() -> Any:
@@ -74,7 +82,7 @@ def _import_sounddevice() -> Any:
 
 
 def _native_rate(sounddevice: Any, device: int | str | None, rate: int) -> int:
-    """The rate itself where the device has it, otherwise the device's own."""
+    """Return the rate if the device supports it, otherwise the device's default rate."""
     try:
         sounddevice.check_input_settings(device=device, channels=1, dtype="float32", samplerate=rate)
     except sounddevice.PortAudioError:

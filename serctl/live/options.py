@@ -1,4 +1,4 @@
-"""What a stream can be asked for; kept apart from what follows it, which loads numpy."""
+"""Options of streams and of the stream server; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serctl.errors import ConfigError
 from serctl.options import check_options, option
 
 LONGEST_TOKEN = 512
-"""Characters that a client may send as its token; more before its first line is refused."""
+"""Longest token in characters; a longer first line is refused."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class ListenOptions:
         sample_format: of raw samples over TCP; a WebSocket may name its own.
         rate: of raw samples over TCP, in Hz; a WebSocket may name its own.
         every: a line for every step, or only where the emotion changes.
-        token: what each client has to know; None for nothing.
-        max_connections: at a time.
-        idle_s: a connection is closed after so many seconds without data, or earlier if its stream has not begun.
+        token: what each client must send; None for no token.
+        max_connections: open connections at a time.
+        idle_s: seconds without data after which a connection is closed; less if its stream has not begun.
 
     Raises:
         ConfigError: a value cannot be used.
@@ -80,8 +80,8 @@ class ListenOptions:
     )
     token: str | None = option(
         None,
-        "What clients have to know; a must unless HOST is this machine's own. Other users of this machine can see an "
-        "option, not the variable.",
+        "Token that clients must send; required unless HOST is a loopback address. Other users of this machine can see "
+        "the option, but not the variable.",
         kind=str,
         envvar="SERCTL_TOKEN",
         secret=True,

@@ -1,4 +1,4 @@
-"""What goes over the wire of a live stream, without the sockets: samples in, lines out, over TCP and WebSocket."""
+"""The protocols of a live stream, without sockets: samples in, lines of JSON out, over TCP and WebSocket."""
 
 from __future__ import annotations
 
@@ -21,58 +21,62 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Opened = Callable[[str, int], None]
-    """Told the format and rate of the samples to come; raises ConfigError if they cannot be had."""
+    """Called with the format and rate of the samples; raises ConfigError for unsupported ones."""
 
 _GREETINGS = (
     *(b"GET ", b"HEAD ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"TRACE ", b"PRI * HTTP"),
     b"\x16\x03\x01",  # TLS
 )
-"""How a WebSocket, or what else speaks HTTP, begins; samples are most unlikely to begin so."""
+"""First bytes of HTTP, WebSocket handshakes included, and of TLS; raw samples are very unlikely to start with them."""
 
 LARGEST_MESSAGE = 2**20
-"""In bytes, of a WebSocket."""
+"""Bytes of one WebSocket message."""
 
 _LOOPBACK_ORIGIN = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
 
 
 def is_http(beginning: bytes) -> bool | None:
-    """Tell whether a client that begins so speaks HTTP; None while that cannot be told."""
+    """Return whether a client that starts with these bytes speaks HTTP; None if more bytes are needed."""
     if beginning.startswith(_GREETINGS):
         return True
     return None if any(greeting.startswith(beginning) for greeting in _GREETINGS) else False
 
 
 def error_line(message: str) -> str:
-    """What a client is told before the connection is closed: one line of JSON."""
+    """Return an error as one line of JSON, sent before the connection is closed."""
     return json.dumps({"error": message})
 
 
 class Wire(Protocol):
-    """One side of a connection as bytes; ended: whether the client has said that no more samples come."""
+    """The server's side of a protocol, bytes in and out; ended: the client said that no more samples follow."""
 
     ended: bool
 
     def receive(self, data: bytes) -> bytes:
-        """The samples, raw, in what has come. Raises ConfigError or AudioError if it is not what was expected."""
+        """Return the raw samples in received bytes. Raises ConfigError or AudioError for unexpected data."""
         ...
 
     def replies(self) -> bytes:
-        """What the protocol itself has to send after receive."""
+        """Return what the protocol itself has to send after receive."""
         ...
 
     def line(self, text: str) -> bytes:
-        """A line of text as it is sent."""
+        """Encode a line of text."""
         ...
 
-    def farewell(self, error: str | None = None) -> bytes:
-        """The last to be sent, replies included: what went wrong, if anything did."""
+    def close_message(self, error: str | None = None) -> bytes:
+        """Return the last bytes to send: pending replies and the error, if any."""
         ...
 
 
 class TcpWire:
     """Raw samples in, lines out; the token, if there is one, is the first line.
 
-    token: None if none is asked for. opened: called once, before the first samples are given.
+    Args:
+        token: what the first line must be; None for no token.
+        sample_format: format of the samples, a key of PCM_FORMATS.
+        rate: sample rate in Hz.
+        opened: called once, before the first samples are returned.
     """
 
     def __init__(self, *, token: str | None, sample_format: str, rate: int, opened: Opened) -> None:
@@ -82,7 +86,7 @@ class TcpWire:
         self._opening: bytes | None = b""
 
     def receive(self, data: bytes) -> bytes:
-        """The samples in what has come. Raises ConfigError if the first line is not the token."""
+        """Return the samples in received bytes. Raises ConfigError if the first line is not the token."""
         if self._opening is None:
             return data
         self._opening += data
@@ -98,23 +102,28 @@ class TcpWire:
         return samples
 
     def replies(self) -> bytes:
-        """Nothing: TCP has no replies of its own."""
+        """Return nothing: TCP has no replies of its own."""
         return b""
 
     def line(self, text: str) -> bytes:
-        """The text and the end of its line."""
+        """Encode the text with its line end."""
         return text.encode() + b"\n"
 
-    def farewell(self, error: str | None = None) -> bytes:
-        """The error as a line."""
+    def close_message(self, error: str | None = None) -> bytes:
+        """Return the error as a line."""
         return b"" if error is None else self.line(error_line(error))
 
 
 class WebSocketWire:
-    """Binary messages of samples in, text messages out; the text `end` asks for the rest.
+    """Binary messages of samples in, text messages out; the text message `end` requests the remaining predictions.
 
-    A handshake that is refused is answered with HTTP 403 and the error as its body. token, sample_format, rate, opened:
-    as for TCP; the query of the address may name another format and rate, and the token.
+    A refused handshake is answered with HTTP 403 and the error as its body.
+
+    Args:
+        token: as for TcpWire; sent as a bearer token or in the query of the address.
+        sample_format: default format; the query of the address may name another.
+        rate: default sample rate in Hz; the query of the address may name another.
+        opened: called once, after the handshake.
     """
 
     def __init__(self, *, token: str | None, sample_format: str, rate: int, opened: Opened) -> None:
@@ -125,10 +134,11 @@ class WebSocketWire:
         self._protocol = ServerProtocol(max_size=LARGEST_MESSAGE)
 
     def receive(self, data: bytes) -> bytes:
-        """The samples in what has come.
+        """Return the samples in received bytes.
 
-        Raises ConfigError if the handshake is refused, AudioError if a message is too large, no WebSocket message at
-        all, or a text other than `end`.
+        Raises:
+            ConfigError: the handshake is refused.
+            AudioError: a message is too large, is not a WebSocket message, or is a text other than `end`.
         """
         self._protocol.receive_data(data)
         samples = []
@@ -148,8 +158,8 @@ class WebSocketWire:
         if self._token is None:
             self._check_origin(request)
         else:
-            came = _bearer(request) or query.get("token", "")
-            _check_token(came.encode(errors="backslashreplace"), self._token, "Authorization: Bearer")
+            received = _bearer(request) or query.get("token", "")
+            _check_token(received.encode(errors="backslashreplace"), self._token, "Authorization: Bearer")
         if unknown := query.keys() - {"format", "rate", "token"}:
             raise ConfigError(f"expected format and rate in the address, received {', '.join(sorted(unknown))}")
         response = self._protocol.accept(request)
@@ -159,10 +169,10 @@ class WebSocketWire:
         self._protocol.send_response(response)
 
     def _check_origin(self, request: Request) -> None:
-        """Keep out pages of other sites: a browser lets them connect to this machine, and says where they are from."""
+        """Refuse web pages of other sites: a browser lets any page connect to this machine, and names its origin."""
         for origin in request.headers.get_all("Origin"):
             if not _LOOPBACK_ORIGIN.fullmatch(origin):
-                raise ConfigError(f"pages from {origin} are not let in: expected one from this machine, or a token")
+                raise ConfigError(f"pages from {origin} are refused: expected one from this machine, or a token")
 
     def _samples_in(self, frame: Frame) -> bytes:
         if frame.opcode is Opcode.CLOSE:
@@ -176,18 +186,18 @@ class WebSocketWire:
         return b""
 
     def replies(self) -> bytes:
-        """The end of the handshake, answers to pings and to the closing of the connection."""
+        """Return the response to the handshake, pongs and the reply to a close frame."""
         return b"".join(self._protocol.data_to_send())
 
     def line(self, text: str) -> bytes:
-        """The text as a message; nothing once the connection is being closed."""
+        """Encode the text as a message; nothing once the connection is closing."""
         if self._protocol.state is not State.OPEN:
             return b""
         self._protocol.send_text(text.encode())
         return self.replies()
 
-    def farewell(self, error: str | None = None) -> bytes:
-        """The error as a message and the end of the WebSocket, or as the answer to the handshake."""
+    def close_message(self, error: str | None = None) -> bytes:
+        """Return the error as a message and a close frame, or as the response to the handshake."""
         state = self._protocol.state
         if state is State.OPEN:
             said = b"" if error is None else self.line(error_line(error))
@@ -198,9 +208,9 @@ class WebSocketWire:
         if state is State.CONNECTING:
             if not self._protocol.eof_sent:
                 self._protocol.send_response(self._protocol.reject(403, error_line(error) + "\n"))
-            # What is no HTTP at all has no answer from the protocol.
+            # The protocol has no response to data that is not HTTP.
             return self.replies() or error_line(error).encode() + b"\n"
-        # The protocol has said why it gives up, in its own words, and the message must come before that.
+        # The protocol has queued its own close frame; the message must precede it.
         return Frame(Opcode.TEXT, error_line(error).encode()).serialize(mask=False) + self.replies()
 
 
@@ -210,8 +220,8 @@ def _bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _check_token(came: bytes, expected: str, place: str) -> None:
-    if not hmac.compare_digest(came, expected.encode()):
+def _check_token(received: bytes, expected: str, place: str) -> None:
+    if not hmac.compare_digest(received, expected.encode()):
         raise ConfigError(f"expected the server's token in {place}")
 
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from serctl.cli._live import STRIP_S, LiveView
-from serctl.live.stream import Judgement
+from serctl.live.stream import StepPrediction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +23,8 @@ LABELS = ("happy", "sad", "surprised")
 SILENCE = (np.nan,) * len(LABELS)
 
 
-def judgement(time_s: float, emotion: str, shares: tuple[float, ...]) -> Judgement:
-    return Judgement(time_s, emotion, np.array(shares), emotion in LABELS, 0.0021)
+def prediction(time_s: float, emotion: str, shares: tuple[float, ...]) -> StepPrediction:
+    return StepPrediction(time_s, emotion, np.array(shares), emotion in LABELS, 0.0021)
 
 
 def picture(view: LiveView) -> list[str]:
@@ -44,9 +44,9 @@ def test_it_waits_for_sound(view: LiveView) -> None:
 
 
 def test_it_shows_the_emotion_the_time_and_a_bar_for_each_label(view: LiveView) -> None:
-    view.show(judgement(61.5, "sad", (0.1, 0.7, 0.2)))
+    view.show(prediction(61.5, "sad", (0.1, 0.7, 0.2)))
     title, _, *bars, _, strip = picture(view)
-    assert title.split() == ["sad", "01:01.5", "judged", "in", "2.1", "ms"]
+    assert title.split() == ["sad", "01:01.5", "predicted", "in", "2.1", "ms"]
     assert [line.split() for line in bars] == [
         ["h", "happy", "\u2588" * 3, "10", "%"],
         ["s", "sad", "\u2588" * 21, "70", "%"],
@@ -59,15 +59,15 @@ def test_the_strip_has_a_cell_for_each_second_of_the_last_minute(view: LiveView)
     seconds = [*["happy"] * 5, *["no-speech"] * 3, *["surprised"] * 60]
     for index, emotion in enumerate(seconds):
         shares = (0.5, 0.2, 0.3) if emotion != "no-speech" else SILENCE
-        view.show(judgement(index + 0.5, emotion, shares))
-        view.show(judgement(index + 0.9, "no-speech", SILENCE))  # speech counts, however little there is of it
+        view.show(prediction(index + 0.5, emotion, shares))
+        view.show(prediction(index + 0.9, "no-speech", SILENCE))  # speech counts, however little there is of it
         if index == 9:
             assert picture(view)[-1] == "last minute  hhhhh\u00b7\u00b7\u00b7uu"
     assert picture(view)[-1] == "last minute  " + "u" * STRIP_S
 
 
 def test_silence_has_no_bars(view: LiveView) -> None:
-    view.show(judgement(0.1, "no-speech", SILENCE))
+    view.show(prediction(0.1, "no-speech", SILENCE))
     title, _, *bars, _, strip = picture(view)
     assert title.startswith("no-speech")
     assert [line.split() for line in bars] == [["h", "happy"], ["s", "sad"], ["u", "surprised"]]

@@ -112,10 +112,10 @@ def test_the_sound_is_copied_since_the_device_uses_its_buffer_again(use: Any) ->
     assert device.closed
 
 
-def test_more_than_can_be_judged_is_an_error_and_not_a_silent_gap(use: Any) -> None:
+def test_more_than_can_be_processed_is_an_error_and_not_a_silent_gap(use: Any) -> None:
     most = round(microphone.BACKLOG_S / microphone.PIECE_S)
     use(Device([np.zeros((320, 1), np.float32)] * (most + 1)))
-    with pytest.raises(AudioError, match="more than 10 s of sound wait to be judged"):
+    with pytest.raises(AudioError, match="more than 10 s of sound wait for processing"):
         list(microphone.samples_of_microphone(None, rate=RATE))
 
 

@@ -19,7 +19,7 @@ def follow(pace: Pace, first_s: float, last_s: float) -> None:
 
 @pytest.fixture
 def pace() -> Pace:
-    """That of a stream of which 10 s were judged in time."""
+    """That of a stream of which 10 s were processed in time."""
     made = Pace(START)
     follow(made, 0, 10)
     return made

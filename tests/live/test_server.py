@@ -64,13 +64,13 @@ def talk(samples: Path) -> dict[str, bytes]:
 def expected(recogniser: StepRecogniser) -> Callable[[bytes], Lines]:
     """What a stream of its own makes of samples."""
 
-    def judge(data: bytes, sample_format: str = "s16le", rate: int = RATE) -> Lines:
+    def predict(data: bytes, sample_format: str = "s16le", rate: int = RATE) -> Lines:
         decoder = PcmDecoder(sample_format=sample_format, rate=rate, to_rate=RATE)
         stream = SpeechStream(recogniser)
-        judged = [*stream.push(decoder.decode(data)), *stream.push(decoder.finish())]
-        return [judgement.to_dict(recogniser.bundle.facts.labels) for judgement in judged]
+        predicted = [*stream.push(decoder.decode(data)), *stream.push(decoder.finish())]
+        return [prediction.to_dict(recogniser.bundle.facts.labels) for prediction in predicted]
 
-    return judge
+    return predict
 
 
 def run(scenario: Coroutine[Any, Any, Any]) -> None:
@@ -443,12 +443,12 @@ def test_what_comes_too_fast_waits_outside(recogniser: StepRecogniser) -> None:
 def test_a_client_that_does_not_read_loses_the_oldest_and_is_told(
     recogniser: StepRecogniser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps, judged = 4_000, []
+    steps, predicted = 4_000, []
 
     class Watched(SpeechStream):
         def push(self, samples: Any) -> Any:
             found = super().push(samples)
-            judged.extend(found)
+            predicted.extend(found)
             return found
 
     monkeypatch.setattr("serctl.live.connection.SpeechStream", Watched)
@@ -463,7 +463,7 @@ def test_a_client_that_does_not_read_loses_the_oldest_and_is_told(
             for first in range(0, len(data), 10 * PIECE):
                 writer.write(data[first : first + 10 * PIECE])
                 await writer.drain()
-            while len(judged) < steps:
+            while len(predicted) < steps:
                 await asyncio.sleep(0.01)
             writer.write_eof()
             lines = [json.loads(line) async for line in reader]
@@ -517,7 +517,7 @@ def test_pages_of_other_sites_are_kept_out(recogniser: StepRecogniser, talk: Any
     async def scenario() -> None:
         async with serving(recogniser) as server:
             for origin in ("https://example.org", "http://127.0.0.1.example.org", "http://localhost.example", "null"):
-                assert f"pages from {origin} are not let in" in await refused(server, origin=origin)
+                assert f"pages from {origin} are refused" in await refused(server, origin=origin)
             for origin in ("http://localhost:8000", "https://127.0.0.1", "http://[::1]:80"):
                 assert len(await websocket(server, data, origin=origin)) == 1
         async with serving(recogniser, token="t") as server:
@@ -557,7 +557,7 @@ def test_no_more_than_so_many_at_a_time(recogniser: StepRecogniser, talk: Any, e
     run(scenario())
 
 
-def test_a_crowd_is_turned_away_unheard(recogniser: StepRecogniser) -> None:
+def test_a_crowd_is_rejected_unread(recogniser: StepRecogniser) -> None:
     async def scenario() -> None:
         async with serving(recogniser, max_connections=2) as server:
             crowd = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(10)]
@@ -567,8 +567,8 @@ def test_a_crowd_is_turned_away_unheard(recogniser: StepRecogniser) -> None:
             assert done
             for _, writer in crowd:
                 await closed(writer)
-            unheard = [line for line in server.logged if "without a word: 4 clients are connected" in line]
-            assert len(unheard) == LINES_AT_ONCE  # of the 10 - 2 * 2
+            rejected = [line for line in server.logged if "without a message: 4 clients are connected" in line]
+            assert len(rejected) == LINES_AT_ONCE  # of the 10 - 2 * 2
 
     async def ended(reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
@@ -578,7 +578,7 @@ def test_a_crowd_is_turned_away_unheard(recogniser: StepRecogniser) -> None:
 
 
 def test_who_sends_nothing_is_let_go(recogniser: StepRecogniser, talk: Any) -> None:
-    error = {"error": "nothing came for 0.2 s"}
+    error = {"error": "no data received for 0.2 s"}
 
     async def scenario() -> None:
         async with serving(recogniser, idle_s=0.2) as server:
@@ -600,7 +600,7 @@ def test_who_begins_no_stream_soon_makes_room(
     async def scenario() -> None:
         async with serving(recogniser, max_connections=2) as server, connect(address(server)) as speaker:
             silent = await say(server, b"", end=False)
-            assert json.loads(silent) == {"error": "nothing came for 0.3 s"}
+            assert json.loads(silent) == {"error": "no data received for 0.3 s"}
             await asyncio.sleep(0.4)
             await speaker.send(talk["tom-sad"][:PIECE])
             assert json.loads(await speaker.recv())["time"] == 0.1
@@ -619,9 +619,9 @@ def test_a_handshake_cannot_be_drawn_out(recogniser: StepRecogniser) -> None:
                     writer.write(b"A: b\r\n")
                     await writer.drain()
                 await asyncio.sleep(0.05)
-            assert b"nothing came" in answer.result() or not answer.result()
+            assert b"no data received" in answer.result() or not answer.result()
             await closed(writer)
-            assert "nothing came" in server.logged[0]
+            assert "no data received" in server.logged[0]
 
     run(scenario())
 
@@ -814,7 +814,7 @@ def test_too_many_streams_are_ended_openly(recogniser: StepRecogniser, monkeypat
             await asyncio.wait(streams, return_when=asyncio.FIRST_COMPLETED)
             ended.set()
             last = [(await stream)[-1] for stream in streams]
-            error = {"error": "the server is overloaded: it has more streams than it can judge in time"}
+            error = {"error": "the server is overloaded: it has more streams than it can process in time"}
             assert last[-1] == error
             assert error not in last[:2]
             assert "overloaded" in server.logged[0]
@@ -823,7 +823,7 @@ def test_too_many_streams_are_ended_openly(recogniser: StepRecogniser, monkeypat
     run(scenario())
 
 
-def test_what_has_arrived_is_judged_before_a_stop(recogniser: StepRecogniser, talk: Any, expected: Any) -> None:
+def test_what_has_arrived_is_processed_before_a_stop(recogniser: StepRecogniser, talk: Any, expected: Any) -> None:
     data = talk["tom-sad"][: 10 * PIECE]
 
     async def scenario() -> None:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.bundle.store import Bundle
-from serctl.live.stream import Judgement
+from serctl.live.stream import StepPrediction
 
 RATE = 16_000
 EACH_ANSWER = StreamOptions(window_s=0.05, hop_s=0.05)
-"""One judgement for every answer of the network, which answers every 50 ms."""
+"""One prediction for every answer of the network, which answers every 50 ms."""
 
 
 class Counting(StepRecogniser):
@@ -59,19 +59,19 @@ def talk(samples: Path) -> NDArray[np.float32]:
     return np.concatenate(parts).astype(np.float32)
 
 
-def judged(
+def predictions_of(
     recogniser: StepRecogniser, pieces: Iterable[NDArray[np.float32]], options: StreamOptions | None = None
-) -> list[Judgement]:
+) -> list[StepPrediction]:
     stream = SpeechStream(recogniser, options)
-    return [judgement for piece in pieces for judgement in stream.push(piece)]
+    return [prediction for piece in pieces for prediction in stream.push(piece)]
 
 
-def probabilities(judgements: Iterable[Judgement]) -> NDArray[np.float64]:
-    return np.array([judgement.probabilities for judgement in judgements])
+def probabilities(predictions: Iterable[StepPrediction]) -> NDArray[np.float64]:
+    return np.array([prediction.probabilities for prediction in predictions])
 
 
-def emotions(judgements: Iterable[Judgement]) -> list[str]:
-    return [judgement.emotion for judgement in judgements]
+def emotions(predictions: Iterable[StepPrediction]) -> list[str]:
+    return [prediction.emotion for prediction in predictions]
 
 
 def cut(samples: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
@@ -109,24 +109,24 @@ LOUD, STILL = -20.0, -90.0
 
 
 def levels(*runs: tuple[float, int]) -> NDArray[np.float32]:
-    """Runs of frames, each of one level; one frame less at the start, so that judgements fall on ends of runs."""
+    """Runs of frames, each of one level; one frame less at the start, so that predictions fall on ends of runs."""
     whole = np.concatenate([np.full(count, level, np.float32) for level, count in runs])
     return whole[1:]
 
 
-def test_the_judgements_are_the_same_whatever_the_pieces(recogniser: Counting, talk: NDArray[np.float32]) -> None:
-    expected = judged(recogniser, [talk])
+def test_the_predictions_are_the_same_whatever_the_pieces(recogniser: Counting, talk: NDArray[np.float32]) -> None:
+    expected = predictions_of(recogniser, [talk])
     assert len(expected) == len(talk) // 1_600
     assert np.nanmax(np.abs(np.diff(probabilities(expected), axis=0)).max(axis=1)) > 0.05
     sizes = np.random.default_rng(1).integers(0, 2_000, 400)
     for pieces in (cut(talk, 157), cut(talk, 1_600), cut(talk, 50_000), np.split(talk, np.cumsum(sizes))):
-        found = judged(recogniser, pieces)
-        assert [judgement.time_s for judgement in found] == [judgement.time_s for judgement in expected]
+        found = predictions_of(recogniser, pieces)
+        assert [prediction.time_s for prediction in found] == [prediction.time_s for prediction in expected]
         assert emotions(found) == emotions(expected)
         np.testing.assert_allclose(probabilities(found), probabilities(expected), atol=1e-4)
 
 
-def test_the_judgements_are_those_of_the_network_over_the_whole(
+def test_the_predictions_are_those_of_the_network_over_the_whole(
     recogniser: Counting,
     live_bundle: Bundle,
     causal_network: Callable[[ModelSpec], Any],
@@ -140,29 +140,29 @@ def test_the_judgements_are_those_of_the_network_over_the_whole(
     answers = keras.Model(network.inputs, network.get_layer("step_answer").output)
     log_mel, level_db = MelStream(facts.features).push(talk)
     gate = SpeechGate(facts.features.hop_s)
-    first = [gate.hears(level) for level in level_db.tolist()].index(True)
+    first = [gate.is_speech(level) for level in level_db.tolist()].index(True)
     frames = live_bundle.normaliser.standardise_frames(log_mel)[None, first:]
     expected = np.asarray(answers({"log_mel": frames, "mask": np.ones(frames.shape[:2], np.float32)}))[0]
 
-    found = judged(recogniser, cut(talk, 1_234), EACH_ANSWER)
-    # The judgement at t rests on the frames that end by then, and on the last answer to them.
-    last_frames = [round(judgement.time_s * 100) - 2 for judgement in found]
+    found = predictions_of(recogniser, cut(talk, 1_234), EACH_ANSWER)
+    # The prediction at t rests on the frames that end by then, and on the last answer to them.
+    last_frames = [round(prediction.time_s * 100) - 2 for prediction in found]
     compared = 0
-    for frame, judgement in zip(last_frames, found, strict=True):
-        if judgement.voiced:
-            np.testing.assert_allclose(judgement.probabilities, expected[(frame - first) // 5], atol=1e-4)
+    for frame, prediction in zip(last_frames, found, strict=True):
+        if prediction.voiced:
+            np.testing.assert_allclose(prediction.probabilities, expected[(frame - first) // 5], atol=1e-4)
             compared += 1
     assert compared > 100
     assert expected.std(axis=0).max() > 0.05
 
 
-def test_a_judgement_comes_with_the_last_sample_of_its_step(recogniser: Counting, talk: NDArray[np.float32]) -> None:
+def test_a_prediction_comes_with_the_last_sample_of_its_step(recogniser: Counting, talk: NDArray[np.float32]) -> None:
     stream = SpeechStream(recogniser)
     for number, piece in enumerate(cut(talk[: 3 * RATE], 1_600), 1):
         assert stream.push(piece[:-1]) == []
-        (judgement,) = stream.push(piece[-1:])
-        assert judgement.time_s == pytest.approx(number / 10)
-        assert 0 <= judgement.latency_s < 10
+        (prediction,) = stream.push(piece[-1:])
+        assert prediction.time_s == pytest.approx(number / 10)
+        assert 0 <= prediction.latency_s < 10
 
 
 def test_a_step_costs_the_same_however_long_the_stream_is(recogniser: Counting) -> None:
@@ -181,37 +181,37 @@ def test_a_step_costs_the_same_however_long_the_stream_is(recogniser: Counting) 
 def test_silence_is_no_speech_and_costs_no_step(recogniser: Counting) -> None:
     before = recogniser.steps
     for silence in (np.zeros(RATE), 3e-4 * np.random.default_rng(0).standard_normal(RATE), np.full(RATE, 0.0)):
-        found = judged(recogniser, [silence.astype(np.float32)])
+        found = predictions_of(recogniser, [silence.astype(np.float32)])
         assert len(found) == 10
-        for judgement in found:
-            assert (judgement.emotion, judgement.voiced) == ("no-speech", False)
-            assert np.isnan(judgement.probabilities).all()
-            line = judgement.to_dict(recogniser.bundle.facts.labels)
+        for prediction in found:
+            assert (prediction.emotion, prediction.voiced) == ("no-speech", False)
+            assert np.isnan(prediction.probabilities).all()
+            line = prediction.to_dict(recogniser.bundle.facts.labels)
             assert {line[f"p_{label}"] for label in recogniser.bundle.facts.labels} == {None}
     assert recogniser.steps == before
 
 
 def test_a_steady_noise_ceases_to_be_speech_and_speech_over_it_is_heard() -> None:
     gate = SpeechGate(0.01)
-    heard = [gate.hears(-35.0) for _ in range(1_000)]
+    heard = [gate.is_speech(-35.0) for _ in range(1_000)]
     assert heard[0]
     # From 10 dB below -55 dB the floor rises 5 dB a second, and has to come within 10 dB.
     assert [key for key, _ in groupby(heard)] == [True, False]
     assert heard.index(False) == pytest.approx(400, abs=2)
-    assert gate.hears(-20.0)
-    assert not gate.hears(-35.0)
+    assert gate.is_speech(-20.0)
+    assert not gate.is_speech(-35.0)
 
 
 def test_after_half_a_second_of_silence_a_stream_is_as_new(recogniser: Counting, talk: NDArray[np.float32]) -> None:
     silence, rest = np.zeros(RATE, np.float32), talk[5 * RATE :]
-    first = judged(recogniser, [np.concatenate([silence, rest])])
-    later = judged(recogniser, [np.concatenate([talk[: 3 * RATE], silence, rest])])[30:]
+    first = predictions_of(recogniser, [np.concatenate([silence, rest])])
+    later = predictions_of(recogniser, [np.concatenate([talk[: 3 * RATE], silence, rest])])[30:]
     np.testing.assert_allclose(probabilities(later)[10:], probabilities(first)[10:], atol=1e-4)
     assert emotions(later)[10:] == emotions(first)[10:]
 
     short = np.zeros(RATE // 5, np.float32)
-    fresh = judged(recogniser, [np.concatenate([short, rest])])
-    going_on = judged(recogniser, [np.concatenate([talk[: 3 * RATE], short, rest])])[30:]
+    fresh = predictions_of(recogniser, [np.concatenate([short, rest])])
+    going_on = predictions_of(recogniser, [np.concatenate([talk[: 3 * RATE], short, rest])])[30:]
     difference = np.abs(probabilities(going_on)[2:8] - probabilities(fresh)[2:8])
     assert np.nanmax(difference) > 1e-3  # after less silence it still knows what was before
 
@@ -224,35 +224,35 @@ def test_after_half_a_second_of_silence_a_stream_is_as_new(recogniser: Counting,
 def test_another_emotion_takes_over_if_it_is_so_much_likelier(hysteresis: float, expected: list[str]) -> None:
     answers = [[0.6, 0.4], [0.4, 0.6], [0.7, 0.3], [0.3, 0.7]]
     options = StreamOptions(window_s=0.05, hop_s=0.05, hysteresis=hysteresis)
-    assert emotions(judged(scripted(*answers), [levels((LOUD, 20))], options)) == expected
+    assert emotions(predictions_of(scripted(*answers), [levels((LOUD, 20))], options)) == expected
 
 
 @pytest.mark.usefixtures("only_levels")
 def test_silence_ends_what_hysteresis_holds_on_to() -> None:
     options = StreamOptions(window_s=0.05, hop_s=0.05, hysteresis=0.9)
     answers = scripted([0.9, 0.1], *[[0.2, 0.8]] * 99)
-    found = emotions(judged(answers, [levels((LOUD, 10), (STILL, 60), (LOUD, 10))], options))
+    found = emotions(predictions_of(answers, [levels((LOUD, 10), (STILL, 60), (LOUD, 10))], options))
     assert found == ["happy"] * 2 + ["no-speech"] * 12 + ["sad"] * 2
 
 
 @pytest.mark.usefixtures("only_levels")
-def test_a_judgement_is_the_mean_of_the_answers_in_its_window() -> None:
+def test_a_prediction_is_the_mean_of_the_answers_in_its_window() -> None:
     answers = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [0.2, 0.8], [0.9, 0.1], [0.6, 0.4]])
     options = StreamOptions(window_s=0.15, hop_s=0.05)
-    found = probabilities(judged(scripted(*answers.tolist()), [levels((LOUD, 30))], options))
+    found = probabilities(predictions_of(scripted(*answers.tolist()), [levels((LOUD, 30))], options))
     expected = [answers[max(0, last - 2) : last + 1].mean(axis=0) for last in range(6)]
     np.testing.assert_allclose(found, expected)
 
 
 @pytest.mark.usefixtures("only_levels")
 def test_a_step_is_voiced_if_any_of_it_is_speech() -> None:
-    found = judged(scripted([0.6, 0.4]), [levels((LOUD, 10), (STILL, 20), (LOUD, 1), (STILL, 9), (STILL, 10))])
-    assert [judgement.voiced for judgement in found] == [True, False, False, True, False]
+    found = predictions_of(scripted([0.6, 0.4]), [levels((LOUD, 10), (STILL, 20), (LOUD, 1), (STILL, 9), (STILL, 10))])
+    assert [prediction.voiced for prediction in found] == [True, False, False, True, False]
 
 
 def test_a_line_holds_times_shares_and_latency(recogniser: Counting, talk: NDArray[np.float32]) -> None:
     labels = recogniser.bundle.facts.labels
-    last = judged(recogniser, [talk])[-1]
+    last = predictions_of(recogniser, [talk])[-1]
     line = last.to_dict(labels)
     assert list(line) == ["time", "emotion", *(f"p_{label}" for label in labels), "voiced", "latency_ms"]
     assert line["time"] == pytest.approx(len(talk) // 1_600 / 10)
@@ -287,7 +287,7 @@ def test_what_is_no_sample_harms_nothing(recogniser: Counting, talk: NDArray[np.
     garbage = np.random.default_rng(6).integers(0, 256, 4 * RATE, dtype=np.uint8).tobytes()
     noise = decoder("f32le").decode(garbage)
     assert np.isfinite(np.square(noise)).all()
-    found = judged(recogniser, [noise, np.zeros(RATE, np.float32), talk])
+    found = predictions_of(recogniser, [noise, np.zeros(RATE, np.float32), talk])
     assert found[5].voiced
     assert np.isfinite(found[5].probabilities).all()
     assert found[-1].voiced
