@@ -4,6 +4,7 @@ SerctlError
 ├── AudioError                 a recording cannot be found, read or used
 ├── CorpusError                a corpus, manifest or protocol is not what was expected
 ├── BundleError                a model bundle is missing, damaged or of an unsupported format
+│   └── MissingBundleError     a worker process has no copy of the model that the run began with
 ├── ConfigError                an option, configuration value or output path cannot be used
 │   ├── MissingExtraError      an optional package is not installed
 │   └── DivergedError          training ended in a loss that is not a number
@@ -28,7 +29,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "AudioError",
@@ -40,6 +44,7 @@ __all__ = [
     "DisagreementError",
     "DivergedError",
     "Failure",
+    "MissingBundleError",
     "MissingExtraError",
     "NpzError",
     "RecordError",
@@ -98,6 +103,8 @@ class Remedy(Enum):
     """Choose another microphone."""
     LEARNING_RATE = auto()
     """Train with a lower learning rate."""
+    DASK = auto()
+    """Work on a Dask cluster."""
     TOKEN = auto()
     """Ask clients for a token."""
 
@@ -125,6 +132,18 @@ class CorpusError(SerctlError):
 
 class BundleError(SerctlError):
     """A model bundle is missing, damaged or of an unsupported format."""
+
+
+class MissingBundleError(BundleError):
+    """A worker process has no copy of the model that the run began with; folder: where it was, digest: of its facts."""
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        super().__init__(f"{folder}: the model is missing here, or another one than the run began with")
+        self.folder = folder
+        self.digest = digest
+
+    def __reduce__(self) -> tuple[type[MissingBundleError], tuple[Path, str]]:
+        return type(self), (self.folder, self.digest)
 
 
 class ConfigError(SerctlError):

@@ -12,6 +12,7 @@ EXTRAS = {
     "onnx": ("onnxruntime", "onnx", "tf2onnx"),
     "mic": ("sounddevice",),
     "media": ("av",),
+    "dask": ("distributed", "cryptography"),
 }
 """The modules that each extra brings."""
 

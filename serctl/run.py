@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from serctl.backends.loky import map_unordered
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy
+from serctl.extras import require_extra
 from serctl.options import option
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ ProgressCallback = Callable[[Progress], None]
 
 
 class Backend(Protocol):
-    """Maps a function over items: results as they finish, failures as values; the one of backends.loky by default."""
+    """Maps a function over items: results as they finish, failures as values; backends.loky has one."""
 
     def __call__(
         self, function: Callable[[T], R], items: Sequence[T], *, jobs: int
@@ -76,18 +77,28 @@ def listening(listener: Callable[[float], None]) -> Iterator[None]:
 class Run:
     """How a verb runs: what it caches, on how many workers it works, what it does with earlier output.
 
-    cache: of features; None computes them anew. backend: maps a function over items on that many jobs. resume: continue
-    what an interrupted run left. update: keep what an earlier report says of recordings that are as they were.
-    overwrite: replace an output that exists. fail_fast: stop at the first recording that fails. progress: called after
-    every finished item. A verb ignores what does not concern it.
+    cache: of features; None computes them anew. backend: maps a function over items on that many jobs: loky (processes
+    of this machine), dask (workers of a cluster), or a function like theirs. scheduler: address of a Dask scheduler;
+    None for a cluster on this machine. resume: continue what an interrupted run left. update: keep what an earlier
+    report says of recordings that are as they were. overwrite: replace an output that exists. fail_fast: stop at the
+    first recording that fails. progress: called after every finished item. A verb ignores what does not concern it.
 
     Raises:
-        ConfigError: jobs is neither -1 (every core) nor positive.
+        ConfigError: jobs is neither -1 (every core) nor positive; a scheduler is given for another back end than dask.
+        MissingExtraError: dask is asked for and not installed.
     """
 
     cache: Cache | None = None
     jobs: int = option(-1, "Worker processes; -1 uses every core.", short="j", low=-1)
-    backend: Backend = map_unordered
+    backend: Literal["loky", "dask"] | Backend = option(
+        "loky", "What runs the workers: processes of this machine, or a Dask cluster.", choices=("loky", "dask")
+    )
+    scheduler: str | None = option(
+        None,
+        "Address of the scheduler of a Dask cluster, such as tcp://HOST:8786. Default: workers on this machine.",
+        kind=str,
+        metavar="ADDRESS",
+    )
     resume: bool = option(False, "Continue an interrupted run: keep what is finished.")
     overwrite: bool = option(False, "Replace an output that already exists.")
     fail_fast: bool = option(False, "Stop at the first recording that fails.")
@@ -97,7 +108,17 @@ class Run:
     def __post_init__(self) -> None:
         if self.jobs < 1 and self.jobs != -1:
             raise ConfigError(f"expected a number of jobs of at least 1, or -1 for every core. Received: {self.jobs}")
+        if self.backend == "dask":
+            require_extra("dask", "the Dask back end")
+        elif self.scheduler:
+            raise ConfigError(f"a scheduler needs the back end dask. Received: {self.backend}", Remedy.DASK)
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | Failure], None, None]:
         """Yield (index, result) for every item as soon as it is finished; see backends.loky.map_unordered."""
-        return self.backend(function, items, jobs=self.jobs)
+        if callable(self.backend):
+            return self.backend(function, items, jobs=self.jobs)
+        if self.backend == "loky":
+            return map_unordered(function, items, jobs=self.jobs)
+        from serctl.backends import dask
+
+        return dask.map_unordered(function, items, jobs=self.jobs, scheduler=self.scheduler)

@@ -85,6 +85,7 @@ def test_the_command_line_adds_the_flags() -> None:
     [
         ConfigError("bad", Remedy.RESUME),
         errors.MissingExtraError("training needs keras", extra="train"),
+        errors.MissingBundleError(Path("model"), "0f3a"),
         errors.StoppedAtFailureError("stopped", Remedy.RESUME, summary={"failed": 1}),
         errors.DisagreementError("40 %", {"windows": 2}, end_to_end=True),
     ],

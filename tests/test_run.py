@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
-OWNED = {"cache", "jobs", "backend", "resume", "overwrite", "fail_fast", "update", "progress"}
+OWNED = {"cache", "jobs", "backend", "scheduler", "resume", "overwrite", "fail_fast", "update", "progress"}
 
 
 def verbs() -> list[Callable[..., Any]]:
@@ -52,3 +52,9 @@ def test_a_verb_works_on_the_backend_of_its_run(samples: Path, tmp_path: Path, o
     extract(found, output=output and tmp_path / output, run=Run(jobs=3, backend=backend), on_table=tables.append)
     assert given == [(2, 3)]
     assert [table["path"] for table in tables] == ([] if output else [str(each.path) for each in found])
+
+
+def test_a_scheduler_is_for_dask(serctl: Any, samples: Path) -> None:
+    done = serctl("extract", samples, "--scheduler", "tcp://127.0.0.1:8786")
+    assert done.code == 2
+    assert done.stderr == "error: a scheduler needs the back end dask. Received: loky: add --backend dask\n"

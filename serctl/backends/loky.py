@@ -43,7 +43,8 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 _SEMAPHORES = 64
 _SHARED_MEMORY = "/dev/shm"
 
-_WORKER_DIED_MESSAGE = "the process working on it was killed each time (out of memory, or a crash in native code)"
+WORKER_DIED = "WorkerDied"
+WORKER_DIED_MESSAGE = "the process working on it was killed each time (out of memory, or a crash in native code)"
 
 _logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def _map_in_pool(
 ) -> Iterator[tuple[int, R | Failure]]:
     """Work in a pool; when a worker dies, find the item that kills it and go on with the others."""
     pool = _Pool(function, workers)
-    with _current_folder_not_imported_from():
+    with current_folder_not_imported_from():
         while waiting:
             yield from pool.map(waiting, largest_chunk=_LARGEST_CHUNK)
             yield from _try_again(pool)
@@ -124,11 +125,11 @@ def _try_again(pool: _Pool[T, R]) -> Iterator[tuple[int, R | Failure]]:
         for suspect in pool.take_unfinished():
             yield from pool.map(deque([suspect]), largest_chunk=1)
             for index, _ in pool.take_unfinished():
-                yield index, Failure("WorkerDied", _WORKER_DIED_MESSAGE)
+                yield index, Failure(WORKER_DIED, WORKER_DIED_MESSAGE)
 
 
 @contextmanager
-def _current_folder_not_imported_from() -> Iterator[None]:
+def current_folder_not_imported_from() -> Iterator[None]:
     """Have the processes that are started meanwhile leave the current folder out of their search for modules.
 
     It may be a folder of downloads, and a random.py in it would be run.

@@ -45,10 +45,12 @@ def one_thread() -> AbstractContextManager[object]:
     return limit
 
 
-def attempt(function: Callable[[T], R], item: T) -> R | Failure:
-    """Return the function's result for the item, or a Failure with what it raised."""
+def attempt(function: Callable[[T], R], item: T, *, passing: tuple[type[Exception], ...] = ()) -> R | Failure:
+    """Return the function's result for the item, or a Failure with what it raised; what is passing is raised."""
     try:
         return function(item)
+    except passing:
+        raise
     except SerctlError as error:
         return Failure(type(error).__name__, str(error))
     except MemoryError:

@@ -38,10 +38,11 @@ from serctl.bundle.facts import (
     BundleFacts,
     TrainingEntry,
 )
-from serctl.errors import BundleError, NpzError, Remedy
+from serctl.errors import BundleError, MissingBundleError, NpzError, Remedy
 from serctl.features import Normaliser, functional_names
 from serctl.files import check_new_folder
 from serctl.npz import read_npz
+from serctl.replicas import held_folder
 from serctl.reports.schema import Column
 from serctl.reports.tables import write_report
 
@@ -157,6 +158,25 @@ def load_bundle(reference: str | Path) -> Bundle:
     bundle = Bundle(folder, facts, hashlib.sha256(content).hexdigest(), files)
     _ = bundle.normaliser  # fails here, not in a worker
     return bundle
+
+
+def find_replica(folder: Path, digest: str) -> Path:
+    """Find a bundle that a run began with, in a process that may be on another machine.
+
+    Args:
+        folder: where the bundle lay when the run began.
+        digest: that of the bundle.
+
+    Returns:
+        The folder, that of the same bundled model here, or the copy that was sent to this process.
+
+    Raises:
+        MissingBundleError: there is none with this digest.
+    """
+    for place in (folder, _PRETRAINED / folder.name, held_folder(digest)):
+        if place is not None and (place / MANIFEST).is_file() and _sha256(place / MANIFEST) == digest:
+            return place
+    raise MissingBundleError(folder, digest)
 
 
 def _read_manifest(folder: Path) -> bytes:

@@ -63,6 +63,9 @@ def command(app: typer.Typer, *examples: str, name: str | None = None) -> Callab
     return app.command(name, cls=Command, epilog="\n".join(examples))
 
 
+WORKERS = ("jobs", "backend", "scheduler")
+"""The fields of Run for a command that can work on a cluster."""
+
 CACHE_FLAGS = {"cache_dir": (None, CacheDirOption), "no_cache": (False, NoCacheOption)}
 
 

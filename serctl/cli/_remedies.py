@@ -32,6 +32,7 @@ REMEDIES = {
     Remedy.SAMPLE_FORMAT: "--format states how samples are stored",
     Remedy.MICROPHONE: "--device chooses one, `python -m sounddevice` lists them",
     Remedy.LEARNING_RATE: "--lr lowers it",
+    Remedy.DASK: "add --backend dask",
     Remedy.TOKEN: "--token or SERCTL_TOKEN sets one",
 }
 

@@ -16,7 +16,7 @@ from serctl.cli._app import (
     progress_bar,
 )
 from serctl.cli._batch import SummaryJsonOption, check_summary_json, finish
-from serctl.cli._flags import Given, command, flags
+from serctl.cli._flags import WORKERS, Given, command, flags
 from serctl.errors import ConfigError
 from serctl.extras import require_extra
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "serctl augment ./corpus -o ./faster --speed 0.9:1.1 --noise-snr 10:20",
     "serctl augment ./corpus -o ./masked --mask-width 0.2 --masks 2 --include-originals",
 )
-@flags("jobs", "resume", "overwrite")
+@flags(*WORKERS, "resume", "overwrite")
 def augment(
     given: Given,
     corpora: CorpusArgument,

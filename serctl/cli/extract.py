@@ -15,7 +15,7 @@ from serctl.cli._batch import (
     stop_at_failure,
     to_file,
 )
-from serctl.cli._flags import Given, command, flags
+from serctl.cli._flags import WORKERS, Given, command, flags
 from serctl.cli.predict import csv_printer
 from serctl.verbs.options import ExtractOptions
 
@@ -27,7 +27,7 @@ from serctl.verbs.options import ExtractOptions
     "serctl extract recording.wav --per window --window 1",
     "serctl extract ./recordings --level frames -o frames.parquet",
 )
-@flags("jobs", "resume", "update", "overwrite", "fail_fast", "cache", Features=ExtractOptions)
+@flags(*WORKERS, "resume", "update", "overwrite", "fail_fast", "cache", Features=ExtractOptions)
 def extract(
     given: Given,
     recordings: RecordingsArgument = None,

@@ -23,7 +23,7 @@ from serctl.cli._batch import (
     stop_at_failure,
     to_file,
 )
-from serctl.cli._flags import Given, command, flags
+from serctl.cli._flags import WORKERS, Given, command, flags
 from serctl.verbs.options import PredictOptions
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ ModelOption = Annotated[
     "serctl predict ./recordings --min-confidence 0.6 -o emotions.parquet",
     "find ./recordings -name '*.wav' | serctl predict --files-from - -o emotions.csv",
 )
-@flags("jobs", "resume", "update", "overwrite", "fail_fast", "cache", Answers=PredictOptions)
+@flags(*WORKERS, "resume", "update", "overwrite", "fail_fast", "cache", Answers=PredictOptions)
 def predict(
     given: Given,
     recordings: RecordingsArgument = None,

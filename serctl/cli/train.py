@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serctl.cli._app import CorpusArgument, QuietOption, app, console, progress_bar
-from serctl.cli._flags import Given, command, flags
+from serctl.cli._flags import WORKERS, Given, command, flags
 from serctl.cli._learning import command_line, epoch_printer, keeping, make_recipe, next_use, print_problems
 from serctl.extras import require_extra
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions, RecordOptions
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "serctl train ./corpus -o ./two-emotions --classes happy,sad",
 )
 @flags(
-    "jobs",
+    *WORKERS,
     "resume",
     "overwrite",
     "cache",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.bundle.store import load_bundle
+from serctl.bundle.store import find_replica, load_bundle
 from serctl.errors import ConfigError, Failure
 from serctl.features import FeatureReader, is_silent
 from serctl.features.adaptation import FEWEST_RECORDINGS, ClassSums, Statistics, adapt
@@ -106,7 +106,7 @@ def measure(
     paths = [recording.path for recording in recordings]
     function = partial(measure_recording, folder=model.folder, digest=model.digest, cache=run.cache)
     sums = ClassSums(len(model.facts.labels))
-    for row in _in_order(run.backend(function, paths, jobs=run.jobs), run, len(paths)):
+    for row in _in_order(run.map(function, paths), run, len(paths)):
         if row is not None:
             sums.add(*row)
     return sums.statistics(balanced=balanced)
@@ -150,9 +150,13 @@ def measure_recording(path: Path, *, folder: Path, digest: str, cache: Cache | N
 
 @lru_cache(maxsize=1)
 def load_recogniser(folder: Path, digest: str, adaptation: Adaptation = NOT_ADAPTED) -> Recogniser:
-    """Load a model once for each worker process; a bundle that was replaced meanwhile has another digest."""
-    del digest
-    bundle = load_bundle(folder)
+    """Load a model once for each worker process.
+
+    Raises:
+        MissingBundleError: it is not there, or was replaced meanwhile.
+        BundleError: it is damaged.
+    """
+    bundle = load_bundle(find_replica(folder, digest))
     return Recogniser(bundle, adapt(bundle.normaliser, adaptation.statistics))
 
 
