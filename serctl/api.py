@@ -5,6 +5,7 @@ Everything here is reached as `serctl.NAME` and imports what it needs when it is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,6 +46,7 @@ class Prediction:
         start_s: where the part starts, in seconds from the start of the recording.
         end_s: where it ends.
         windows: the parts that a recording was cut into, in their order; empty for such a part.
+        novelty: how unlike the training recordings it is, 0 to 1; NaN unless asked for, or without speech.
     """
 
     emotion: str
@@ -53,6 +55,7 @@ class Prediction:
     start_s: float
     end_s: float
     windows: tuple[Prediction, ...] = ()
+    novelty: float = math.nan
 
 
 class Scan(NamedTuple):
@@ -117,9 +120,7 @@ class Model:
         config, group, hop_s = verb.analysis(self.bundle.facts.features, options)
         windows = _windows(audio, sample_rate, config, hop_s)
         with one_thread():
-            parts = verb.predict_windows(
-                windows, self._recogniser, config=config, group=group, language=options.language
-            )
+            parts = verb.predict_windows(windows, self._recogniser, config=config, group=group, options=options)
         verb.check_duration(
             repr(str(audio)) if isinstance(audio, str | Path) else "the recording", parts[-1].end_s - parts[0].start_s
         )
@@ -131,7 +132,7 @@ class Model:
         row = shown_probabilities(part)
         emotion = emotion_of(row, self.labels, options.min_confidence)
         by_emotion = dict(zip(self.labels, row.tolist(), strict=True))
-        return Prediction(emotion, float(row.max()), by_emotion, part.start_s, part.end_s, windows)
+        return Prediction(emotion, float(row.max()), by_emotion, part.start_s, part.end_s, windows, part.novelty)
 
 
 def load_model(model: str | Path | None = None) -> Model:

@@ -18,6 +18,7 @@ END_TO_END = "end_to_end.tflite"
 ONNX_MODEL = "model.onnx"
 WEIGHTS = "weights.npz"
 NORMALISER = "normaliser.npz"
+NOVELTY = "novelty.npz"
 TRAINING_LIST = "training.csv"
 CARD = "README.md"
 
@@ -205,12 +206,22 @@ class ExportFacts:
 
 
 @dataclass(frozen=True)
+class NoveltyFacts:
+    """What the numbers of novelty.npz were measured on: training windows, and recordings that were held out."""
+
+    version: Annotated[int, Between(1, 1_000)]
+    windows: Count
+    held_out: Count
+
+
+@dataclass(frozen=True)
 class BundleFacts:
     """What bundle.json says, apart from the format and the hashes.
 
     n_frames: frames of log-mel that the network takes. temperature: divides the log-probabilities (calibration).
     metrics: scores by the way they were found (validation, cross_validation). languages: those that the network tells
     apart, empty if none. export: None if training wrote the bundle. licence, attribution: the terms of the weights.
+    novelty: None in a bundle that cannot tell it.
 
     Raises:
         ValueError: labels or languages are not unique.
@@ -231,6 +242,7 @@ class BundleFacts:
     training: TrainingFacts = field(default_factory=TrainingFacts)
     packages: Mapping[str, Text] = field(default_factory=dict)
     export: ExportFacts | None = None
+    novelty: NoveltyFacts | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("labels", self.labels), ("languages", self.languages)):

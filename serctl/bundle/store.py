@@ -2,6 +2,7 @@
 
 model.tflite     the network, in LiteRT's format; or model.onnx, in ONNX
 normaliser.npz   means and standard deviations of the training features
+novelty.npz      how the training features vary, and how far held-out recordings are from them
 bundle.json      labels, feature config, calibration, metrics with their protocol, training facts, licence, and the
 SHA-256 of every other file, checked on load
 weights.npz      the weights of the network while it was trained, in float16: what a later training continues from,
@@ -20,7 +21,7 @@ import hashlib
 import json
 import os
 import stat
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from serctl.bundle.facts import (
     FORMAT,
     MANIFEST,
     NORMALISER,
+    NOVELTY,
     STEP,
     TRAINING_LIST,
     WEIGHTS,
@@ -40,6 +42,7 @@ from serctl.bundle.facts import (
 )
 from serctl.errors import BundleError, MissingBundleError, NpzError, Remedy
 from serctl.features import Normaliser, functional_names
+from serctl.features.novelty import NOVELTY_VERSION, Novelty
 from serctl.files import check_new_folder
 from serctl.npz import read_npz
 from serctl.replicas import held_folder
@@ -109,6 +112,20 @@ class Bundle:
         found.check_shapes(n_mels=features.n_mels, n_functionals=len(functional_names(features)))
         return found
 
+    @cached_property
+    def novelty(self) -> Novelty:
+        """How the training features vary, to tell how unlike them a recording is.
+
+        Raises:
+            BundleError: the bundle holds none, or those of a later version.
+        """
+        facts = self.facts.novelty
+        if facts is None:
+            raise BundleError(f"{self.identity} was trained before serctl measured novelty: train it again to have it")
+        if facts.version != NOVELTY_VERSION:
+            raise BundleError(f"{self.identity}: expected novelty of version {NOVELTY_VERSION}, not {facts.version}")
+        return Novelty.load(self.folder / NOVELTY, n_functionals=len(functional_names(self.facts.features)))
+
     def weights(self) -> list[NDArray[np.float16]]:
         """Read the weights of the network while it was trained, in its own order, float16.
 
@@ -154,7 +171,8 @@ def load_bundle(reference: str | Path) -> Bundle:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{folder}: expected a bundle of format {FORMAT}; upgrade serctl, or train the model again")
     facts = BundleFacts.from_dict(manifest, where=str(folder / MANIFEST))
-    files = _verify(folder, manifest.get("files"), facts.model_name)
+    required = (facts.model_name, NORMALISER, TRAINING_LIST, *((NOVELTY,) if facts.novelty else ()))
+    files = _verify(folder, manifest.get("files"), required)
     bundle = Bundle(folder, facts, hashlib.sha256(content).hexdigest(), files)
     _ = bundle.normaliser  # fails here, not in a worker
     return bundle
@@ -217,10 +235,12 @@ def write_bundle(
     training: list[TrainingEntry],
     card: str,
     step: bytes | None = None,
+    novelty: Novelty | None = None,
 ) -> None:
     """Write every file of a bundle into an existing folder; other files there are hashed as well.
 
-    model: the network in the format that the facts name. weights: none for an exported model.
+    model: the network in the format that the facts name. weights: none for an exported model. novelty: None for a model
+    that cannot tell it, whatever the facts say.
     """
     (folder / facts.model_name).write_bytes(model)
     if step:
@@ -229,6 +249,10 @@ def write_bundle(
         halved = {f"{index:04d}": array.astype(np.float16) for index, array in enumerate(weights)}
         np.savez(folder / WEIGHTS, allow_pickle=False, **halved)
     normaliser.save(folder / NORMALISER)
+    if novelty:
+        novelty.save(folder / NOVELTY)
+    else:
+        facts = replace(facts, novelty=None)
     _write_training_list(folder / TRAINING_LIST, training)
     (folder / CARD).write_text(card, encoding="utf-8")
     files = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
@@ -246,11 +270,11 @@ def _find(reference: str | Path) -> Path:
     return Path(name)
 
 
-def _verify(folder: Path, files: object, model_name: str) -> frozenset[str]:
+def _verify(folder: Path, files: object, required: Sequence[str]) -> frozenset[str]:
     """Check the digest of every file; return their names."""
     if not isinstance(files, dict) or len(files) > _MOST_FILES:
         raise BundleError(f"{folder / MANIFEST}: files: expected a table of at most {_MOST_FILES} digests")
-    for name in (model_name, NORMALISER, TRAINING_LIST):
+    for name in required:
         if name not in files:
             raise BundleError(f"{folder}: {MANIFEST} names no {name}")
     for name, expected in files.items():

@@ -74,9 +74,19 @@ class Normaliser:
             middle = _middle(window.log_mel, n_frames)
             log_mel[row, : len(middle)] = (middle.astype(np.float32) - self.mel_mean) / self.mel_sd
             mask[row, : len(middle)] = 1
+        return {"log_mel": log_mel, "mask": mask, "functionals": self.scaled_functionals(windows)}
+
+    def scaled_functionals(self, windows: Sequence[Features]) -> FloatArray:
+        """Standardise and clip functionals, as a network takes them.
+
+        Args:
+            windows: at least one; deep features that this normaliser does not know are left out.
+
+        Returns:
+            float32, shape (windows, functionals), within LIMIT_SD.
+        """
         functionals = np.stack([window.functionals[: len(self.functional_mean)] for window in windows])
-        scaled = np.clip((functionals - self.functional_mean) / self.functional_sd, -LIMIT_SD, LIMIT_SD)
-        return {"log_mel": log_mel, "mask": mask, "functionals": scaled}
+        return np.clip((functionals - self.functional_mean) / self.functional_sd, -LIMIT_SD, LIMIT_SD)
 
     def standardise_frames(self, log_mel: FloatArray) -> FloatArray:
         """Standardise frames.

@@ -45,6 +45,11 @@ class Sample:
     copies: tuple[tuple[Features, ...], ...] = ()
 
     @property
+    def spoken(self) -> tuple[Features, ...]:
+        """The windows that hold speech."""
+        return tuple(window for window, speech in zip(self.windows, self.speech, strict=True) if speech)
+
+    @property
     def origin(self) -> str:
         """The digest of the recording, or of that which it is an augmented copy of: what was really said."""
         return self.utterance.source or self.digest

@@ -196,3 +196,11 @@ class Recogniser:
         # One window at a time: the network has a fixed batch of one, which is planned once.
         raw = np.concatenate([self._network.run(row) for row in rows])
         return calibrated(raw, self.bundle.facts.temperature)
+
+    def novelty(self, windows: Sequence[Features]) -> NDArray[np.float64]:
+        """Compute how unlike the training recordings windows are; see Novelty.of.
+
+        Raises:
+            BundleError: the bundle cannot tell.
+        """
+        return self.bundle.novelty.of(windows, self.bundle.normaliser)

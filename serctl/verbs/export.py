@@ -197,4 +197,5 @@ def _write(output: Path, model: Bundle, facts: BundleFacts, network: bytes, end_
             card=model_card(facts),
             # A stream's step is small and quick as it is: it goes along unchanged.
             step=model.step_path.read_bytes() if model.causal else None,
+            novelty=model.novelty if facts.novelty else None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,14 @@ class Prediction:
     """The prediction for a stretch of a recording.
 
     probabilities: calibrated, float64, shape (labels,). speech_frames: its weight in a merge; 0 if it is silent.
+    novelty: 0 to 1; NaN where it was not asked for.
     """
 
     start_s: float
     end_s: float
     probabilities: NDArray[np.float64]
     speech_frames: int
+    novelty: float = math.nan
 
     @property
     def centre_s(self) -> float:
@@ -48,11 +51,13 @@ def merge(predictions: Sequence[Prediction]) -> Prediction:
     """One prediction for consecutive ones: the mean of their probabilities, weighted by their frames of speech."""
     weights = np.array([prediction.speech_frames for prediction in predictions], dtype=np.float64)
     probabilities = np.stack([prediction.probabilities for prediction in predictions])
+    novelty = np.array([[prediction.novelty] for prediction in predictions])
     return Prediction(
         predictions[0].start_s,
         predictions[-1].end_s,
         merge_probabilities(probabilities, weights),
         int(weights.sum()),
+        float(merge_probabilities(novelty, weights)[0]),
     )
 
 

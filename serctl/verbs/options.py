@@ -36,6 +36,7 @@ class PredictOptions:
         adapt: what the features are normalised by. none: the training data. recordings: the recordings at hand, two or
             more, whose mix of emotions is about even. auto: the same for ten or more, with each emotion of a first
             prediction counted alike. Anything else is the path of a profile that adapt.save_profile wrote.
+        novelty: also tell how unlike the training recordings each recording is.
 
     Raises:
         ConfigError: a value is out of range.
@@ -76,6 +77,11 @@ class PredictOptions:
         "Normalise features by the recordings at hand: recordings (even mix of emotions), auto (any mix), or a PROFILE "
         "of `serctl adapt`.",
         metavar="none|recordings|auto|PROFILE",
+    )
+    novelty: bool = option(
+        False,
+        "Add the column novelty, 0 to 1: the share of recordings held out of training that are more like the training "
+        "recordings than this one.",
     )
 
     def __post_init__(self) -> None:

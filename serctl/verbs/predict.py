@@ -60,13 +60,15 @@ def predict(
     channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds. Unless options.channels is mix, a column
     `channel` behind path tells which one a row stands for, from 1 on. The columns of moments.moment_columns follow
     those of the probabilities where options.moments asks for them.
-    Raises what batch.run_batch raises, and ConfigError if the windows do not suit the model or what runs the network is
-    not installed.
+    Raises what batch.run_batch raises, ConfigError if the windows do not suit the model or what runs the network is
+    not installed, and BundleError if novelty is asked of a model that cannot tell it.
     """
     try_network(model)
     load_recogniser(model.folder, model.digest)  # a network that cannot be loaded fails here, not for every recording
     options = options or PredictOptions()
     analysis(model.facts.features, options)
+    if options.novelty:
+        _ = model.novelty  # likewise
     run = run or Run()
     adaptation = find_adaptation(recordings, options.adapt, model=model, run=run)
     job = Job(model.folder, model.digest, options, run.cache, adaptation)
@@ -93,6 +95,7 @@ def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column
         Column("confidence", decimals=4),
         *(Column(f"p_{label}", decimals=4) for label in model.facts.labels),
         *(moment_columns(model.facts.labels) if options and options.moments else []),
+        *([Column("novelty", decimals=4)] if options and options.novelty else []),
         Column("status", "text"),
         Column("error", "text"),
         Column("notes", "text"),
@@ -142,7 +145,7 @@ def _predict_channel(path: Path, channel: int | None, *, job: Job) -> Table:
     recogniser = load_recogniser(job.folder, job.digest, job.adaptation)
     config, group, hop_s = analysis(recogniser.bundle.facts.features, options)
     reader = FeatureReader(path, config, cache=job.cache, channel=channel, hop_s=hop_s)
-    windows = predict_windows(reader, recogniser, config=config, group=group, language=options.language)
+    windows = predict_windows(reader, recogniser, config=config, group=group, options=options)
     check_duration(repr(str(path)), reader.info.duration_s)
     name = Naming(recogniser.bundle.facts.labels, options.min_confidence)
     level = level_course(path, channel=channel) if options.per == "segment" or options.moments else None
@@ -153,6 +156,7 @@ def _predict_channel(path: Path, channel: int | None, *, job: Job) -> Table:
         "channel": channel,
         **_rows(predictions, name),
         **(moments_of(windows, segments, name) if options.moments else {}),
+        **({"novelty": [each.novelty for each in predictions]} if options.novelty else {}),
         "status": STATUS_OK,
         "notes": reader.info.note,
         "duration": reader.info.duration_s,
@@ -187,10 +191,10 @@ def _stack(tables: Sequence[Table]) -> Table:
 
 
 def predict_windows(
-    windows: Iterable[Window], recogniser: Recogniser, *, config: FeatureConfig, group: int, language: str | None
+    windows: Iterable[Window], recogniser: Recogniser, *, config: FeatureConfig, group: int, options: PredictOptions
 ) -> list[Prediction]:
     """Predict consecutive windows, and merge every `group` of them; see analysis for config and group."""
-    return [merge(each) for each in _batched(_judge(windows, recogniser, config, language), group)]
+    return [merge(each) for each in _batched(_judge(windows, recogniser, config, options), group)]
 
 
 def check_duration(name: str, duration_s: float) -> None:
@@ -226,15 +230,17 @@ def analysis(config: FeatureConfig, options: PredictOptions) -> tuple[FeatureCon
 
 
 def _judge(
-    source: Iterable[Window], recogniser: Recogniser, config: FeatureConfig, language: str | None
+    source: Iterable[Window], recogniser: Recogniser, config: FeatureConfig, options: PredictOptions
 ) -> Iterator[Prediction]:
     for windows in _batched(source, _WINDOWS_AT_ONCE):
         features = [window.features for window in windows]
-        probabilities = recogniser.probabilities(features, [language] * len(features))
-        for window, row in zip(windows, probabilities, strict=True):
+        probabilities = recogniser.probabilities(features, [options.language] * len(features))
+        novelty = recogniser.novelty(features) if options.novelty else np.full(len(features), np.nan)
+        for window, row, new in zip(windows, probabilities, novelty, strict=True):
             report_position(window.end_s)
             silent = is_silent(window.features.functionals, config)
-            yield Prediction(window.start_s, window.end_s, row, 0 if silent else len(window.features.log_mel))
+            frames = 0 if silent else len(window.features.log_mel)
+            yield Prediction(window.start_s, window.end_s, row, frames, float(new))
 
 
 def _batched(items: Iterable[Window] | Iterable[Prediction], size: int) -> Iterator[list]:  # type: ignore[type-arg]

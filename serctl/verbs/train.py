@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
 from serctl.bundle.card import model_card
-from serctl.bundle.facts import BundleFacts, CorpusFacts, ScoredPart, TrainingEntry, TrainingFacts
+from serctl.bundle.facts import BundleFacts, CorpusFacts, NoveltyFacts, ScoredPart, TrainingEntry, TrainingFacts
 from serctl.bundle.store import check_new_bundle, write_bundle
 from serctl.bundle.versions import package_versions
 from serctl.corpora import Split, citation_of, hold_out, licence_of, marked_split
 from serctl.errors import ConfigError, CorpusError
 from serctl.export.convert import step_to_litert, to_litert
 from serctl.features import encoder_citations
+from serctl.features.novelty import NOVELTY_VERSION, Novelty
 from serctl.files import atomic_folder, claiming, naming, open_input
 from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
@@ -188,6 +189,7 @@ def _write(
     }
     training = _training_list(dataset, split)
     inherited = _learned_before(training, options)
+    spoken = [window for sample in _part(dataset, split.train) for window in sample.spoken]
     facts = BundleFacts(
         name=options.name or output.name,
         architecture=options.architecture,
@@ -206,6 +208,7 @@ def _write(
         },
         training=_training_facts(dataset, training, len(inherited), options),
         packages=package_versions(),
+        novelty=NoveltyFacts(NOVELTY_VERSION, windows=len(spoken), held_out=len(validation)),
     )
     network = learned.fitted.model
     with atomic_folder(output) as draft:
@@ -219,6 +222,7 @@ def _write(
             training=[*training, *inherited],
             card=model_card(facts),
             step=step_to_litert(options.architecture, network, learned.spec) if learned.spec.causal else None,
+            novelty=Novelty.fit(spoken, [sample.spoken for sample in validation], learned.normaliser),
         )
     return TrainResult(output, facts, scores, split, dataset, learned.fitted.best_epoch)
 

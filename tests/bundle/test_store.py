@@ -13,9 +13,18 @@ import numpy as np
 import pytest
 
 from serctl.bundle import store as module
-from serctl.bundle.facts import MANIFEST, MODEL, NORMALISER, TRAINING_LIST, TrainingEntry
+from serctl.bundle.facts import (
+    MANIFEST,
+    MODEL,
+    NORMALISER,
+    TRAINING_LIST,
+    BundleFacts,
+    NoveltyFacts,
+    TrainingEntry,
+)
 from serctl.bundle.store import DEFAULT_MODEL, Bundle, bundled_models, check_new_bundle, load_bundle, write_bundle
 from serctl.errors import BundleError, ConfigError, Remedy
+from serctl.features.novelty import NOVELTY_VERSION, SHARES, Novelty
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +46,41 @@ def edit(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def some_novelty(n_functionals: int) -> Novelty:
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=n_functionals).astype(np.float32)
+    directions = rng.normal(size=(2, n_functionals)).astype(np.float16)
+    ones = np.ones(2, np.float32)
+    return Novelty(mean, directions, ones, ones[:1], np.linspace(-1, 1, len(SHARES)), np.array([0.5]))
+
+
+def rewrite(bundle: Bundle, folder: Path, facts: BundleFacts, novelty: Novelty | None) -> Path:
+    """Write the bundle anew, with other facts and novelty."""
+    folder.mkdir()
+    network = bundle.model_path.read_bytes()
+    normaliser = bundle.normaliser
+    write_bundle(folder, facts, model=network, weights=[], normaliser=normaliser, training=[], card="", novelty=novelty)
+    return folder
+
+
+def test_novelty_that_is_missing_or_of_a_later_version_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    novelty = some_novelty(len(tiny_bundle.normaliser.functional_mean))
+    known = replace(tiny_bundle.facts, novelty=NoveltyFacts(NOVELTY_VERSION, windows=4, held_out=2))
+    none = load_bundle(rewrite(tiny_bundle, tmp_path / "none", known, None))
+    assert none.facts.novelty is None
+    with pytest.raises(BundleError, match="was trained before serctl measured novelty"):
+        _ = none.novelty
+    later = replace(known, novelty=NoveltyFacts(NOVELTY_VERSION + 1, windows=4, held_out=2))
+    with pytest.raises(BundleError, match=f"expected novelty of version {NOVELTY_VERSION}, not {NOVELTY_VERSION + 1}"):
+        _ = load_bundle(rewrite(tiny_bundle, tmp_path / "later", later, novelty)).novelty
+    other = load_bundle(rewrite(tiny_bundle, tmp_path / "other", known, some_novelty(3)))
+    with pytest.raises(BundleError, match=r"novelty\.npz: expected finite statistics of novelty for \d+ functionals"):
+        _ = other.novelty
+    (other.folder / "novelty.npz").unlink()
+    with pytest.raises(BundleError, match=r"expected the file novelty\.npz, which is missing"):
+        load_bundle(other.folder)
+
+
 def test_a_bundle_keeps_what_it_was_written_with(tiny_bundle: Bundle, tmp_path: Path) -> None:
     facts = replace(tiny_bundle.facts, name="fünf", attribution=("A & B 2020",), temperature=1.25)
     entries = [
@@ -44,8 +88,19 @@ def test_a_bundle_keeps_what_it_was_written_with(tiny_bundle: Bundle, tmp_path: 
         TrainingEntry("cd", "c", "", "happy", "validation"),
     ]
     weights = [np.full((2, 3), number / 3, np.float32) for number in range(12)]
+    facts = replace(facts, novelty=NoveltyFacts(NOVELTY_VERSION, windows=4, held_out=2))
     normaliser = tiny_bundle.normaliser
-    write_bundle(tmp_path, facts, model=b"net", weights=weights, normaliser=normaliser, training=entries, card="# Card")
+    novelty = some_novelty(len(normaliser.functional_mean))
+    write_bundle(
+        tmp_path,
+        facts,
+        model=b"net",
+        weights=weights,
+        normaliser=normaliser,
+        training=entries,
+        card="# Card",
+        novelty=novelty,
+    )
     loaded = load_bundle(tmp_path)
     assert loaded.facts == facts
     assert loaded.training_list() == entries
@@ -54,6 +109,7 @@ def test_a_bundle_keeps_what_it_was_written_with(tiny_bundle: Bundle, tmp_path: 
         assert kept.dtype == np.float16
         np.testing.assert_allclose(kept, given, rtol=1e-3)
     np.testing.assert_array_equal(loaded.normaliser.functional_sd, tiny_bundle.normaliser.functional_sd)
+    np.testing.assert_array_equal(loaded.novelty.directions, novelty.directions)
     assert loaded.identity == f"fünf@{loaded.digest[:8]}"
 
 

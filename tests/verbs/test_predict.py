@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from serctl.api import Model
 from serctl.audio.find import Recording
 from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 from serctl.cache import Cache
@@ -94,6 +95,33 @@ def test_what_cannot_be_judged_raises(tiny_bundle: Bundle, tmp_path: Path) -> No
             tmp_path / "no.wav",
             job=Job(tiny_bundle.folder, tiny_bundle.digest, PredictOptions(), None),
         )
+
+
+def test_novelty_is_a_column_only_where_it_is_asked_for(tiny_bundle: Bundle, samples: Path) -> None:
+    found = {}
+    for wanted in (False, True):
+        tables: list[dict[str, Any]] = []
+        options = PredictOptions(novelty=wanted)
+        recordings = [Recording(samples / "tom-sad.flac"), Recording(samples / "jana-sad.flac")]
+        predict(recordings, model=tiny_bundle, options=options, run=Run(jobs=1), on_table=tables.append)
+        assert ("novelty" in {column.name for column in columns(tiny_bundle, options)}) == wanted
+        found[wanted] = tables
+    values = [table.pop("novelty")[0] for table in found[True]]
+    assert found[True] == found[False]
+    assert all(0 <= value <= 1 for value in values)
+
+
+def test_noise_is_newer_than_a_training_recording(tiny_bundle: Bundle, samples: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 32_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    model = Model(tiny_bundle)
+    known, new = (
+        model.predict(path, options=PredictOptions(novelty=True))
+        for path in (samples / "tom-sad.flac", tmp_path / "noise.wav")
+    )
+    assert known.novelty < new.novelty <= 1
+    assert new.windows[0].novelty == new.novelty
+    assert np.isnan(model.predict(samples / "tom-sad.flac").novelty)
 
 
 @pytest.fixture
