@@ -1,4 +1,4 @@
-"""Corpora that code everything in their file names: one table, one row per corpus."""
+"""Corpora that encode labels and speakers in their file names: one table, one row per corpus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAJORITY = 0.8
-"""The share of a folder's recordings that must follow a corpus's naming for the folder to be that corpus."""
+"""Least share of a folder's recordings that must match a naming for the folder to be recognised as that corpus."""
 
 _SPLITS = {"train": "train", "evaluation": "validation", "test": "test"}
 
@@ -22,10 +22,12 @@ GenderRule = Callable[[Mapping[str, str]], "str | None"]
 
 @dataclass(frozen=True)
 class Naming:
-    """How one corpus names its recordings, and its terms of use.
+    """The file naming of one corpus, and its terms of use.
 
-    pattern is matched, ignoring case, against the end of the path without its suffix. It names the groups emotion and
-    speaker, and optionally gender, text and split. labels, genders (through the rule) and texts translate the codes.
+    Attributes:
+        pattern: matched, ignoring case, against the end of the path without its suffix. It names the groups emotion and
+            speaker, and optionally gender, text and split.
+        labels, genders, texts: translate the codes; genders through the rule.
     """
 
     name: str
@@ -317,7 +319,7 @@ NAMINGS: tuple[Naming, ...] = (
         citation="Zhou et al. 2021, doi:10.1109/ICASSP39728.2021.9413391",
     ),
 )
-"""Every corpus that is recognised by its file names."""
+"""Every corpus that is recognised by file names."""
 
 BY_NAME: Mapping[str, Naming] = {naming.name: naming for naming in NAMINGS}
 

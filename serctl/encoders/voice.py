@@ -1,8 +1,8 @@
-"""Deep features of a window: what a pretrained encoder of voices makes of it, as statistics over its frames.
+"""Deep features of a window: statistics over the frames of a pretrained voice encoder.
 
-The encoder was taught to tell thousands of speakers apart, for which it had to learn what a voice can sound like. Its
-last layer is about who speaks; the one before, of which the statistics are taken, is also about how. Its first two
-layers are here, frozen, in numpy: prediction needs no TensorFlow.
+The encoder was trained to distinguish thousands of speakers. Its last layer identifies the speaker; the second one,
+whose statistics are used, also encodes the manner of speaking. The first two layers are computed in numpy with frozen
+weights, so that prediction needs no TensorFlow.
 Sources: Wan et al. 2018, doi:10.1109/ICASSP.2018.8462665 (the encoder, GE2E); the weights are those of Resemblyzer
 0.1.4 (Apache-2.0), see serctl/pretrained/voice-encoder.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parents[1] / "pretrained" / "voice-encoder" / "weights.npz"
 
 PARAMETERS = 829_440
-"""Weights of the encoder, to be counted with those of a network that rests on it."""
+"""Number of weights, counted with those of a network that uses the encoder."""
 
 CITATION = "Voice encoder: Resemblyzer 0.1.4 (Apache-2.0), Wan et al. 2018, doi:10.1109/ICASSP.2018.8462665"
 
@@ -34,22 +34,22 @@ N_MELS, MEL_HIGH_HZ, UNITS = 40, 8_000.0, 256
 """Mel bands, not their logarithm, that the encoder was trained on; hidden units of a layer."""
 
 LEVEL = np.float32(10 ** (-30 / 10))
-"""Mean power that a window is brought to, -30 dB re full scale: what Resemblyzer brings quiet recordings to."""
+"""Mean power that windows are scaled to, -30 dB re full scale, as Resemblyzer does for quiet recordings."""
 
 PREFIX = "encoder_"
-"""Of the names of the deep features."""
+"""Prefix of the names of the deep features."""
 
 STATISTICS = ("mean", "sd", "change")
 
 TOGETHER = 16
-"""Windows that are encoded at once, in half the time of one after the other."""
+"""Windows encoded in one batch, which halves the time."""
 
 _BLOCK = 300
-"""Frames whose way into a layer is computed at once, so that long windows take little memory."""
+"""Frames whose input products are computed in one batch; bounds the memory of long windows."""
 
 
 class _Layer(NamedTuple):
-    """A layer of long short-term memory; the gates in the order input, forget, output, candidate."""
+    """Weights of an LSTM layer; gates in the order input, forget, output, candidate."""
 
     kernel: FloatArray
     recurrent: FloatArray
@@ -63,10 +63,13 @@ def voice_names() -> tuple[str, ...]:
 
 
 def encode_voices(windows: Sequence[FloatArray]) -> FloatArray:
-    """Mean, standard deviation and mean absolute change from frame to frame of each unit.
+    """Compute mean, standard deviation and mean absolute change from frame to frame of each unit.
 
-    windows: mel bands of each (features.deep.voice_bands), float32, shape (frames, N_MELS); TOGETHER encoded at once.
-    Returns float32, shape (windows, len(STATISTICS) * UNITS), statistic by statistic.
+    Args:
+        windows: mel bands of each window (features.deep.voice_bands), float32, shape (frames, N_MELS).
+
+    Returns:
+        float32, shape (windows, len(STATISTICS) * UNITS), statistic by statistic.
     """
     return np.concatenate([_encode(windows[first : first + TOGETHER]) for first in range(0, len(windows), TOGETHER)])
 
@@ -85,14 +88,14 @@ def _statistics(states: FloatArray) -> FloatArray:
 
 
 def encode_frames(frames: FloatArray) -> FloatArray:
-    """The second layer's states; float32, from shape (frames, windows, N_MELS) to (frames, windows, UNITS)."""
+    """Compute the second layer's states; float32, (frames, windows, N_MELS) to (frames, windows, UNITS)."""
     for layer in _layers():
         frames = _run(layer, frames)
     return frames
 
 
 def _run(layer: _Layer, frames: FloatArray) -> FloatArray:
-    """The hidden states, float32, shape (frames, windows, UNITS).
+    """Compute the hidden states, float32, shape (frames, windows, UNITS).
 
     Source: Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735.
     """
@@ -110,13 +113,13 @@ def _run(layer: _Layer, frames: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=1)
 def _layers() -> tuple[_Layer, ...]:
-    # The logistic function of x is (1 + tanh(x / 2)) / 2: with the halves in the weights, one tanh serves all gates.
+    # sigmoid(x) = (1 + tanh(x / 2)) / 2: with the halves folded into the weights, one tanh serves all gates.
     halves = np.repeat(np.array([0.5, 1], np.float32), [3 * UNITS, UNITS])
     return tuple(_Layer(*(array * halves for array in layer)) for layer in read_weights())
 
 
 def read_weights() -> tuple[_Layer, ...]:
-    """The two layers: kernel (inputs, 4 UNITS), recurrent kernel (UNITS, 4 UNITS), bias (4 UNITS,), float32."""
+    """Load the two layers: kernel (inputs, 4 UNITS), recurrent kernel (UNITS, 4 UNITS), bias (4 UNITS,), float32."""
     with np.load(WEIGHTS, allow_pickle=False) as arrays:
         parts: dict[str, NDArray[np.float32]] = {name: arrays[name].astype(np.float32) for name in arrays.files}
     return tuple(_Layer(*(parts[f"{part}_{layer}"] for part in _Layer._fields)) for layer in (1, 2))

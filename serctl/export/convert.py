@@ -34,12 +34,18 @@ def to_litert(
     representative: Mapping[str, NDArray[np.float32]] | None = None,
     left_in_float: Sequence[str] = (),
 ) -> bytes:
-    """The model in LiteRT's format, for one window of n_frames at a time; its inputs and outputs are float32.
+    """Convert a model to LiteRT's format, for one window at a time; its inputs and outputs are float32.
 
-    quantize: none keeps weights in float32; float16 halves them and moves probabilities by about 1e-4; dynamic stores
-    them in int8; int8 computes convolutions and matrix products in int8 as well, the rest in float32.
-    representative: for int8, inputs by name, one window per row, from which the range of every tensor is measured.
-    left_in_float: for int8, LiteRT operators that stay in float32.
+    Args:
+        model: a Keras model.
+        n_frames: frames of a window.
+        quantize: none keeps weights in float32; float16 halves them and moves probabilities by about 1e-4; dynamic
+            stores them in int8; int8 also computes convolutions and matrix products in int8, the rest in float32.
+        representative: for int8, inputs by name, one window per row: the range of every tensor is measured on them.
+        left_in_float: for int8, LiteRT operators that stay in float32.
+
+    Returns:
+        The content of a .tflite file.
     """
     import tensorflow as tf
 
@@ -57,7 +63,7 @@ def to_litert(
 
 @contextmanager
 def saved_for_one_window(model: keras.Model, *, n_frames: int) -> Iterator[Path]:
-    """A folder with the model as TensorFlow saves it, for one window of n_frames at a time, recurrence unrolled."""
+    """Save the model in TensorFlow's format to a temporary folder, for one window of n_frames, recurrence unrolled."""
     single = _for_one_window(model, n_frames, _unrolled)
     with tempfile.TemporaryDirectory() as folder:
         with quiet_conversion():
@@ -66,9 +72,10 @@ def saved_for_one_window(model: keras.Model, *, n_frames: int) -> Iterator[Path]
 
 
 def to_onnx(model: keras.Model, *, n_frames: int) -> bytes:
-    """The model in ONNX, for one window of n_frames at a time, in float32.
+    """Convert a model to ONNX, for one window of n_frames at a time, in float32.
 
-    Raises ConfigError if the converter is not installed, or does not know a part of this model.
+    Raises:
+        ConfigError: the converter is not installed, or does not support a part of this model.
     """
     single = _for_one_window(model, n_frames, _with_known_gelu)
     with tempfile.TemporaryDirectory() as folder, quiet_conversion():
@@ -87,7 +94,7 @@ def _quantized(
     representative: Mapping[str, NDArray[np.float32]],
     left_in_float: Sequence[str],
 ) -> bytes:
-    """Weights and activations in int8, all but what is left in float; names: of the inputs."""
+    """Convert with weights and activations in int8, except for operators left in float; names: those of the inputs."""
     import tensorflow as tf
 
     def windows() -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -95,7 +102,7 @@ def _quantized(
             yield {name: representative[name][row : row + 1] for name in names}
 
     converter.representative_dataset = windows
-    # The converter itself takes all operators or none; its debugger is the one that leaves some out.
+    # The converter quantizes all operators or none; only its debugger can exclude some.
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(left_in_float))
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=windows, debug_options=options
@@ -105,7 +112,7 @@ def _quantized(
 
 
 def _check_onnx(path: Path) -> None:
-    """Raise ConfigError if ONNX Runtime does not take what the converter wrote: it writes what it does not know too."""
+    """Raise ConfigError if ONNX Runtime cannot load the model: the converter also writes unsupported operators."""
     try:
         load_network(path)
     except BundleError as error:
@@ -117,7 +124,7 @@ def _check_onnx(path: Path) -> None:
 
 
 def _for_one_window(model: keras.Model, n_frames: int, clone: Callable[[Any], Any]) -> keras.Model:
-    """A copy of the model with a batch of one and every shape fixed, its layers made by clone."""
+    """Copy the model with a batch of one and fixed shapes; clone copies each layer."""
     import keras
 
     fixed = [
@@ -130,7 +137,7 @@ def _for_one_window(model: keras.Model, n_frames: int, clone: Callable[[Any], An
 
 
 def _signature(single: keras.Model) -> list[list[Any]]:
-    """The fixed shapes: by itself, keras exports a batch of any size, and the device works shapes out each time."""
+    """Return the fixed input shapes: keras exports a variable batch, and devices compute shapes each time."""
     import keras
 
     return [[keras.InputSpec(shape=tensor.shape, dtype="float32", name=tensor.name) for tensor in single.inputs]]
@@ -149,7 +156,7 @@ def step_to_litert(architecture: str, model: keras.Model, spec: ModelSpec) -> by
 
 
 def _unrolled(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A copy of the layer; a recurrence is laid out step by step, since the converter knows no loop of this kind."""
+    """Copy the layer; a recurrence is unrolled, as the converter does not support its loop."""
     import keras
 
     copy = type(layer).from_config(layer.get_config())
@@ -161,7 +168,7 @@ def _unrolled(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def _with_known_gelu(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A copy of the layer; the converter to ONNX knows erf, but not the erfc that keras makes its GELU of."""
+    """Copy the layer; GELU is replaced by one with erf, as the ONNX converter does not support the erfc of keras."""
     import keras
 
     copy = type(layer).from_config(layer.get_config())
@@ -172,7 +179,7 @@ def _with_known_gelu(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 @contextmanager
 def quiet_conversion() -> Iterator[None]:
-    """Without what the converters say about their own insides: nothing that a user could do anything about."""
+    """Silence the converters' messages about their internals, which a user cannot act on."""
     with quiet_stderr(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         warnings.filterwarnings("ignore", message=r"In the future `np.object`", category=FutureWarning)

@@ -1,4 +1,4 @@
-"""The model that takes samples and gives probabilities, for devices without Python, with proof that it is right."""
+"""A model from samples to probabilities, for devices without Python, verified against Python."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     Windows = Sequence[NDArray[np.float32]]
 
 MOST_WINDOWS = 200
-"""Most windows of samples that the model is compared with Python on."""
+"""Largest number of windows that the model and Python are compared on."""
 
 LARGEST_DIFFERENCE = 1e-3
-"""Of probabilities, above which a model in float32 is no twin of the front end and network in Python."""
+"""Largest difference in probability allowed between a float32 model and the front end and network in Python."""
 
 _INT8_WEIGHTS = frozenset({"dynamic", "int8"})
-"""Quantizations that give the network int8 weights; in the others it is in float32.
+"""Quantizations that store the network's weights in int8; with the others they are float32.
 
 float16 would halve the constants of the front end too, and int8 arithmetic needs ranges measured on features.
 """
@@ -46,7 +46,7 @@ float16 would halve the constants of the front end too, and int8 arithmetic need
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """A LiteRT model, how it compares with Python, and all that it takes to call it from another language."""
+    """A LiteRT model, its comparison with Python, and what is needed to call it from another language."""
 
     content: bytes
     parity: Parity
@@ -62,11 +62,20 @@ def make_end_to_end(
     source: str,
     least_agreement: float,
 ) -> EndToEnd:
-    """Front end, network and calibration of a bundle in one, once it is known to say what Python says.
+    """Build front end, network and calibration of a bundle as one model and verify it against Python.
 
-    original: the network as training made it. recordings: to compare both on, at least one of which can be read;
-    source: where they come from. Before, in the parity, is the front end in Python with the network in float32.
-    Raises DisagreementError if probabilities differ too much or, with int8 weights, too few labels are equal.
+    In the parity, "before" is the front end in Python with the network in float32.
+
+    Args:
+        original: the network as training saved it.
+        model: the bundle to export.
+        quantize: how the network's weights are stored.
+        recordings: recordings to compare both on; at least one must be readable.
+        source: where the recordings are from, for the record.
+        least_agreement: least share of equal labels, with int8 weights.
+
+    Raises:
+        DisagreementError: probabilities differ too much or, with int8 weights, too few labels are equal.
     """
     int8_weights = quantize in _INT8_WEIGHTS
     content = end_to_end_to_litert(original, model, int8_weights=int8_weights)
@@ -74,7 +83,7 @@ def make_end_to_end(
     parity = _compare(model, network, content, _read(recordings, model.facts.features), source)
     if int8_weights:
         check_labels(parity, least_agreement, of=f"Python, by {END_TO_END}", end_to_end=True)
-    elif not parity.largest_difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
+    elif not parity.largest_difference <= LARGEST_DIFFERENCE:  # NaN never agrees
         raise DisagreementError(
             f"probabilities of {END_TO_END} differ from those of Python by up to {parity.largest_difference:.4f}, "
             f"expected at most {LARGEST_DIFFERENCE:g}: nothing was written",
@@ -89,7 +98,7 @@ def make_end_to_end(
 
 
 def _compare(model: Bundle, network: bytes, content: bytes, windows: Windows, source: str) -> Parity:
-    """The model beside the front end in Python and the network in float32, each in a process of its own."""
+    """Measure the model, and the front end in Python with the float32 network, each in its own process."""
     config = model.facts.features
     longest = longest_samples(config)
     with tempfile.TemporaryDirectory() as folder:
@@ -108,11 +117,11 @@ def _compare(model: Bundle, network: bytes, content: bytes, windows: Windows, so
 
 
 def _read(recordings: Sequence[Path], config: FeatureConfig) -> Windows:
-    """Windows of samples, each float32, shape (n,), as predict cuts them; what cannot be read is left out."""
+    """Return windows of samples, each float32, shape (n,), as predict cuts them; unreadable recordings are left out."""
     windows: list[NDArray[np.float32]] = []
     for path in recordings:
         reader = SegmentReader(path, sample_rate=config.sample_rate, window_s=config.window_s)
-        # Whoever asked for features of the same recordings has heard why they cannot be read.
+        # Feature extraction has reported unreadable recordings already.
         with suppress(AudioError):
             windows += [segment.samples for segment in itertools.islice(reader, MOST_WINDOWS - len(windows))]
     return windows

@@ -1,6 +1,6 @@
-"""The front end in TensorFlow, so that it travels with a network: samples in, calibrated probabilities out.
+"""The front end in TensorFlow, exported together with a network: samples in, calibrated probabilities out.
 
-Every step is the twin of one in serctl.features, in operators that any LiteRT interpreter has.
+Every step reproduces one of serctl.features, with operators that any LiteRT interpreter supports.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from serctl.features import FeatureConfig, Normaliser
 
 _CENTRINGS = 2
-"""How often the mean is taken out: beside a large one, rounding leaves a part of it the first time."""
+"""Times that the mean is subtracted: rounding leaves part of a large mean the first time."""
 
 _LONGEST_WINDOW = 1.5
-"""Windows that a recording is not yet cut in two at, as SegmentReader does it."""
+"""Longest window, in windows of the model, that SegmentReader does not split."""
 
 _LOUD_SHARE = 0.95
 
 
 def check_architecture(architecture: str) -> None:
-    """Raise ConfigError if networks of this architecture need more than the log-mel spectrogram."""
+    """Raise ConfigError if this architecture needs more than the log-mel spectrogram."""
     if not find_architecture(architecture).spectrogram_only:
         names = architecture_names(lambda each: each.spectrogram_only)
         raise ConfigError(
@@ -48,10 +48,15 @@ def check_architecture(architecture: str) -> None:
 
 
 def end_to_end_to_litert(model: keras.Model, bundle: Bundle, *, int8_weights: bool) -> bytes:
-    """The front end, the network and the calibration of a bundle as one LiteRT model, its tensors as in `tensors`.
+    """Convert front end, network and calibration of a bundle to one LiteRT model; see `tensors` for its signature.
 
-    model: the network as training made it. int8_weights: whether the network's weights are stored so; the front end
-    computes in float32 in any case.
+    Args:
+        bundle: the model to export.
+        model: its network as training saved it.
+        int8_weights: whether the network's weights are stored in int8; the front end always computes in float32.
+
+    Returns:
+        The content of a .tflite file.
     """
     import tensorflow as tf
 
@@ -62,7 +67,7 @@ def end_to_end_to_litert(model: keras.Model, bundle: Bundle, *, int8_weights: bo
         tempfile.TemporaryDirectory() as folder,
         quiet_conversion(),
     ):
-        # Loaded again and called as a function, it is the same on every backend of keras.
+        # Saved, loaded and called as a function, the network is the same on every Keras backend.
         whole = tf.Module()
         whole.network = tf.saved_model.load(str(saved))
         signature = [tf.TensorSpec((1, longest), tf.float32, "samples"), tf.TensorSpec((1,), tf.int32, "n_samples")]
@@ -80,12 +85,12 @@ def end_to_end_to_litert(model: keras.Model, bundle: Bundle, *, int8_weights: bo
 
 
 def longest_samples(config: FeatureConfig) -> int:
-    """Samples of the longest window that a recording is cut into."""
+    """Return the number of samples in the longest window that a recording is cut into."""
     return math.ceil(_LONGEST_WINDOW * round(config.window_s * config.sample_rate))
 
 
 def tensors(facts: BundleFacts) -> tuple[dict[str, TensorFacts], dict[str, TensorFacts]]:
-    """Return the inputs and the outputs of the end-to-end model, for whoever calls it from another language."""
+    """Describe the inputs and outputs of the end-to-end model, for callers in other languages."""
     longest, rate = longest_samples(facts.features), facts.features.sample_rate
     inputs = {
         "samples": TensorFacts(
@@ -108,7 +113,7 @@ def tensors(facts: BundleFacts) -> tuple[dict[str, TensorFacts], dict[str, Tenso
 
 
 def _whole(network: Any, facts: BundleFacts, normaliser: Normaliser) -> Callable[..., Mapping[str, Any]]:
-    """From samples to probabilities, with a network that takes log_mel and mask."""
+    """Computes probabilities from samples, with a network whose inputs are log_mel and mask."""
     import tensorflow as tf
 
     config, n_frames = facts.features, facts.n_frames
@@ -135,12 +140,12 @@ def _whole(network: Any, facts: BundleFacts, normaliser: Normaliser) -> Callable
 
 
 def _centred(samples: Any, count: Any, config: FeatureConfig) -> Any:
-    """The first count samples without their mean, zeros after them; a whole number of hops, shape (n,)."""
+    """Return the first count samples without their mean, zero-padded to a whole number of hops, shape (n,)."""
     import tensorflow as tf
 
     hop = config.hop_length
     blocks = math.ceil(samples.shape[0] / hop)
-    # In blocks, sums are those of few terms, and rounding stays small.
+    # Sums over blocks have few terms each, which keeps rounding errors small.
     x = tf.reshape(tf.pad(samples, [[0, blocks * hop - samples.shape[0]]]), (blocks, hop))
     inside = tf.cast(tf.range(hop) < count - hop * tf.range(blocks)[:, None], tf.float32)
     x = x * inside
@@ -151,7 +156,7 @@ def _centred(samples: Any, count: Any, config: FeatureConfig) -> Any:
 
 
 def _frames(samples: Any, config: FeatureConfig) -> Any:
-    """As spectral.frame_signal, of every window that may come; shape (frames, frame_length)."""
+    """Frame the padded signal as spectral.frame_signal does; shape (frames, frame_length)."""
     import tensorflow as tf
 
     length, hop = config.frame_length, config.hop_length
@@ -161,7 +166,7 @@ def _frames(samples: Any, config: FeatureConfig) -> Any:
 
 
 def _active_frames(power: Any, count: Any, config: FeatureConfig) -> tuple[Any, Any]:
-    """The first of the frames that spectral.active_frames chooses among the first count, and how many they are."""
+    """Return the start and the number of the frames that spectral.active_frames chooses among the first count."""
     import tensorflow as tf
 
     frame = tf.range(power.shape[0])
@@ -174,7 +179,7 @@ def _active_frames(power: Any, count: Any, config: FeatureConfig) -> tuple[Any, 
 
 
 def _is_silent(power: Any, first: Any, active: Any) -> Any:
-    """As features.is_silent, from the power of all frames of which `active` count from the first on."""
+    """Decide silence as features.is_silent does, from the power of `active` frames starting at the first."""
     import tensorflow as tf
 
     frame = tf.range(power.shape[0])
@@ -189,7 +194,7 @@ def _is_silent(power: Any, first: Any, active: Any) -> Any:
 
 
 def _log_mel(frames: Any, config: FeatureConfig) -> Any:
-    """As spectral.log_mel of spectral.power_spectrum, rounded to float16 as Features.log_mel is; (frames, n_mels)."""
+    """Compute the log-mel spectrogram, rounded to float16 as Features.log_mel is; (frames, n_mels)."""
     import tensorflow as tf
 
     spectrum = tf.signal.rfft(frames * spectral.hann(config.frame_length), [config.n_fft])
@@ -198,9 +203,9 @@ def _log_mel(frames: Any, config: FeatureConfig) -> Any:
 
 
 def _mel_power(power: Any, config: FeatureConfig) -> Any:
-    """The power in each band, by sums over the two bands that a bin lies in; (frames, bins) to (frames, n_mels).
+    """Compute the power in each mel band by sums over the bins; (frames, bins) to (frames, n_mels).
 
-    Not a product with the filterbank: the converter would take it for a layer, and store it in int8.
+    A matrix product with the filterbank would be taken for a layer by the converter, and stored in int8.
     """
     import tensorflow as tf
 
@@ -218,7 +223,7 @@ def _mel_power(power: Any, config: FeatureConfig) -> Any:
 
 
 def _to_db(power: Any) -> Any:
-    """As spectral.to_db; no operator of LiteRT takes the logarithm to base 10."""
+    """Convert power to dB as spectral.to_db does; LiteRT has no logarithm to base 10."""
     import tensorflow as tf
 
     return 10 / math.log(10) * tf.math.log(tf.maximum(power, spectral.FLOOR))

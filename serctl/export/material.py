@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CALIBRATION_WINDOWS = 200
-"""Most windows that the ranges of int8 are measured on."""
+"""Largest number of windows for measuring int8 ranges."""
 
 VERIFICATION_WINDOWS = 1_000
-"""Most windows that the two networks are compared on."""
+"""Largest number of windows for comparing the two networks."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """Windows of speech to calibrate or to verify with, the language of each, where they come from, what failed."""
+    """Windows of speech for calibration or verification: the language of each, their source, and read errors."""
 
     windows: tuple[Features, ...]
     languages: tuple[str | None, ...]
@@ -45,7 +45,7 @@ class Material:
 
 
 def materials(options: ExportOptions, gather: Callable[..., Material]) -> tuple[Material | None, Material]:
-    """What to calibrate with, where that is needed, and what to verify with."""
+    """Collect the windows for calibration, where it is needed, and for verification."""
     calibration = None
     if options.quantize == "int8" or options.calibrate:
         calibration = gather(options.calibrate, part="train", most=CALIBRATION_WINDOWS)
@@ -73,7 +73,7 @@ def gather(
     model: Bundle,
     run: Run,
 ) -> Material:
-    """Windows with speech from recordings in a place, or from what the cache holds of a part of the training list."""
+    """Collect windows of speech from given recordings, or from cached features of a part of the training list."""
     config = model.facts.features
     problems: list[str] = []
     if place is None:
@@ -84,7 +84,7 @@ def gather(
         windows = _computed(shuffled(recordings)[:most], config, run, problems)
         source = str(place)
     chosen = tuple(itertools.islice((window for window in windows if not is_silent(window.functionals, config)), most))
-    # Each language in turn, and none: every adapter is measured.
+    # Every language in turn, and no language: every adapter is exercised.
     languages = itertools.islice(itertools.cycle((*model.facts.languages, None)), len(chosen))
     return Material(chosen, tuple(languages), source, tuple(problems))
 
@@ -92,19 +92,19 @@ def gather(
 def _cached(model: Bundle, part: str, cache: Cache) -> Iterator[Features]:
     config = model.facts.features
     for entry in shuffled([entry for entry in model.training_list() if entry.part == part]):
-        # Of a part of a recording, the training list notes where it starts and ends: digest@start-end.
+        # The training list names a part of a recording as digest@start-end.
         digest, _, span = entry.digest.partition("@")
         start_s, _, end_s = span.partition("-")
         look_up = partial(
             cached_windows, digest, cache=cache, start_s=float(start_s or 0), end_s=float(end_s or 0) or None
         )
-        # What was cached for a student may hold features that only its teacher takes.
+        # Features cached for a student may include those that only its teacher uses.
         found = next(filter(None, map(look_up, _with_more_encoders(config))), [])
         yield from (window.features for window in found)
 
 
 def _with_more_encoders(config: FeatureConfig) -> Iterator[FeatureConfig]:
-    """The config, then those that add encoders to it."""
+    """Return the config, then variants of it with encoders added."""
     for voice, speech in itertools.product((config.voice_encoder, True), (config.speech_encoder, True)):
         yield replace(config, voice_encoder=voice, speech_encoder=speech)
 
@@ -115,7 +115,7 @@ def _computed(
     run: Run,
     problems: list[str],
 ) -> Iterator[Features]:
-    """The windows of every recording that can be read; what is wrong with the others is added to the problems."""
+    """Yield the windows of every readable recording; errors of the others are added to problems."""
     found: dict[int, tuple[Features, ...]] = {}
     results = run.map(partial(_features, config=config, cache=run.cache), paths)
     for done, (index, result) in enumerate(results, start=1):
@@ -128,10 +128,10 @@ def _computed(
 
 
 def _features(path: Path, *, config: FeatureConfig, cache: Cache | None) -> tuple[Features, ...]:
-    """The windows of one recording; runs in a worker process."""
+    """Extract the windows of one recording; runs in a worker process."""
     return tuple(window.features for window in FeatureReader(path, config, cache=cache))
 
 
 def shuffled(items: Sequence[T]) -> list[T]:
-    """In an order that mixes corpora, speakers and emotions, always the same."""
+    """Return the items in a fixed pseudo-random order that mixes corpora, speakers and emotions."""
     return [items[index] for index in np.random.default_rng(0).permutation(len(items))]

@@ -1,6 +1,6 @@
-"""Run a network in a process of its own: what it answers, how fast it is, how much memory it takes.
+"""Run a network in its own process to measure its outputs, speed and memory.
 
-The network alone, on features; or from samples on, with the front end in Python or with the one that travels with it.
+Either the network alone, on features, or from samples, with the front end in Python or the exported one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Run = Callable[[Inputs], NDArray[np.floating]]
 
 FEWEST_RUNS = 100
-"""Runs that the time is the median of: windows are run again and again until there are as many."""
+"""Least number of runs for the median time: windows are repeated until it is reached."""
 
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB")}
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # imports nothing from the current folder
@@ -40,11 +40,13 @@ _SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # imports nothing from the current folder
 
 @dataclass(frozen=True)
 class Measured:
-    """What a network answered and took.
+    """Outputs, time and memory of a network.
 
-    probabilities: float, shape (windows, labels); those of a network alone are not calibrated. window_ms: median time
-    of one window, in milliseconds. peak_memory_mb, idle_memory_mb: of the process at most, and before it loaded the
-    network; in 10^6 bytes, None where the system does not tell.
+    Attributes:
+        probabilities: float, shape (windows, labels); not calibrated if only the network was run.
+        window_ms: median time of one window, in milliseconds.
+        peak_memory_mb: peak memory of the process, in 10^6 bytes; None where the system does not report it.
+        idle_memory_mb: the same before the network was loaded.
     """
 
     probabilities: NDArray[np.floating]
@@ -56,22 +58,26 @@ class Measured:
 def measure_network(path: Path, inputs: Inputs) -> Measured:
     """Run the network in a file on every window, at least one, in a new process on one thread.
 
-    inputs: all that a network may ask for, by name, one window per row, as runtime.network_inputs gives them.
-    Raises BundleError if the process fails.
+    Args:
+        path: the network.
+        inputs: every possible input by name, one window per row, as runtime.network_inputs returns them.
+
+    Raises:
+        BundleError: the process fails.
     """
     rows = range(len(inputs["functionals"]))
     return _measure(["network", path], ({name: inputs[name][row : row + 1] for name in inputs} for row in rows))
 
 
 def measure_end_to_end(path: Path, windows: Sequence[NDArray[np.float32]], *, longest: int) -> Measured:
-    """Run an end-to-end model on windows of samples, each float32, shape (n,), n <= longest; as measure_network."""
+    """Run an end-to-end model on windows of samples, each float32, shape (n,), n <= longest; see measure_network."""
     return _measure(["end-to-end", path], _padded(windows, longest))
 
 
 def measure_python(path: Path, bundle: Path, windows: Sequence[NDArray[np.float32]], *, longest: int) -> Measured:
-    """Run the front end in Python and the network in a file on the same windows; as measure_network.
+    """Run the front end in Python and the network in a file on the same windows; see measure_network.
 
-    bundle: the folder of the bundle that says how to extract, to normalise and to calibrate.
+    bundle: the folder of the bundle that defines extraction, normalisation and calibration.
     """
     return _measure(["python", path, bundle], _padded(windows, longest))
 
@@ -84,7 +90,7 @@ def _padded(windows: Sequence[NDArray[np.float32]], longest: int) -> Iterator[In
 
 
 def _measure(what: Sequence[str | Path], windows: Iterator[Inputs]) -> Measured:
-    """What the process in `main` finds; what: a key of _LOADERS and what its value takes."""
+    """Run `main` in a process and return its measurements; what: a key of _LOADERS and the arguments of its value."""
     with tempfile.TemporaryDirectory() as name:
         inputs, answers = Path(name) / "inputs", Path(name) / "answers.npy"
         _write_inputs(inputs, windows)
@@ -98,7 +104,7 @@ def _measure(what: Sequence[str | Path], windows: Iterator[Inputs]) -> Measured:
 
 
 def main() -> None:
-    """The measuring process; arguments: its inputs, the file for its answers, what to run. Prints the rest as JSON."""
+    """Run the measuring process; arguments: input file, output file, what to run. Prints the measurements as JSON."""
     inputs, answers = map(Path, sys.argv[1:3])
     kind, *paths = sys.argv[3:]
     idle_memory_mb = _peak_memory_mb()
@@ -142,7 +148,7 @@ _LOADERS: dict[str, Callable[..., Run]] = {
 
 
 def _run_all(run: Run, inputs: Path) -> tuple[NDArray[np.floating], list[float]]:
-    """The probabilities of every window, and the seconds that each run took."""
+    """Return the probabilities of every window and the seconds of each run."""
     probabilities: list[NDArray[np.floating]] = []
     times: list[float] = []
     while len(times) < FEWEST_RUNS:
@@ -155,7 +161,7 @@ def _run_all(run: Run, inputs: Path) -> tuple[NDArray[np.floating], list[float]]
 
 
 def _write_inputs(path: Path, windows: Iterator[Inputs]) -> None:
-    """One window after the other, so that reading them takes next to no memory: it would count as the network's."""
+    """Yield one window at a time: memory for more would be counted as the network's."""
     with path.open("wb") as file:
         for window in windows:
             np.save(file, np.array(sorted(window)), allow_pickle=False)
@@ -172,10 +178,10 @@ def _read_inputs(path: Path) -> Iterator[Inputs]:
 
 
 def _peak_memory_mb() -> float | None:
-    """Of this process so far, resident."""
+    """Return the peak resident memory of this process so far."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not ru_maxrss: on Linux a new process inherits that of the one it was forked from.
+        # Not ru_maxrss: on Linux a new process inherits it from its parent.
         kib = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(kib) * 1024 / 1e6
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""What to export a model as."""
+"""Options of an export."""
 
 from __future__ import annotations
 
@@ -13,21 +13,29 @@ Format = Literal["litert", "onnx"]
 Quantize = Literal["none", "float16", "dynamic", "int8"]
 
 LEAST_AGREEMENT = {"none": 0.98, "float16": 0.98, "dynamic": 0.98, "int8": 0.95}
-"""Share of equal labels below which an export fails, where nothing else is asked for."""
+"""Default share of equal labels below which an export fails."""
 
 _LONGER_NAMES = {"none": "float32"}
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to make of a model.
+    """How to export a model.
 
-    calibrate: folder or file of recordings that int8 measures its ranges on; None for those the model learned from.
-    verify: recordings that the networks are compared on; None for those it was validated on, or else the former.
-    min_agreement: least share of equal labels, None for the default of the quantization. with_frontend: add a LiteRT
-    model that takes samples; it needs recordings to verify, for the cache holds no samples. name: of the new model,
-    empty for the old one's with the quantization. command: for the record.
-    Raises ConfigError if they do not fit together.
+    Args:
+        format: litert or onnx.
+        quantize: none, float16, dynamic or int8.
+        calibrate: folder or file of recordings for measuring int8 ranges; None for the training recordings.
+        verify: recordings that the networks are compared on; None for the validation recordings, or else those to
+            calibrate on.
+        min_agreement: least share of equal labels; None for the default of the quantization.
+        with_frontend: also write a LiteRT model that takes samples; verifying it needs recordings, as the cache holds
+            no samples.
+        name: name of the new model; empty for the old name with the quantization appended.
+        command: the command line, for the record.
+
+    Raises:
+        ConfigError: the options contradict each other.
     """
 
     format: Format = option(
@@ -87,5 +95,5 @@ class ExportOptions:
 
     @property
     def suffix(self) -> str:
-        """What the name of the model gets."""
+        """Suffix of the model's name."""
         return "onnx" if self.format == "onnx" else _LONGER_NAMES.get(self.quantize, self.quantize)

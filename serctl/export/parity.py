@@ -1,4 +1,4 @@
-"""How a converted model compares with what it was made of: what it says, and what it takes."""
+"""Comparison of a converted model with its original: outputs, time and memory."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def cost_of(measured: Measured, *, size_bytes: int, window_s: float) -> Cost:
-    """Return what a model costs, from measured windows of window_s seconds."""
+    """Return the time and memory of a model, from measured windows of window_s seconds."""
     return Cost(size_bytes, measured.window_ms / window_s, measured.peak_memory_mb, measured.idle_memory_mb)
 
 
 def compare(old: Probabilities, new: Probabilities, *, source: str, before: Cost, after: Cost) -> Parity:
-    """Compare calibrated probabilities, shape (windows, labels); what is not finite equals nothing."""
+    """Compare calibrated probabilities, shape (windows, labels); values that are not finite equal nothing."""
     equal = np.isfinite(new).all(axis=1) & (new.argmax(axis=1) == old.argmax(axis=1))
     return Parity(
         windows=len(old),
@@ -38,7 +38,7 @@ def compare(old: Probabilities, new: Probabilities, *, source: str, before: Cost
 
 
 def check_labels(parity: Parity, least: float, *, of: str, end_to_end: bool = False) -> None:
-    """Raise DisagreementError if too few labels are equal; of: whose they should be, least: share of them."""
+    """Raise DisagreementError if too few labels are equal; of: what they are compared with, least: the least share."""
     if parity.equal_labels < least:
         raise DisagreementError(
             f"{100 * parity.equal_labels:.1f} % of the labels are those of {of}, expected at least {100 * least:g} %: "

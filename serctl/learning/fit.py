@@ -173,7 +173,7 @@ def predict_windows(
 
 
 def _probabilities(outputs: Any) -> NDArray[np.float32]:
-    """Of a network for prediction, whose outputs are a dictionary, or of one with its heads for training."""
+    """Return the prediction among the outputs: a dictionary, or a list that starts with it and has training heads."""
     first = outputs["probabilities"] if isinstance(outputs, dict) else keras.tree.flatten(outputs)[0]
     array: NDArray[np.float32] = keras.ops.convert_to_numpy(first)
     return array

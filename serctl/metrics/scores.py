@@ -134,7 +134,7 @@ def score(
 
 
 def _calibration_error(probabilities: FloatArray, labels: IntArray, spoken: NDArray[np.bool_]) -> float:
-    """Of the utterances with speech; NaN without any."""
+    """Return the ECE of the utterances with speech; NaN without any."""
     return expected_calibration_error(probabilities[spoken], labels[spoken]) if spoken.any() else math.nan
 
 

@@ -1,4 +1,4 @@
-"""What is known of an architecture before a network is built: its record, and what a network is built for."""
+"""The record of an architecture and the specification that a network is built for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Input = Literal["log_mel", "mask", "functionals", "language"]
 
 LANGUAGE_OUTPUT = "adversary"
-"""Name of the output that is trained on the languages instead of the emotions."""
+"""Name of the output that is trained to classify languages instead of emotions."""
 
 ATTENTION_LAYER = "attention"
 """Name of the layer, where a network has one, whose output is the weight of each frame."""
@@ -34,11 +34,14 @@ step of int8. A variance squares the range of its input.
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a network is built for.
+    """Specification of a network.
 
-    functionals: their names, in the order of the input's columns. languages: those of the training data, in the order
-    of the columns of the language input, which is all zeros for any other language. causal: whether an output may
-    depend on past frames only.
+    Attributes:
+        n_classes: number of emotions.
+        functionals: names, in the order of the input's columns.
+        languages: those of the training data, in the order of the language input's columns; the input is all zeros for
+            any other language.
+        causal: whether outputs may depend on past frames only.
     """
 
     n_frames: int
@@ -80,12 +83,12 @@ class Architecture:
 
     @property
     def causal(self) -> bool:
-        """Whether it can be built causal, to follow a stream."""
+        """Whether it can be built causal, for streaming."""
         return self.build_step is not None
 
     @property
     def spectrogram_only(self) -> bool:
-        """Whether the log-mel spectrogram is all that the network takes."""
+        """Whether the log-mel spectrogram is the only input."""
         return self.inputs == SPECTROGRAM
 
 

@@ -1,9 +1,9 @@
 """Multi-head self-attention over frames (local), joined with utterance-level context (global).
 
-Convolutions make frames of the spectrogram; in two transformer blocks every frame attends to the others. The context
-are the functionals of the whole utterance and the deep features of the voice encoder: they take part in saying which
-frames count, and their probabilities are multiplied with those of the frames.
-The layer `attention` gives the weights of the frames, which a bundle keeps to explain a prediction.
+Convolutions turn the spectrogram into frames; in two transformer blocks every frame attends to the others. The context
+consists of the functionals of the whole utterance and the deep features of the voice encoder: it influences the weights
+of the frames, and its probabilities are multiplied with those of the frames.
+The layer `attention` outputs the weights of the frames, which a bundle keeps to explain a prediction.
 Source: Vaswani et al. 2017, arXiv:1706.03762.
 """
 
@@ -33,15 +33,22 @@ CONTEXT_PENALTY = 0.001
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels), mask (frames,), functionals (n_functionals,), the deep ones behind the others.
+    """Build the network.
 
-    Outputs: the probabilities, then those of the frames and of each part of the context, which are only trained.
-    Raises ConfigError if there are no deep ones.
+    Args:
+        spec: its functionals end with the deep features of the voice encoder.
+
+    Returns:
+        Inputs log_mel (frames, n_mels), mask (frames,) and functionals (n_functionals,). Outputs: the probabilities,
+        then those of the frames and of each part of the context, which only training uses.
+
+    Raises:
+        ConfigError: there are no deep features.
     """
     log_mel, mask = spectrogram_inputs(spec)
     functionals = functionals_input(spec)
     hand_made, deep = hand_made_and_deep(functionals, spec)
-    parts = (hand_made, deep, deep)  # two experts on what tells most
+    parts = (hand_made, deep, deep)  # two experts on the most informative view
     context = [functional_view(part, CONTEXT_UNITS, penalty=CONTEXT_PENALTY) for part in parts]
     pooled = _attended(log_mel, mask, ops.stop_gradient(layers.Concatenate()(context)))
     local = layers.Dropout(0.3)(layers.Dense(UNITS, activation="relu")(pooled))
@@ -55,7 +62,7 @@ def build(spec: ModelSpec) -> keras.Model:
 
 
 def _attended(log_mel: Any, mask: Any, context: Any) -> Any:
-    """The statistics of the frames that count; (batch, 2 * UNITS)."""
+    """Pool the frames by their attention weights; (batch, 2 * UNITS)."""
     frame_mask = downsample_mask(mask, TIME_STRIDE)
     frames = layers.Dense(UNITS)(convolved_frames(log_mel, mask))
     for _ in range(LAYERS):
@@ -65,7 +72,7 @@ def _attended(log_mel: Any, mask: Any, context: Any) -> Any:
 
 
 def _transformer_block(x: Any, frame_mask: Any) -> Any:
-    """Self-attention, then a feed-forward layer, each around a shortcut and after a normalisation."""
+    """Apply self-attention, then a feed-forward layer, each with a shortcut and a normalisation before it."""
     y = layers.LayerNormalization()(x)
     attended = layers.MultiHeadAttention(HEADS, UNITS // HEADS, dropout=0.1)(
         y, y, attention_mask=ops.expand_dims(frame_mask, axis=1) > 0

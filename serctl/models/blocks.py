@@ -1,4 +1,4 @@
-"""Building blocks that architectures share; keras and keras.ops only, so that they run on every backend."""
+"""Building blocks shared by architectures; keras and keras.ops only, so that they run on every backend."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ FUNCTIONAL_PENALTY = 0.01
 
 
 def spectrogram_inputs(spec: ModelSpec) -> tuple[Any, Any]:
-    """The inputs log_mel (frames, n_mels) and mask (frames,), 1 for speech and 0 for padding; of any length."""
+    """Create the inputs log_mel (frames, n_mels) and mask (frames,), 1 for speech and 0 for padding; of any length."""
     return keras.Input((None, spec.n_mels), name="log_mel"), keras.Input((None,), name="mask")
 
 
 def functionals_input(spec: ModelSpec) -> Any:
-    """The input functionals (n_functionals,)."""
+    """Create the input functionals (n_functionals,)."""
     return keras.Input((len(spec.functionals),), name="functionals")
 
 
 def hand_made_and_deep(functionals: Any, spec: ModelSpec) -> tuple[Any, Any]:
-    """The hand-made functionals and, behind them, the deep features of the voice encoder; each (batch, features).
+    """Split the functionals into hand-made ones and the deep features of the voice encoder; each (batch, features).
 
-    Raises ConfigError if either is missing.
+    Raises:
+        ConfigError: either is missing.
     """
     from serctl.encoders.voice import PREFIX
 
@@ -38,37 +39,37 @@ def hand_made_and_deep(functionals: Any, spec: ModelSpec) -> tuple[Any, Any]:
 
 
 def functional_view(functionals: Any, units: int = 128, *, penalty: float = FUNCTIONAL_PENALTY) -> Any:
-    """An embedding of the functionals, (batch, units)."""
+    """Compute an embedding of the functionals, (batch, units)."""
     dense = layers.Dense(units, activation="relu", kernel_regularizer=keras.regularizers.L2(penalty))
     return layers.Dropout(0.5)(dense(functionals))
 
 
 def head(x: Any, spec: ModelSpec) -> Any:
-    """The probabilities of the classes, from an embedding (batch, channels)."""
+    """Compute the probabilities of the classes from an embedding (batch, channels)."""
     return layers.Dense(spec.n_classes, activation="softmax", name="probabilities")(x)
 
 
 def batch_normalisation(**options: Any) -> layers.BatchNormalization:
-    """Batch normalisation whose moving averages suit a training of a few hundred steps; keras' suit many thousands."""
+    """Apply batch normalisation with moving averages for some hundred steps; the defaults of keras need thousands."""
     return layers.BatchNormalization(momentum=0.9, **options)
 
 
 def conv_block(x: Any, filters: int, *, kernel: tuple[int, int] = (3, 3), strides: tuple[int, int] = (1, 1)) -> Any:
-    """Convolution, batch normalisation, ReLU; x: (batch, time, band, channels)."""
+    """Apply convolution, batch normalisation and ReLU; x: (batch, time, band, channels)."""
     x = layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
     x = batch_normalisation()(x)
     return layers.ReLU()(x)
 
 
 def attention_weights(units: int, **options: Any) -> Any:
-    """A layer that gives each frame a weight; see custom_layers.AttentionWeights."""
+    """Compute a weight for each frame; see custom_layers.AttentionWeights."""
     from serctl.models.custom_layers import AttentionWeights
 
     return AttentionWeights(units, **options)
 
 
 def weighted_statistics(frames: Any, weights: Any) -> Any:
-    """Weighted mean and standard deviation over time: (batch, time, channels), (batch, time) to (batch, 2 * channels).
+    """Pool by weighted mean and deviation over time: (batch, time, channels), (batch, time) to (batch, 2 * channels).
 
     Source: Okabe et al. 2018, doi:10.21437/Interspeech.2018-993.
     """
@@ -79,12 +80,12 @@ def weighted_statistics(frames: Any, weights: Any) -> Any:
 
 
 def attention_pooling(frames: Any, mask: Any, *, units: int = 64) -> Any:
-    """The statistics of the frames that attention finds telling; (batch, 2 * channels)."""
+    """Pool frames by learned attention weights; (batch, 2 * channels)."""
     return weighted_statistics(frames, attention_weights(units)([frames, mask]))
 
 
 def reverse_gradient(x: Any, strength: float) -> Any:
-    """The same values; what learns from them pushes their makers the other way, `strength` times as hard.
+    """Return the values unchanged; the gradient is multiplied by -strength (gradient reversal).
 
     Source: Ganin et al. 2016, arXiv:1505.07818.
     """
@@ -92,9 +93,9 @@ def reverse_gradient(x: Any, strength: float) -> Any:
 
 
 def as_image(log_mel: Any, mask: Any) -> Any:
-    """(batch, time, band) to (batch, time, band, 2): the spectrogram, and how far it is above its mean over time.
+    """Stack the spectrogram and its difference from its mean over time: (batch, time, band) to (batch, time, band, 2).
 
-    That mean is mostly the voice and the microphone, which differ between speakers more than emotions do.
+    That mean reflects mostly voice and microphone, which differ more between speakers than between emotions.
     Source: Atal 1974, doi:10.1121/1.1914702 (cepstral mean subtraction).
     """
     spoken = ops.expand_dims(mask, axis=-1)
@@ -104,10 +105,10 @@ def as_image(log_mel: Any, mask: Any) -> Any:
 
 
 def as_frames(x: Any) -> Any:
-    """(batch, time, band, channels) to (batch, time, band * channels)."""
+    """Merge bands and channels: (batch, time, band, channels) to (batch, time, band * channels)."""
     return layers.Reshape((-1, x.shape[2] * x.shape[3]))(x)
 
 
 def downsample_mask(mask: Any, factor: int) -> Any:
-    """The mask of the frames that convolutions of such a stride leave; (batch, time) to (batch, time / factor)."""
+    """Reduce the mask as strided convolutions reduce the frames; (batch, time) to (batch, time / factor)."""
     return mask[:, ::factor]

@@ -1,6 +1,6 @@
-"""A convolutional network over the log-mel spectrogram, its frames pooled by attention: the other baseline.
+"""A convolutional network over the log-mel spectrogram, its frames pooled by attention: the second baseline.
 
-`spectrogram_view` is also half of shared_private's encoder, `convolved_frames` the front of attention.
+shared_private uses `spectrogram_view` in its encoder, attention starts with `convolved_frames`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ TIME_STRIDE = 8
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
+    """Build the network: inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     log_mel, mask = spectrogram_inputs(spec)
     return keras.Model([log_mel, mask], head(spectrogram_view(log_mel, mask), spec))
 
 
 def spectrogram_view(log_mel: Any, mask: Any) -> Any:
-    """An embedding of the spectrogram, (batch, UNITS)."""
+    """Compute an embedding of the spectrogram, (batch, UNITS)."""
     x = layers.Dense(UNITS, activation="relu")(convolved_frames(log_mel, mask))
     x = attention_pooling(x, downsample_mask(mask, TIME_STRIDE))
     x = layers.Dense(UNITS, activation="relu")(layers.Dropout(0.3)(x))
@@ -43,7 +43,7 @@ def spectrogram_view(log_mel: Any, mask: Any) -> Any:
 
 
 def convolved_frames(log_mel: Any, mask: Any) -> Any:
-    """A frame for every TIME_STRIDE frames of the spectrogram, which knows those around it; (batch, time, channels)."""
+    """Convolve the spectrogram to one frame for every TIME_STRIDE frames; (batch, time, channels)."""
     x = conv_block(as_image(log_mel, mask), STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
     for filters, strides in BLOCKS:
         x = conv_block(x, filters, strides=strides)

@@ -1,4 +1,4 @@
-"""The twin of separable: the same network with standard convolutions, which shows what separating them costs."""
+"""The same network as separable with standard convolutions, to measure what separable ones lose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
+    """Build the network: inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     return build_with(_standard_convolution, spec)
 
 

@@ -9,11 +9,10 @@ from serctl.models.lazy import keras, layers, ops
 
 @keras.saving.register_keras_serializable("serctl")
 class AttentionWeights(layers.Layer):
-    """How much each frame counts, learned; the weights sum to 1 and padded frames get none.
+    """Learned weights of frames, shape (batch, time); they sum to 1 and are 0 for padded frames.
 
-    Inputs: frames (batch, time, channels) and their mask (batch, time), 1 for speech and 0 for padding; then, if there
-    is any, an utterance-level context (batch, channels) that influences the weights.
-    Returns (batch, time).
+    Inputs: frames (batch, time, channels), their mask (batch, time), 1 for speech and 0 for padding, and optionally an
+    utterance-level context (batch, channels) that influences the weights.
     """
 
     def __init__(self, units: int = 64, **options: Any) -> None:
@@ -21,10 +20,10 @@ class AttentionWeights(layers.Layer):
         self.units = units
         self.hidden = layers.Dense(units)
         self.context = layers.Dense(units, use_bias=False)
-        self.score = layers.Dense(1, use_bias=False)  # a softmax takes no notice of a bias
+        self.score = layers.Dense(1, use_bias=False)  # softmax is invariant to a bias
 
     def build(self, input_shape: Any) -> None:
-        """Create the weights for inputs of these shapes."""
+        """Create the layer's variables for inputs of these shapes."""
         frames = input_shape[0]
         self.hidden.build(frames)
         if len(input_shape) > 2:
@@ -33,7 +32,7 @@ class AttentionWeights(layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """The weights of (frames, mask) or (frames, mask, context)."""
+        """Compute the weights from (frames, mask) or (frames, mask, context)."""
         frames, mask, *context = inputs
         hidden = self.hidden(frames)
         if context:
@@ -42,23 +41,23 @@ class AttentionWeights(layers.Layer):
         return ops.softmax(scores, axis=-1)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """(batch, time)."""
+        """Return (batch, time)."""
         return tuple(input_shape[0][:2])
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "units": self.units}
 
 
 @keras.saving.register_keras_serializable("serctl")
 class WeightedSum(layers.Layer):
-    """The sum over time of (batch, time, channels), weighted by (batch, time)."""
+    """Sum over time of (batch, time, channels), weighted by (batch, time)."""
 
     def call(self, inputs: Any) -> Any:
-        """The sum of (values, weights)."""
+        """Compute the sum from (values, weights)."""
         values, weights = inputs
         return ops.sum(ops.expand_dims(weights, axis=-1) * values, axis=1)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """(batch, channels)."""
+        """Return (batch, channels)."""
         return (input_shape[0][0], input_shape[0][-1])

@@ -1,10 +1,10 @@
 """Hand-made functionals fused with the deep features of a voice encoder.
 
-The functionals (MFCC, prosody, voice quality, formants) measure what is known to change with emotion; the encoder
-brings what it learned of voices from thousands of speakers. Each view has experts of its own, trained on the labels;
-the prediction multiplies their probabilities (a product of experts: Hinton 2002, doi:10.1162/089976602760128018), and a
-gate that sees both views decides for every window how much either counts. Trained as one, the view that is learned more
-quickly would keep the other from learning. With the encoder, which is frozen, just under a million parameters.
+The functionals (MFCC, prosody, voice quality, formants) measure what is known to change with emotion; the encoder was
+trained on the voices of thousands of speakers. Each of the two inputs has its own experts, each with its own loss; the
+prediction multiplies their probabilities (a product of experts: Hinton 2002, doi:10.1162/089976602760128018), weighted
+by a gate that sees both inputs. With one joint loss, the input that is learned faster would keep the other from
+learning. Just under a million parameters, the frozen encoder included.
 """
 
 from __future__ import annotations
@@ -23,10 +23,17 @@ UNITS = 64
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Input functionals (n_functionals,), the deep ones behind the hand-made ones.
+    """Build the network.
 
-    Outputs: the probabilities, then those of each expert alone, which are only trained. Raises ConfigError if there are
-    no deep ones.
+    Args:
+        spec: its functionals end with the deep features of the voice encoder.
+
+    Returns:
+        Input functionals (n_functionals,). Outputs: the probabilities, then those of each expert, which only training
+        uses.
+
+    Raises:
+        ConfigError: there are no deep features.
     """
     functionals = functionals_input(spec)
     hand_made_part, deep_part = hand_made_and_deep(functionals, spec)
@@ -39,13 +46,13 @@ def build(spec: ModelSpec) -> keras.Model:
 
 
 def _experts(functionals: Any, number: int, spec: ModelSpec) -> list[tuple[Any, Any]]:
-    """The embedding of the functionals, (batch, UNITS), and the logits, (batch, n_classes), of each expert."""
+    """Compute the embedding of the functionals, (batch, UNITS), and the logits of each expert, (batch, n_classes)."""
     views = [functional_view(functionals, UNITS) for _ in range(number)]
     return [(view, layers.Dense(spec.n_classes)(view)) for view in views]
 
 
 def _fuse(hand_made: list[tuple[Any, Any]], deep: list[tuple[Any, Any]]) -> Any:
-    """The mean logits of both sides, each times a learned weight between 0 and 2; no gradient reaches the experts."""
+    """Average the logits of both inputs, each times a learned weight from 0 to 2; no gradient reaches the experts."""
     seen = ops.stop_gradient(layers.Concatenate()([view for view, _ in (*hand_made, *deep)]))
     weights = 2 * layers.Dense(2, activation="sigmoid", kernel_initializer="zeros", name="gate")(seen)
     logits = [ops.mean(ops.stack([each for _, each in experts]), axis=0) for experts in (hand_made, deep)]

@@ -1,4 +1,4 @@
-"""Keras, imported when a network is built and set as serctl needs it: architecture records are read without it."""
+"""Lazy import of Keras with serctl's settings: architecture records are read without it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 else:
 
     class _Lazy:
-        """Keras, or a part of it, imported when one of its attributes is first read."""
+        """Keras, or a module of it, imported at the first access to an attribute."""
 
         def __init__(self, part: str = "") -> None:
             self._part = part

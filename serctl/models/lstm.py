@@ -1,4 +1,4 @@
-"""LSTMs over the log-mel frames: bidirectional and pooled by attention, or causal, to follow speech while it goes on.
+"""LSTMs over the log-mel frames: bidirectional and pooled by attention, or causal, for streaming.
 
 Source: Mirsamadi et al. 2017, doi:10.1109/ICASSP.2017.7952552.
 """
@@ -19,21 +19,20 @@ UNITS = 96
 TIME_STRIDE = 4
 
 STEP_FRAMES = 5
-"""Frames between two answers of the causal network."""
+"""Frames between two outputs of the causal network."""
 
 STEP_LAYERS = ("step_convolution", "step_normalisation", "step_recurrence", "step_answer")
-"""Names of the layers that a causal network and its step have in common."""
+"""Names of the layers that a causal network and its step share."""
 
 STEP_CONTEXT = 2 * STEP_FRAMES
-"""Latest frames that it looks at for an answer, besides its state."""
+"""Latest frames that an output depends on, besides the state."""
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities.
+    """Build the network: inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities.
 
-    A strided convolution hands the recurrence a step every few frames, which makes it that much shorter. The causal
-    network answers at every step; its prediction is the last answer, and a second output, the mean of all answers, is
-    only trained, so that it learns to answer early.
+    A strided convolution shortens the sequence for the recurrence. The causal network has an output at every step: its
+    prediction is the last one; the mean of all, a second output that only training uses, rewards early decisions.
     """
     return _build_causal(spec) if spec.causal else _build_bidirectional(spec)
 
@@ -68,10 +67,11 @@ def _build_causal(spec: ModelSpec) -> keras.Model:
 
 
 def build_step(trained: keras.Model, spec: ModelSpec) -> keras.Model:
-    """One step of a trained causal network, its state given and returned.
+    """Build one step of a trained causal network with explicit state.
 
-    Inputs frames (STEP_CONTEXT, n_mels), the latest ones, zeros before the first; hidden and cell (UNITS,), zeros at
-    the start. Outputs probabilities (n_classes,), hidden, cell.
+    Returns:
+        Inputs frames (STEP_CONTEXT, n_mels), the latest ones, zeros before the first; hidden and cell (UNITS,), zeros
+        at the start. Outputs probabilities (n_classes,), hidden, cell.
     """
     frames = keras.Input((STEP_CONTEXT, spec.n_mels), name="frames")
     hidden, cell = keras.Input((UNITS,), name="hidden"), keras.Input((UNITS,), name="cell")

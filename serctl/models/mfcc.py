@@ -15,7 +15,7 @@ UNITS = (256, 128)
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Input functionals (n_functionals,), of which the network takes those of the MFCC; output the probabilities."""
+    """Build the network: input functionals (n_functionals,), of which it uses the MFCC; output the probabilities."""
     functionals = functionals_input(spec)
     chosen = [column for column, name in enumerate(spec.functionals) if name.startswith("mfcc_")]
     x = ops.take(functionals, chosen, axis=1)

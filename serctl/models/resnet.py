@@ -29,7 +29,7 @@ TIME_STRIDE = 16
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
+    """Build the network: inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     log_mel, mask = spectrogram_inputs(spec)
     x = as_image(log_mel, mask)
     x = conv_block(x, STEM_FILTERS, kernel=STEM_KERNEL, strides=STEM_STRIDES)
@@ -41,7 +41,7 @@ def build(spec: ModelSpec) -> keras.Model:
 
 
 def _residual_block(x: Any, filters: int, strides: tuple[int, int]) -> Any:
-    """Two convolutions around a shortcut, which a strided 1x1 convolution fits to the new shape."""
+    """Apply two convolutions with a shortcut, which a strided 1x1 convolution fits to the new shape."""
     y = conv_block(x, filters, strides=strides)
     y = batch_normalisation()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
     shortcut = layers.Conv2D(filters, 1, strides=strides, padding="same", use_bias=False)(x)

@@ -1,6 +1,6 @@
 """Depthwise-separable convolutions over time, the bands of the spectrogram their channels, for small devices.
 
-A depthwise-separable block filters each channel alone and then mixes what comes out: for kernels of nine frames and
+A depthwise-separable block filters each channel by itself and then mixes the channels: for kernels of nine frames and
 three filters a channel, about a third of the weights of a standard convolution. separable-small is the same network
 with one filter a channel, cnn-large with standard convolutions.
 Sources: Howard et al. 2017, arXiv:1704.04861; over time, with shortcuts: Majumdar and Ginsburg 2020,
@@ -31,12 +31,12 @@ FILTERS_PER_CHANNEL = 3
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
+    """Build the network: inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     return build_with(separable_convolution(FILTERS_PER_CHANNEL), spec)
 
 
 def build_with(convolution: Convolution, spec: ModelSpec) -> keras.Model:
-    """The network with convolutions of this kind, from (batch, time, channels) to (batch, time, FILTERS)."""
+    """Build the network with the given convolutions, from (batch, time, channels) to (batch, time, FILTERS)."""
     log_mel, mask = spectrogram_inputs(spec)
     x = layers.Conv1D(STEM_FILTERS, KERNEL, strides=TIME_STRIDE, padding="same", use_bias=False)(log_mel)
     x = layers.ReLU()(batch_normalisation()(x))
@@ -48,9 +48,9 @@ def build_with(convolution: Convolution, spec: ModelSpec) -> keras.Model:
 
 
 def separable_convolution(filters_per_channel: int) -> Convolution:
-    """Convolutions of one filter a channel each, side by side, then one of a single frame that mixes their channels.
+    """Apply parallel depthwise convolutions of one filter per channel, then a pointwise one that mixes the channels.
 
-    One convolution of so many filters a channel would be the same, but LiteRT has no quick one in int8.
+    A single convolution with several filters per channel would be equivalent, but LiteRT has no fast one in int8.
     """
 
     def apply(x: Any) -> Any:
@@ -62,7 +62,7 @@ def separable_convolution(filters_per_channel: int) -> Convolution:
 
 
 def _filtered(x: Any) -> Any:
-    # Normalised so that channels are alike: int8 has one scale for all of them.
+    # Normalised so that channels have a similar range: int8 has one scale for all of them.
     return batch_normalisation()(layers.DepthwiseConv1D(KERNEL, padding="same", use_bias=False)(x))
 
 

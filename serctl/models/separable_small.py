@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
+    """Build the network: inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     return build_with(separable_convolution(1), spec)
 
 

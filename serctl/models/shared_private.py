@@ -1,9 +1,8 @@
-"""One encoder for all languages, and a private adapter for each: what emotions share, and what a language adds.
+"""One encoder shared by all languages and a private adapter for each.
 
-The encoder (convolutions over the spectrogram, and the functionals) is trained so that a classifier cannot tell the
-language from what it makes of an utterance. An adapter adds what is particular to a language, as far as a gate lets it.
-For a language that was not in training the shared path answers alone, until a later training fits an adapter to a
-few utterances of it.
+The encoder (convolutions over the spectrogram, and the functionals) is trained adversarially, so that its embedding
+does not reveal the language. An adapter adds language-specific information through a gate. A language that was not in
+training uses the shared path only, until a later training fits an adapter to a few utterances of it.
 Sources: Ganin et al. 2016, arXiv:1505.07818 (adversary); Houlsby et al. 2019, arXiv:1902.00751 (adapters).
 """
 
@@ -32,10 +31,15 @@ ADVERSARY_STRENGTH = 0.1
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Inputs log_mel (frames, n_mels), mask (frames,), functionals (n_functionals,), language (n_languages,).
+    """Build the network.
 
-    The language is one-hot, or all zeros for one that was not in training. Outputs: the probabilities, then those of
-    the shared path alone and those of the languages, which are only trained. Raises ConfigError without any language.
+    Returns:
+        Inputs log_mel (frames, n_mels), mask (frames,), functionals (n_functionals,) and language (n_languages,),
+        one-hot or all zeros for a language that was not in training. Outputs: the probabilities, then those of the
+        shared path and those of the languages, which only training uses.
+
+    Raises:
+        ConfigError: there is no language.
     """
     if not spec.languages:
         raise ConfigError("shared_private: expected at least one language, found none")
@@ -54,7 +58,7 @@ def build(spec: ModelSpec) -> keras.Model:
 
 
 def _private(shared: Any, language: Any) -> Any:
-    """What the adapter of the language adds, gated: zero where the language is not known."""
+    """Compute the gated output of the language's adapter: zero for an unknown language."""
     n_languages = language.shape[1]
     hidden = layers.Dense(n_languages * ADAPTER_UNITS, activation="relu", name=ADAPTER_LAYERS[0])(shared)
     hidden = layers.Reshape((n_languages, ADAPTER_UNITS))(hidden) * ops.expand_dims(language, axis=-1)
