@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from serctl.features import Features
     from serctl.verbs.train import TrainOptions, TrainResult
 
-SAMPLES = Path(__file__).parent.parent / "sample_audio"
+SAMPLES = Path(__file__).parent / "samples"
 
 # A shell starts background jobs with SIGINT ignored, and what the tests start would inherit it and not end on Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -80,7 +80,7 @@ def serctl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
-    """The sample recordings: 4 speakers, each neutral, happy, sad and angry, with a manifest."""
+    """A corpus of synthetic voices: 4 speakers, each neutral, happy, sad and angry, with a manifest."""
     return SAMPLES
 
 

@@ -17,7 +17,7 @@ from serctl.features.compute import compute_windows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAMPLE = Path(__file__).parents[2] / "sample_audio" / "tom-sad.flac"
+SAMPLE = Path(__file__).parents[1] / "samples" / "tom-sad.flac"
 LAYERS = 2
 
 

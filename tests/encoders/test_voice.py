@@ -29,7 +29,7 @@ from serctl.features.compute import compute_windows
 from serctl.features.deep import voice_bands
 
 CONFIG = FeatureConfig(voice_encoder=True)
-SAMPLE = Path(__file__).parents[2] / "sample_audio" / "tom-sad.flac"
+SAMPLE = Path(__file__).parents[1] / "samples" / "tom-sad.flac"
 
 
 def speech() -> np.ndarray:
