@@ -14,6 +14,7 @@ import click
 import typer
 
 from serctl import __version__
+from serctl.cli._commands import SUMMARIES, LazyCommands
 from serctl.cli._process import EXIT_INTERRUPTED, Interrupts, end_output, open_standard_streams
 from serctl.cli._remedies import with_remedies
 from serctl.cli._terminal import make_console, terminal_text
@@ -47,6 +48,17 @@ def _what_was_kept(interrupt: KeyboardInterrupt) -> str:
 
 
 class _Group(typer.core.TyperGroup):
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.commands = LazyCommands(app)  # type: ignore[assignment] # click reads it only
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(SUMMARIES)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serctl.cli._app import EXIT_SOME_FAILED, CacheDirOption, console
+from serctl.cli._app import EXIT_SOME_FAILED, CacheDirOption, app, console
 from serctl.cli._flags import command
 from serctl.errors import ConfigError
 
@@ -28,6 +28,7 @@ cache_app = typer.Typer(
     rich_markup_mode=None,
     suggest_commands=False,
 )
+app.add_typer(cache_app)
 
 
 @command(cache_app, "serctl cache info")

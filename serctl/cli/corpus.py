@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serctl.cli._app import CorpusArgument, console, progress_bar
+from serctl.cli._app import CorpusArgument, app, console, progress_bar
 from serctl.cli._flags import Given, command, flags
 from serctl.cli._terminal import make_console, terminal_text
 from serctl.errors import ConfigError
@@ -28,6 +28,7 @@ corpus_app = typer.Typer(
     rich_markup_mode=None,
     suggest_commands=False,
 )
+app.add_typer(corpus_app)
 
 
 @corpus_app.callback()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from serctl.cli._app import app
+
 if TYPE_CHECKING:
     import click
 
@@ -34,6 +36,7 @@ report_app = typer.Typer(
     rich_markup_mode=None,
     suggest_commands=False,
 )
+app.add_typer(report_app)
 
 
 @report_app.callback()

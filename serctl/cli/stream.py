@@ -59,7 +59,7 @@ def stream(
     realtime: Annotated[bool, typer.Option("--realtime", help="Play a recording at its own pace.")] = False,
     listen: ListenOption = None,
 ) -> None:
-    """Follow the emotion of speech while it goes on.
+    """Predict emotions in live speech.
 
     Every step gives one line of JSON; silence is no-speech. On a terminal, live speech is shown as a picture instead;
     --json prefers the lines.

@@ -52,7 +52,7 @@ class PredictOptions:
     )
     hop_s: float | None = option(
         None,
-        "Seconds from one window to the next, from 0.1 up to the window. Default: half a window with --per segment, "
+        "Seconds from one window to the next, from 0.1 up to the window. Default: half a window for segments, "
         "else the whole.",
         kind=float,
         low=0.1,

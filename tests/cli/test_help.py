@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import pytest
 import typer
 
+from serctl import cli
 from serctl.cli import app
+from serctl.cli._commands import SUMMARIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,3 +115,9 @@ def test_shared_options_mean_the_same_everywhere(option: str) -> None:
         if parameter.name == option and isinstance(parameter, click.Option)
     }
     assert len(found) == 1
+
+
+def test_the_summaries_are_the_first_lines_of_the_commands() -> None:
+    modules = {path.stem for path in Path(cli.__file__).parent.glob("[!_]*.py")}
+    assert set(SUMMARIES) == modules
+    assert {name: COMMANDS[(name,)].get_short_help_str(80) for name in SUMMARIES} == SUMMARIES

@@ -1,0 +1,61 @@
+"""The commands by name, each imported when it is run: `--help` needs their summaries only."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    import click
+
+SUMMARIES = {
+    "predict": "Recognise the emotion of recordings.",
+    "adapt": "Measure recordings of one line, room or language as a profile.",
+    "augment": "Write changed copies of labelled recordings.",
+    "evaluate": "Score a model, or an architecture by cross-validation.",
+    "export": "Make a smaller or portable copy of a model.",
+    "extract": "Extract acoustic features of recordings.",
+    "stream": "Predict emotions in live speech.",
+    "train": "Train a model on labelled corpora.",
+    "models": "Look at models: labels, scores, licence.",
+    "corpus": "Look at corpora of emotional speech.",
+    "cache": "Look after the feature cache.",
+    "report": "Make something of finished reports.",
+}
+"""The first line of each command's help, in the order of `serctl --help`; serctl.cli has a module of the same name."""
+
+
+class LazyCommands(Mapping[str, "click.Command"]):
+    """The commands of the app; the module of a command is imported when the command is looked up.
+
+    Args:
+        app: what the modules of the commands register them with.
+    """
+
+    def __init__(self, app: typer.Typer) -> None:
+        self._app = app
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(SUMMARIES)
+
+    def __len__(self) -> int:
+        return len(SUMMARIES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in SUMMARIES
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in SUMMARIES:
+            raise KeyError(name)
+        importlib.import_module(f"serctl.cli.{name}")
+        return _build(self._app)[name]
+
+
+def _build(app: typer.Typer) -> Mapping[str, click.Command]:
+    """Build the commands that are registered so far."""
+    plain = typer.Typer(rich_markup_mode=None, suggest_commands=False)
+    plain.registered_commands, plain.registered_groups = app.registered_commands, app.registered_groups
+    return typer.main.get_group(plain).commands
