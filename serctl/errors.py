@@ -69,6 +69,8 @@ class Remedy(Enum):
     """Write to another place."""
     WITH_OUTPUT = auto()
     """Write to a file at all."""
+    TABLE_OUTPUT = auto()
+    """Write a table."""
     PARQUET_OUTPUT = auto()
     """Write a Parquet file."""
     CACHE_FOLDER = auto()

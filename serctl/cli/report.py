@@ -6,11 +6,14 @@ DEFAULT, once there is one of that name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serctl.cli._app import app
+from serctl.cli._app import QuietOption, app, console
+from serctl.cli._flags import Given, command, flags
+from serctl.cli.predict import EmbedAudioOption
 
 if TYPE_CHECKING:
     import click
@@ -41,3 +44,35 @@ app.add_typer(report_app)
 
 @report_app.callback()
 def _report() -> None: ...
+
+
+@command(
+    report_app,
+    "serctl report html emotions.csv -o report.html",
+    "serctl report html emotions.csv -o report.html --recordings ./recordings --embed-audio --overwrite",
+    name=DEFAULT,
+)
+@flags("overwrite")
+def html(
+    given: Given,
+    report: Annotated[Path, typer.Argument(help="Report of `serctl predict`: .csv, .parquet or .jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write: .html.")],
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            "--recordings", help="Folder of the recordings. Default: the paths of the report lead to them.", exists=True
+        ),
+    ] = None,
+    embed_audio: EmbedAudioOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make one self-contained page of a report, to look at and to send.
+
+    It shows totals, each emotion's share over the day, and a table of the recordings with their timelines; a click
+    plays the moment. Rows of `--per segment` or `--per window` give the timelines.
+    """
+    from serctl.verbs.report import make_page
+
+    make_page(report, output, recordings=recordings, embed_audio=embed_audio, overwrite=bool(given["overwrite"]))
+    if not quiet:
+        console().print(f"page: {output}", markup=False)

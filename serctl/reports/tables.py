@@ -10,14 +10,15 @@ dict of scalars is a table of one row. Missing columns, None and NaN are empty i
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from serctl.errors import ConfigError, Remedy
 from serctl.extras import require_extra
 from serctl.files import atomic_path, check_new_file
 from serctl.reports.journal import journal_path
 from serctl.reports.parquet import iterate_parquet, read_parquet, write_parquet
-from serctl.reports.schema import Columns, Table, report_format
+from serctl.reports.schema import Columns, Format, Table, report_format
 from serctl.reports.text import iterate_rows, read_csv, write_rows
 
 if TYPE_CHECKING:
@@ -40,18 +41,31 @@ def check_output(path: Path, *, overwrite: bool, resume: bool) -> None:
     check_new_file(path, overwrite=overwrite or (resume and interrupted))
 
 
-def write_report(path: Path, *, columns: Columns, tables: Iterable[Table]) -> None:
-    """Write the tables one after the other, in the format of the path's suffix, atomically and in bounded memory.
+class Writer(Protocol):
+    """Writes the tables of a report into a file, in bounded memory where the format allows it."""
 
+    def __call__(self, path: Path, *, columns: Columns, tables: Iterable[Table]) -> None:
+        """Write the tables one after the other; the file is put into place once it is whole."""
+        ...
+
+
+def write_report(path: Path, *, columns: Columns, tables: Iterable[Table], writer: Writer | None = None) -> None:
+    """Write the tables one after the other, atomically and in bounded memory.
+
+    writer: of the format; None for that of the path's suffix.
     Raises ConfigError for an unknown suffix, OSError when the disk is full: the previous report is then intact.
     """
-    form = report_format(path)
+    writer = writer or partial(_write_table, form=report_format(path))
     with atomic_path(path) as temporary:
-        if form == "parquet":
-            write_parquet(temporary, columns, tables)
-        else:
-            with temporary.open("w", encoding="utf-8", newline="") as stream:
-                write_rows(stream, tables, columns, form)
+        writer(temporary, columns=columns, tables=tables)
+
+
+def _write_table(path: Path, *, columns: Columns, tables: Iterable[Table], form: Format) -> None:
+    if form == "parquet":
+        write_parquet(path, columns, tables)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            write_rows(stream, tables, columns, form)
 
 
 def iterate_report(path: Path, columns: Columns) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from serctl.files import claim, is_stream
 from serctl.reports.journal import Journal, journal_path
 from serctl.reports.ledger import Ledger, read_ledger, read_tables, write_ledger
 from serctl.reports.schema import headers, report_format, utf8
-from serctl.reports.tables import check_output, write_report
+from serctl.reports.tables import Writer, check_output, write_report
 from serctl.run import Progress, Run, listening
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def run_batch(
     output: Path | None,
     run: Run,
     on_table: Callable[[Table], None],
+    writer: Writer | None = None,
 ) -> BatchSummary:
     """Apply the function to every recording and write the report, or hand the tables out one by one without an output.
 
@@ -98,15 +99,19 @@ def run_batch(
     columns are named as in columns, with path, status and error. Whatever it raises becomes a row with that error.
     fingerprint: determines the results together with the inputs; guards what may be resumed.
     on_table: gets every table in the order of the inputs when there is no output.
+    writer: of an output that is no table; None for that of its suffix.
     Raises StoppedAtFailureError with run.fail_fast; RunInterrupted says where the finished part is kept.
     """
     start = time.monotonic()
     if output is None:
         summary = _stream(recordings, function, run, on_table)
     else:
-        report_format(output)
+        if writer is None:
+            report_format(output)
+        elif run.update:
+            raise ConfigError(f"{output} cannot be updated: expected a table", Remedy.TABLE_OUTPUT)
         with claim(output):
-            summary = _report(recordings, function, output, columns, fingerprint, run)
+            summary = _report(recordings, function, output, columns, fingerprint, run, writer)
     summary.wall_s = time.monotonic() - start
     return summary
 
@@ -142,6 +147,7 @@ def _report(
     columns: Columns,
     fingerprint: str,
     run: Run,
+    writer: Writer | None,
 ) -> BatchSummary:
     """Write the report, unless it is finished and only to be resumed."""
     keys = [_key(recording.path) for recording in recordings]
@@ -149,26 +155,28 @@ def _report(
     ledger = read_ledger(output)
     interrupted = journal_path(output).exists()
     if run.resume and not (interrupted or run.overwrite or run.update) and output.is_file():
-        return _finished(output, columns, keys, made_by, ledger)
+        return _finished(output, columns, keys, made_by, ledger, is_table=writer is None)
     check_output(output, overwrite=run.overwrite or run.update, resume=run.resume or run.update)
     with Journal(output, fingerprint=fingerprint, resume=run.resume or run.update) as journal:
         if run.update and output.is_file():
             _keep_earlier(journal, output, columns, keys, made_by, ledger)
         summary = _write(recordings, keys, function, journal, run)
-        write_report(output, columns=columns, tables=map(journal.read, keys))
+        write_report(output, columns=columns, tables=map(journal.read, keys), writer=writer)
         if not is_stream(output):
             write_ledger(output, fingerprint=made_by, keys=keys)
         journal.discard()
     return summary
 
 
-def _finished(output: Path, columns: Columns, keys: Sequence[str], made_by: str, ledger: Ledger | None) -> BatchSummary:
+def _finished(
+    output: Path, columns: Columns, keys: Sequence[str], made_by: str, ledger: Ledger | None, *, is_table: bool
+) -> BatchSummary:
     """What the report says already; the summary counts the recordings that it does not know as they are now."""
     summary = BatchSummary(finished=True)
     if ledger:
         ledger.check(output, fingerprint=made_by)
         summary.outdated = len(set(keys).difference(ledger.keys))
-        for table in read_tables(output, columns) if ledger.describes(output) else ():
+        for table in read_tables(output, columns) if is_table and ledger.describes(output) else ():
             summary.count(table)
             summary.resumed += 1
     return summary

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from serctl.audio.find import Recording
     from serctl.bundle.store import Bundle
     from serctl.cache import Cache
+    from serctl.reports.tables import Writer
     from serctl.runtime.recogniser import Recogniser
 
 SHORTEST_S = 0.1
@@ -53,13 +54,14 @@ def predict(
     output: Path | None = None,
     run: Run | None = None,
     on_table: Callable[[Table], None] = ignore_table,
+    writer: Writer | None = None,
 ) -> BatchSummary:
     """Write (or hand out) the rows of every recording in input order.
 
     Columns: path, start, end, emotion, confidence, p_<label>..., status, error, notes, duration, sample_rate,
     channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds. Unless options.channels is mix, a column
     `channel` behind path tells which one a row stands for, from 1 on. The columns of moments.moment_columns follow
-    those of the probabilities where options.moments asks for them.
+    those of the probabilities where options.moments asks for them. writer: of an output that is no table.
     Raises what batch.run_batch raises, ConfigError if the windows do not suit the model or what runs the network is
     not installed, and BundleError if novelty is asked of a model that cannot tell it.
     """
@@ -80,6 +82,7 @@ def predict(
         output=output,
         run=run,
         on_table=on_table,
+        writer=writer,
     )
 
 

@@ -63,6 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     for name in ("recordings", "corpus"):
         shutil.copytree(SAMPLES, folder / name)  # find does not follow a link
+    shutil.copy(ROOT / "tests" / "golden" / "base.csv", folder / "emotions.csv")
     (folder / "recording.wav").symlink_to(SAMPLES / "emma-angry.wav")
     (folder / "bin").mkdir()
     script = folder / "bin" / "serctl"

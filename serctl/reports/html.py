@@ -1,0 +1,161 @@
+"""A report as one HTML page: self-contained, nothing fetched; for a colleague, on a screen, a phone or paper.
+
+Charts are plain HTML and CSS: all that is drawn are stacked and coloured bars, which need no library, scale with the
+text and can be read by a screen reader. The template, its style and its script are in the folder `page`.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from serctl import __version__
+from serctl.reports.schema import NO_SPEECH, UNCERTAIN
+from serctl.reports.summary import FACTS, WARNINGS, Summary, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+NAMED_COLOURS = ("neutral", "happy", "sad", "angry", "fearful", "disgust", "surprised", "calm")
+"""Emotions with a colour of their own: the palette of Okabe and Ito (2008), told apart by the colour-blind."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page says besides the rows of its report.
+
+    Attributes:
+        about: of the model: terms and what they mean here.
+        limits: sentences on what the answers are worth.
+        link: the address of a recording relative to the page, by its path in the report; None where it has none.
+        sound: the recording as MP3 to embed, by its path; None where it has none.
+    """
+
+    about: tuple[tuple[str, str], ...] = ()
+    limits: tuple[str, ...] = ()
+    link: Callable[[str], str | None] = lambda _: None
+    sound: Callable[[str], bytes | None] = lambda _: None
+
+
+def write_page(path: Path, rows: Iterable[Mapping[str, Any]], page: Page) -> None:
+    """Write the page of a report.
+
+    Args:
+        path: the file.
+        rows: of the report, as read_report returns them; those of one recording follow each other.
+        page: what the page says besides.
+    """
+    summary = summarise(rows)
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+        stream.write(_render(summary, page))
+
+
+def _render(summary: Summary, page: Page) -> str:
+    style, script = _part("page.css"), _part("page.js")
+    sounds = list(_sounds(summary, page))
+    embedded = {index for index, _ in sounds}
+    return Template(_part("page.html")).substitute(
+        policy=_policy(style, script),
+        version=escape(__version__),
+        title=f"Emotions in {_count(len(summary.recordings), 'recording')}",
+        made=escape(f"Made on {datetime.now().astimezone():%Y-%m-%d %H:%M} with serctl {__version__}"),
+        style=style,
+        totals="".join(f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>" for term, text in summary.totals),
+        shares="".join(_share(emotion, share) for emotion, share in summary.shares.items()),
+        course_title=escape(summary.course_title),
+        legend="".join(f"<li>{_swatch(emotion)}{escape(emotion)}</li>" for emotion in summary.emotions),
+        chart="".join(_bar(index, mark, shares) for index, (mark, shares) in enumerate(summary.course)),
+        course_table=_table(summary),
+        about="".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in page.about),
+        limits="".join(f"<li>{escape(each)}</li>" for each in page.limits),
+        data=_packed(summary, page, embedded),
+        sounds="\n".join(
+            f'<script type="application/octet-stream" id="sound-{index}">{text}</script>' for index, text in sounds
+        ),
+        script=script,
+    )
+
+
+def _part(name: str) -> str:
+    return files("serctl.reports").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """What the browser lets the page do: its own style and script, recordings beside it, and nothing else."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; style-src-elem 'sha256-{hashes[0]}'; style-src-attr 'unsafe-inline'; "
+        f"script-src 'sha256-{hashes[1]}'; media-src 'self' file: data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def colour_of(emotion: str) -> str:
+    """Return the name of the colour of an emotion in page.css."""
+    special = {NO_SPEECH: "none", UNCERTAIN: "uncertain"}
+    return special.get(emotion, emotion if emotion in NAMED_COLOURS else "other")
+
+
+def _swatch(emotion: str) -> str:
+    return f'<span class="swatch" style="background:var(--{colour_of(emotion)})"></span>'
+
+
+def _share(emotion: str, share: float) -> str:
+    filled = f'<i style="width:{100 * share:.1f}%;background:var(--{colour_of(emotion)})"></i>'
+    return f'<li><b>{escape(emotion)}</b><span class="track">{filled}</span><span>{100 * share:.1f} %</span></li>'
+
+
+def _bar(index: int, mark: str, shares: Mapping[str, float]) -> str:
+    parts = "".join(
+        f'<i style="height:{100 * share:.1f}%;background:var(--{colour_of(emotion)})"></i>'
+        for emotion, share in shares.items()
+    )
+    even = " even" if index % 2 else ""
+    return f'<div><div class="bar">{parts}</div><div class="mark{even}">{escape(mark)}</div></div>'
+
+
+def _table(summary: Summary) -> str:
+    named = [emotion for emotion in summary.emotions if emotion != NO_SPEECH]
+    head = "".join(f'<th scope="col" class="number">{escape(each)}</th>' for each in named)
+    lines = [f'<tr><th scope="col">{escape(summary.course_unit)}</th>{head}</tr>']
+    for mark, shares in summary.course:
+        cells = "".join(f'<td class="number">{100 * shares.get(each, 0):.0f} %</td>' for each in named)
+        lines.append(f'<tr><th scope="row">{escape(mark)}</th>{cells}</tr>')
+    return "".join(lines)
+
+
+def _packed(summary: Summary, page: Page, embedded: set[int]) -> str:
+    """What the script shows, as JSON, compressed; base64 has no character that could end the element it is in."""
+    recordings = []
+    for index, each in enumerate(summary.recordings):
+        entry = {name: value for name, value in asdict(each).items() if name != "path"}
+        sound = {"sound": index} if index in embedded else {"link": page.link(each.path)}
+        recordings.append(entry | sound)
+    data = {
+        "emotions": summary.emotions,
+        "colours": [colour_of(emotion) for emotion in summary.emotions],
+        "warnings": [list(texts) for texts in WARNINGS.values()],
+        "facts": list(FACTS.values()),
+        "recordings": recordings,
+    }
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode("ascii"), mtime=0)).decode("ascii")
+
+
+def _sounds(summary: Summary, page: Page) -> Iterator[tuple[int, str]]:
+    for index, each in enumerate(summary.recordings):
+        sound = None if each.error else page.sound(each.path)
+        if sound is not None:
+            yield index, base64.b64encode(sound).decode("ascii")
