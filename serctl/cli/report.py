@@ -59,9 +59,7 @@ def html(
     output: Annotated[Path, typer.Option("--output", "-o", help="Page to write: .html.")],
     recordings: Annotated[
         Path | None,
-        typer.Option(
-            "--recordings", help="Folder of the recordings. Default: the paths of the report lead to them.", exists=True
-        ),
+        typer.Option("--recordings", help="Folder of the recordings. Default: the paths of the report lead to them."),
     ] = None,
     embed_audio: EmbedAudioOption = False,
     quiet: QuietOption = False,

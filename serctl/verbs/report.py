@@ -56,6 +56,8 @@ def make_page(
         MissingExtraError: the report is in Parquet, and pyarrow is not installed.
     """
     check_page(output, overwrite=overwrite)
+    if recordings and not os.path.isdir(recordings):  # noqa: PTH112 - is_dir raises for a NUL
+        raise ConfigError(f"{recordings} is no folder: expected that of the recordings")
     rows = _read(report)
     page = describe(next((str(row["model"]) for row in rows if row.get("model")), ""), output, recordings, embed_audio)
     with atomic_path(output) as draft:
