@@ -69,6 +69,8 @@ class Remedy(Enum):
     """Write to another place."""
     WITH_OUTPUT = auto()
     """Write to a file at all."""
+    FOLDER = auto()
+    """Write into a folder, one file for each recording."""
     TABLE_OUTPUT = auto()
     """Write a table."""
     PARQUET_OUTPUT = auto()

@@ -15,6 +15,7 @@ REMEDIES = {
     Remedy.RESUME: "--resume continues it",
     Remedy.OTHER_OUTPUT: "choose another -o",
     Remedy.WITH_OUTPUT: "-o FILE names the report to continue",
+    Remedy.FOLDER: "-o FOLDER --format NAME writes one for each",
     Remedy.TABLE_OUTPUT: "-o NAME.csv writes one, and `serctl report NAME.csv` makes a page of it",
     Remedy.PARQUET_OUTPUT: "-o NAME.parquet writes one",
     Remedy.CACHE_FOLDER: "--cache-dir DIR chooses another folder",

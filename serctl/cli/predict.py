@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
-from click.core import ParameterSource
 
+from serctl.cli._answers import EmbedAudioOption, ExcelOption, FormatOption, PredictionOption, Target
 from serctl.cli._app import QuietOption, app, console, progress_bar
 from serctl.cli._batch import (
     FilesFromOption,
@@ -23,16 +21,13 @@ from serctl.cli._batch import (
     find_inputs,
     finish,
     stop_at_failure,
-    to_file,
 )
 from serctl.cli._flags import WORKERS, Given, command, flags
-from serctl.errors import ConfigError
 from serctl.verbs.options import PredictOptions
 
 if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
     from serctl.reports.schema import Columns
-    from serctl.reports.tables import Writer
 
 Table = dict[str, Any]
 
@@ -42,25 +37,14 @@ ModelOption = Annotated[
 ]
 
 
-PredictionOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="Report to write: .csv, .parquet, .jsonl, or a page to look at: .html. Default, or with -: CSV on stdout.",
-    ),
-]
-EmbedAudioOption = Annotated[
-    bool,
-    typer.Option("--embed-audio", help="Put the recordings into the page, as MP3 at 16 kHz; else it links to them."),
-]
-
-
 @command(
     app,
     "serctl predict recording.wav",
     "serctl predict ./recordings -o emotions.csv",
     "serctl predict ./recordings -o report.html",
+    "serctl predict recording.wav -o recording.srt",
+    "serctl predict ./recordings -o labels --format textgrid",
+    "serctl predict ./recordings -o excel.csv --excel",
     "serctl predict ./recordings --per window --window 5 -o timeline.jsonl",
     "serctl predict ./recordings --per segment -o segments.csv",
     "serctl predict ./recordings --moments -o moments.csv",
@@ -73,7 +57,9 @@ def predict(
     given: Given,
     recordings: RecordingsArgument = None,
     output: PredictionOption = None,
+    form: FormatOption = None,
     embed_audio: EmbedAudioOption = False,
+    excel: ExcelOption = False,
     model: ModelOption = None,
     files_from: FilesFromOption = None,
     strict: StrictOption = False,
@@ -89,9 +75,8 @@ def predict(
     from serctl.errors import StoppedAtFailureError
     from serctl.verbs import predict as verb
 
-    report = to_file(output)
-    options = _options(given, report)
-    writer = _page_writer(report, embed_audio=embed_audio)
+    target = Target(given, output, form=form, excel=excel, embed_audio=embed_audio)
+    options, report = target.options, target.report
     bundle = load_bundle(model or DEFAULT_MODEL)
     if not quiet:
         _say_unknown_language(bundle, options.language)
@@ -99,7 +84,7 @@ def predict(
     found = find_inputs(recordings, files_from, strict=strict)
     try:
         with (
-            _printer(verb.columns(bundle, options), output) as on_table,
+            _shower(target.folder(found.recordings), verb.columns(bundle, options), output) as on_table,
             progress_bar("Predicting", quiet=quiet) as progress,
         ):
             summary = verb.predict(
@@ -109,33 +94,12 @@ def predict(
                 output=report,
                 run=given.run(progress),
                 on_table=on_table,
-                writer=writer,
+                writer=target.writer(found.recordings),
             )
     except StoppedAtFailureError as error:
         stop_at_failure(error, summary_json=summary_json)
-    finish(summary, verb="Predicted", output=report, summary_json=summary_json, quiet=quiet, others=found.others)
-
-
-def _options(given: Given, report: Path | None) -> PredictOptions:
-    """The options; a page shows segments unless something else was asked for."""
-    source = click.get_current_context().get_parameter_source("per")
-    if _is_page(report) and source is ParameterSource.DEFAULT and not given["moments"]:
-        return given.make(PredictOptions, per="segment")
-    return given.make(PredictOptions)
-
-
-def _is_page(report: Path | None) -> bool:
-    return report is not None and report.suffix.lower() == ".html"
-
-
-def _page_writer(report: Path | None, *, embed_audio: bool) -> Writer | None:
-    if report is None or not _is_page(report):
-        if embed_audio:
-            raise ConfigError("--embed-audio puts recordings into a page: expected -o NAME.html with it")
-        return None
-    from serctl.verbs.report import write_prediction
-
-    return partial(write_prediction, output=report, embed_audio=embed_audio)
+    written = output if form else report
+    finish(summary, verb="Predicted", output=written, summary_json=summary_json, quiet=quiet, others=found.others)
 
 
 def _say_unknown_language(bundle: Bundle, language: str | None) -> None:
@@ -149,9 +113,13 @@ def _say_unknown_language(bundle: Bundle, language: str | None) -> None:
 
 
 @contextmanager
-def _printer(columns: Columns, output: Path | None) -> Iterator[Callable[[Table], None]]:
-    """What to do with each table when there is no report file: a table for a person, CSV for a pipe."""
-    if output is None and sys.stdout.isatty():
+def _shower(
+    folder: Callable[[Table], None] | None, columns: Columns, output: Path | None
+) -> Iterator[Callable[[Table], None]]:
+    """What to do with each table when there is no report file: labels, a table for a person, CSV for a pipe."""
+    if folder:
+        yield folder
+    elif output is None and sys.stdout.isatty():
         tables: list[Table] = []
         yield tables.append
         _print_table(tables)

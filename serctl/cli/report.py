@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serctl.cli._answers import EmbedAudioOption
 from serctl.cli._app import QuietOption, app, console
 from serctl.cli._flags import Given, command, flags
-from serctl.cli.predict import EmbedAudioOption
 
 if TYPE_CHECKING:
     import click

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 Format = Literal["csv", "parquet", "jsonl"]
-TextFormat = Literal["csv", "jsonl"]
+TextFormat = Literal["csv", "jsonl", "excel"]
 Kind = Literal["text", "int", "float32", "float64"]
 Table = Mapping[str, Any]
 

@@ -68,6 +68,12 @@ def _write_table(path: Path, *, columns: Columns, tables: Iterable[Table], form:
             write_rows(stream, tables, columns, form)
 
 
+def write_excel(path: Path, *, columns: Columns, tables: Iterable[Table]) -> None:
+    """Write CSV for Excel: with a byte order mark, without texts that it takes for formulas. See Writer."""
+    with path.open("w", encoding="utf-8-sig", newline="") as stream:
+        write_rows(stream, tables, columns, "excel")
+
+
 def iterate_report(path: Path, columns: Columns) -> Iterator[dict[str, Any]]:
     """Yield the rows of a report with these columns, None where a value is missing; a part of them is in memory."""
     form = report_format(path)
@@ -86,5 +92,5 @@ def read_report(path: Path) -> list[dict[str, Any]]:
     form = report_format(path)
     if form == "parquet":
         return read_parquet(path)
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         return read_csv(stream) if form == "csv" else [json.loads(line) for line in stream]

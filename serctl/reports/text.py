@@ -33,24 +33,27 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?")
 def write_rows(
     stream: TextIO, tables: Iterable[Table], columns: Columns, form: TextFormat = "csv", *, header: bool = True
 ) -> None:
-    """Write the tables as text, line by line, in CSV with a header unless it is there already.
+    """Write the tables as text, line by line, in CSV (or CSV for Excel) with a header unless it is there already.
 
     pandas and pyarrow are not needed.
     """
     if form == "jsonl":
         stream.writelines(_jsonl_lines(tables, columns))
     else:
-        stream.writelines(_csv_lines(tables, columns, header=header))
+        quote = _quoted_for_excel if form == "excel" else _quoted
+        stream.writelines(_csv_lines(tables, columns, quote, header=header))
 
 
 # Text formats. A number is the same token in CSV and in JSON; they differ in their texts and in what is missing.
 
 
-def _csv_lines(tables: Iterable[Table], columns: Columns, *, header: bool) -> Iterator[str]:
+def _csv_lines(
+    tables: Iterable[Table], columns: Columns, quote: Callable[[str], str], *, header: bool
+) -> Iterator[str]:
     if header:
         yield ",".join(_quoted(name) for name in headers(columns)) + "\n"
     for table in tables:
-        for tokens in _rows_of_tokens(table, columns, encode_text=_quoted, missing=""):
+        for tokens in _rows_of_tokens(table, columns, encode_text=quote, missing=""):
             yield ",".join(tokens) + "\n"
 
 
@@ -98,6 +101,11 @@ def _quoted(text: str) -> str:
     if any(mark in text for mark in ',"\n\r'):
         return '"' + text.replace('"', '""') + '"'
     return text
+
+
+def _quoted_for_excel(text: str) -> str:
+    """The text with an apostrophe before what a spreadsheet takes for a formula (OWASP, CSV Injection)."""
+    return _quoted(f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text)
 
 
 def _json_text(text: str) -> str:

@@ -21,7 +21,7 @@ import pytest
 from serctl.errors import ConfigError, Remedy
 from serctl.reports.journal import Journal, journal_path
 from serctl.reports.schema import Column, ColumnBlock, report_format
-from serctl.reports.tables import check_output, read_report, write_report
+from serctl.reports.tables import check_output, read_report, write_excel, write_report
 from serctl.reports.text import write_rows
 
 COLUMNS = [
@@ -364,3 +364,20 @@ def test_text_reports_do_not_load_pandas_or_pyarrow(tmp_path):
         sys.exit(bool({{"pandas", "pyarrow"}} & set(sys.modules)))
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=cmd|"/c calc"!A1', "a=b", "", "\u00e9"]
+)
+def test_no_text_of_csv_for_excel_begins_a_formula(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "report.csv"
+    row = GOOD | {"path": text, "emotion": text, "start": -1.5}
+    write_report(path, columns=COLUMNS, tables=[row], writer=write_excel)
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfpath,")
+    (found,) = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
+    # A spreadsheet takes a cell that begins so for a formula (openpyxl: data_type f); a number may begin with a minus.
+    assert not found["path"].startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert found["path"].removeprefix("'") == text
+    assert found["start"] == "-1.500"
+    assert pd.read_csv(path).columns[0] == "path"
+    assert list(read_report(path)[0]) == [column.name for column in COLUMNS]
