@@ -36,6 +36,7 @@ class PredictOptions:
         adapt: what the features are normalised by. none: the training data. recordings: the recordings at hand, two or
             more, whose mix of emotions is about even. auto: the same for ten or more, with each emotion of a first
             prediction counted alike. Anything else is the path of a profile that adapt.save_profile wrote.
+        dimensions: add arousal and valence, derived from the probabilities.
         novelty: also tell how unlike the training recordings each recording is.
 
     Raises:
@@ -77,6 +78,10 @@ class PredictOptions:
         "Normalise features by the recordings at hand: recordings (even mix of emotions), auto (any mix), or a PROFILE "
         "of `serctl adapt`.",
         metavar="none|recordings|auto|PROFILE",
+    )
+    dimensions: bool = option(
+        False,
+        "Add the columns arousal and valence, -1 to 1, derived from the probabilities.",
     )
     novelty: bool = option(
         False,

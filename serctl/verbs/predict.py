@@ -19,6 +19,7 @@ from serctl.run import Run, report_position
 from serctl.runtime.trial import try_network
 from serctl.verbs.adapt import NOT_ADAPTED, Adaptation, find_adaptation, load_recogniser
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
+from serctl.verbs.dimensions import DIMENSION_COLUMNS, coordinates_of, dimensions_of
 from serctl.verbs.moments import (
     Naming,
     Prediction,
@@ -60,8 +61,8 @@ def predict(
 
     Columns: path, start, end, emotion, confidence, p_<label>..., status, error, notes, duration, sample_rate,
     channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds. Unless options.channels is mix, a column
-    `channel` behind path tells which one a row stands for, from 1 on. The columns of moments.moment_columns follow
-    those of the probabilities where options.moments asks for them. writer: of an output that is no table.
+    `channel` behind path tells which one a row stands for, from 1 on. The columns of dimensions and
+    moments follow those of the probabilities where the options ask for them. writer: of an output that is no table.
     Raises what batch.run_batch raises, ConfigError if the windows do not suit the model or what runs the network is
     not installed, and BundleError if novelty is asked of a model that cannot tell it.
     """
@@ -71,6 +72,8 @@ def predict(
     analysis(model.facts.features, options)
     if options.novelty:
         _ = model.novelty  # likewise
+    if options.dimensions:
+        coordinates_of(model.facts.labels)
     run = run or Run()
     adaptation = find_adaptation(recordings, options.adapt, model=model, run=run)
     job = Job(model.folder, model.digest, options, run.cache, adaptation)
@@ -97,6 +100,7 @@ def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column
         Column("emotion", "text"),
         Column("confidence", decimals=4),
         *(Column(f"p_{label}", decimals=4) for label in model.facts.labels),
+        *(DIMENSION_COLUMNS if options and options.dimensions else []),
         *(moment_columns(model.facts.labels) if options and options.moments else []),
         *([Column("novelty", decimals=4)] if options and options.novelty else []),
         Column("status", "text"),
@@ -157,7 +161,7 @@ def _predict_channel(path: Path, channel: int | None, *, job: Job) -> Table:
     return {
         "path": str(path),
         "channel": channel,
-        **_rows(predictions, name),
+        **_rows(predictions, name, dimensions=options.dimensions),
         **(moments_of(windows, segments, name) if options.moments else {}),
         **({"novelty": [each.novelty for each in predictions]} if options.novelty else {}),
         "status": STATUS_OK,
@@ -252,7 +256,7 @@ def _batched(items: Iterable[Window] | Iterable[Prediction], size: int) -> Itera
         yield batch
 
 
-def _rows(predictions: Sequence[Prediction], name: Naming) -> Table:
+def _rows(predictions: Sequence[Prediction], name: Naming, *, dimensions: bool) -> Table:
     probabilities = np.stack([shown_probabilities(prediction) for prediction in predictions])
     rows: Table = {
         "start": [prediction.start_s for prediction in predictions],
@@ -262,4 +266,4 @@ def _rows(predictions: Sequence[Prediction], name: Naming) -> Table:
     }
     for index, label in enumerate(name.labels):
         rows[f"p_{label}"] = probabilities[:, index].tolist()
-    return rows
+    return {**rows, **(dimensions_of(probabilities, name.labels) if dimensions else {})}
