@@ -16,9 +16,13 @@ if TYPE_CHECKING:
         EndToEndFacts,
         ExportFacts,
         GroupScores,
+        Kept,
         ScoredPart,
         TrainingFacts,
     )
+
+_SCORED = ("left_out", "left_out_adapted", "cross_validation", "validation")
+"""Names of scored parts, in their order in the card."""
 
 _LIMITS = """\
 - It classifies how speech sounds, not what a person feels. Do not decide about people with it.
@@ -37,7 +41,7 @@ def model_card(facts: BundleFacts) -> str:
         _corpora(facts.training.corpora),
         *_inherited(facts.training),
         "## Scores",
-        *(_scores(facts.metrics[name]) for name in ("cross_validation", "validation") if name in facts.metrics),
+        *(_scores(facts.metrics[name]) for name in _SCORED if name in facts.metrics),
         "## Limits",
         _LIMITS,
         "## Licence of the weights",
@@ -148,7 +152,14 @@ def _scores(metrics: ScoredPart) -> str:
     lines += [_group_table(title, scores) for title, scores in groups.items() if scores]
     if metrics.per_class:
         lines.append(_class_table(metrics.per_class))
+    if metrics.thresholds:
+        lines.append(_threshold_table(metrics.thresholds))
     return "\n\n".join(lines)
+
+
+def _threshold_table(thresholds: Mapping[str, Kept]) -> str:
+    cells = [[f"at least {name}", _percent(each.coverage), _percent(each.risk)] for name, each in thresholds.items()]
+    return _table(["confidence", "answered", "of these wrong"], cells)
 
 
 def _class_table(scores: Mapping[str, ClassScores]) -> str:
@@ -158,10 +169,10 @@ def _class_table(scores: Mapping[str, ClassScores]) -> str:
 
 def _group_table(title: str, scores: Mapping[str, GroupScores]) -> str:
     cells = [
-        [name, str(each.n), _percent(each.uar), _percent(each.wa), _percent(each.macro_f1)]
+        [name, str(each.n), *map(_percent, (each.uar, each.wa, each.macro_f1)), _calibration(each.ece)]
         for name, each in scores.items()
     ]
-    return _table([title, "utterances", "UAR", "WA", "macro-F1"], cells)
+    return _table([title, "utterances", "UAR", "WA", "macro-F1", "ECE"], cells)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -171,6 +182,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _percent(share: float | None) -> str:
     """Empty where it is not known or not defined."""
     return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _calibration(ece: float | None) -> str:
+    return "" if ece is None else f"{ece:.3f}"
 
 
 def _number(value: float | None) -> str:

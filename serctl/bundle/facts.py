@@ -62,12 +62,21 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class GroupScores:
-    """Scores of the utterances of one corpus, language or gender; no macro-F1 in models before 0.2."""
+    """Scores of the utterances of one corpus, language or gender; older models have no macro-F1 or ECE."""
 
     n: Count
     uar: Share
     wa: Share
     macro_f1: Share | None = None
+    ece: Share | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a threshold on the confidence leaves: the share of utterances, and the share of errors among them."""
+
+    coverage: Share
+    risk: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ class ScoredPart:
     per_gender: Mapping[str, GroupScores] = field(default_factory=dict)
     confusion: tuple[tuple[Count, ...], ...] = ()
     no_speech: tuple[Count, ...] = ()
+    thresholds: Mapping[str, Kept] = field(default_factory=dict)
     best_epoch: Count | None = None
     epochs: Count | None = None
     architecture: Name | None = None
@@ -218,10 +228,11 @@ class NoveltyFacts:
 class BundleFacts:
     """What bundle.json says, apart from the format and the hashes.
 
-    n_frames: frames of log-mel that the network takes. temperature: divides the log-probabilities (calibration).
-    metrics: scores by the way they were found (validation, cross_validation). languages: those that the network tells
-    apart, empty if none. export: None if training wrote the bundle. licence, attribution: the terms of the weights.
-    novelty: None in a bundle that cannot tell it.
+    n_frames: frames of log-mel that the network takes. temperature: divides the log-probabilities (calibration);
+    adapted_temperature: the same where features are adapted to recordings, None for no other value. metrics: scores by
+    the way they were found (left_out, left_out_adapted, cross_validation, validation). languages: those that the
+    network tells apart, empty if none. export: None if training wrote the bundle. licence, attribution: the terms of
+    the weights. novelty: None in a bundle that cannot tell it.
 
     Raises:
         ValueError: labels or languages are not unique.
@@ -243,6 +254,7 @@ class BundleFacts:
     packages: Mapping[str, Text] = field(default_factory=dict)
     export: ExportFacts | None = None
     novelty: NoveltyFacts | None = None
+    adapted_temperature: Annotated[float, Between(0.01, 100)] | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("labels", self.labels), ("languages", self.languages)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +36,8 @@ def predict_with_network(learned: Learned, samples: Sequence[Sample], *, adapt: 
     """
 
     def predict(normaliser: Normaliser, some: Sequence[Sample]) -> NDArray[np.float64]:
-        return predict_samples(replace(learned, normaliser=normaliser), some)
+        suited = learned if normaliser is learned.normaliser else learned.adapted_to(normaliser)
+        return predict_samples(suited, some)
 
     return _predict(predict, learned.normaliser, samples, adapted=adapt)
 

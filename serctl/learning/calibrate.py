@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from serctl.learning.batches import Example
     from serctl.learning.dataset import Sample
     from serctl.learning.fit import Fitted
+    from serctl.learning.left_out import LeftOut
     from serctl.models import ModelSpec
 
 
@@ -27,13 +28,25 @@ _SMALLEST_PROBABILITY = 1e-7
 
 @dataclass(frozen=True)
 class Learned:
-    """A fitted and calibrated network."""
+    """A fitted and calibrated network.
+
+    Attributes:
+        temperature: of answers by the normaliser of the training data.
+        adapted_temperature: of answers by a normaliser that is adapted to recordings; None for the same.
+        left_out: how networks of the other corpora answered on each corpus; empty where none was left out.
+    """
 
     fitted: Fitted
     normaliser: Normaliser
     config: FeatureConfig
     spec: ModelSpec
     temperature: float
+    adapted_temperature: float | None = None
+    left_out: tuple[LeftOut, ...] = ()
+
+    def adapted_to(self, normaliser: Normaliser) -> Learned:
+        """Return the same network behind a normaliser that is adapted to recordings."""
+        return replace(self, normaliser=normaliser, temperature=self.adapted_temperature or self.temperature)
 
     @property
     def parameters(self) -> int:

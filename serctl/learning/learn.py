@@ -10,6 +10,7 @@ import numpy as np
 from serctl.errors import CorpusError
 from serctl.features import Normaliser, functional_names
 from serctl.learning.calibrate import Learned, calibrate, restrict
+from serctl.learning.left_out import fit_temperatures, leave_corpora_out
 from serctl.models import ModelSpec
 from serctl.runtime.recogniser import Recogniser
 from serctl.runtime.trial import try_network
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
     from serctl.learning.batches import Example
     from serctl.learning.dataset import Sample
-    from serctl.learning.fit import EpochCallback
+    from serctl.learning.fit import EpochCallback, EpochScores
+    from serctl.learning.left_out import LeftOut
     from serctl.learning.recipe import Recipe
 
 
@@ -34,12 +36,15 @@ def learn(
     folder: Path,
     on_epoch: EpochCallback,
 ) -> Learned:
-    """Fit a network to the training samples; validation selects the epoch and the temperature.
+    """Fit a network to the training samples; validation selects the epoch.
+
+    The temperature is that of corpora left out in turn, where the architecture asks for it and the corpora suffice, and
+    of the validation samples elsewhere.
 
     Args:
         recipe: how to make the network.
         training: samples to fit.
-        validation: samples that select the epoch and the temperature.
+        validation: samples that select the epoch.
         classes: emotions in the order of the network's output.
         folder: existing; keeps checkpoints, so that an interrupted call can go on.
         on_epoch: receives the scores of each epoch.
@@ -51,6 +56,41 @@ def learn(
         CorpusError: no training window holds speech.
         BundleError: the base or a teacher cannot be run.
     """
+    learned, held_out = _fit(recipe, training, validation, classes=classes, folder=folder, on_epoch=on_epoch)
+    left_out = _leave_out(recipe, training, validation, classes=classes, folder=folder)
+    if not left_out:
+        return calibrate(learned, held_out)
+    temperature, adapted_temperature = fit_temperatures(left_out)
+    return replace(learned, temperature=temperature, adapted_temperature=adapted_temperature, left_out=left_out)
+
+
+def _leave_out(
+    recipe: Recipe, training: Sequence[Sample], validation: Sequence[Sample], *, classes: Sequence[str], folder: Path
+) -> tuple[LeftOut, ...]:
+    """Train without each corpus in turn; not where an earlier model, which may know it, takes part."""
+    if recipe.earlier_models or not recipe.architecture_facts.leaves_corpora_out:
+        return ()
+
+    def fit_some(training: Sequence[Sample], validation: Sequence[Sample], folder: Path) -> Learned:
+        return _fit(recipe, training, validation, classes=classes, folder=folder, on_epoch=_ignore_epoch)[0]
+
+    return leave_corpora_out(training, validation, classes=classes, fit=fit_some, folder=folder)
+
+
+def _ignore_epoch(scores: EpochScores) -> None:
+    """No-op callback."""
+
+
+def _fit(
+    recipe: Recipe,
+    training: Sequence[Sample],
+    validation: Sequence[Sample],
+    *,
+    classes: Sequence[str],
+    folder: Path,
+    on_epoch: EpochCallback,
+) -> tuple[Learned, list[Example]]:
+    """Fit a network; returns it, not calibrated, with the examples that selected the epoch."""
     from serctl.learning.fit import Start, fit
 
     config = recipe.network_features
@@ -81,7 +121,7 @@ def learn(
         on_epoch=on_epoch,
         start=Start(base.weights(), adapter_only=recipe.adapter_only) if base else None,
     )
-    return calibrate(Learned(fitted, normaliser, config, spec, temperature=1.0), held_out)
+    return Learned(fitted, normaliser, config, spec, temperature=1.0), held_out
 
 
 def _languages(training: Sequence[Sample], base: Bundle | None) -> tuple[str, ...]:

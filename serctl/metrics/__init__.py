@@ -10,6 +10,7 @@ from serctl.metrics.calibration import (
     coverage_risk,
     expected_calibration_error,
     fit_temperature,
+    kept_above,
     reliability_curve,
     temperature_scale,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "expected_calibration_error",
     "f1_per_class",
     "fit_temperature",
+    "kept_above",
     "macro_f1",
     "precision_per_class",
     "recall_per_class",

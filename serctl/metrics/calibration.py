@@ -20,6 +20,8 @@ from serctl.metrics.check import (
 from serctl.metrics.counts import share
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -116,6 +118,27 @@ def coverage_risk(probabilities: ArrayLike, truth: ArrayLike) -> tuple[FloatArra
     return (kept / len(order))[reachable], (errors / kept)[reachable]
 
 
+def kept_above(probabilities: ArrayLike, truth: ArrayLike, thresholds: Sequence[float]) -> dict[str, dict[str, float]]:
+    """Compute what thresholds on the confidence leave.
+
+    Args:
+        probabilities: shape (n, k), rows sum to 1.
+        truth: integers, shape (n,).
+        thresholds: least confidences.
+
+    Returns:
+        By threshold: coverage, the share of predictions kept, and, where any is kept, risk, the share of errors among
+        them.
+    """
+    confidence, correct = _confidence_and_correctness(probabilities, truth)
+    found = {}
+    for threshold in thresholds:
+        kept = correct[confidence >= threshold]
+        risk = {"risk": float(1 - kept.mean())} if kept.size else {}
+        found[f"{threshold:g}"] = {"coverage": len(kept) / max(len(correct), 1), **risk}
+    return found
+
+
 def temperature_scale(scores: ArrayLike, temperature: float) -> FloatArray:
     """Soften (temperature > 1) or sharpen (< 1) predictions; the most likely class stays the same.
 
@@ -137,12 +160,13 @@ def temperature_scale(scores: ArrayLike, temperature: float) -> FloatArray:
     return np.exp(_log_softmax(valid_log_scores(scores) / temperature))
 
 
-def fit_temperature(log_probabilities: ArrayLike, truth: ArrayLike) -> float:
+def fit_temperature(log_probabilities: ArrayLike, truth: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Find the temperature, between 0.05 and 20, that gives the truth the highest likelihood.
 
     Args:
         log_probabilities: finite logits or log-probabilities, shape (n, k).
         truth: integers, shape (n,).
+        weights: how much each row counts, shape (n,), not all 0; None for all alike.
 
     Returns:
         The temperature.
@@ -158,9 +182,11 @@ def fit_temperature(log_probabilities: ArrayLike, truth: ArrayLike) -> float:
     labels = valid_labels(truth, n_classes=scores.shape[1], name="truth")
     require_equal_length("truth", len(labels), "log-probabilities", len(scores))
     rows = np.arange(len(labels))
+    shares = None if weights is None else np.asarray(weights, dtype=np.float64)
 
     def negative_log_likelihood(log_temperature: float) -> float:
-        return float(-_log_softmax(scores / math.exp(log_temperature))[rows, labels].mean())
+        logs = _log_softmax(scores / math.exp(log_temperature))[rows, labels]
+        return float(-np.average(logs, weights=shares))
 
     low, high = _TEMPERATURE_BOUNDS
     found = minimize_scalar(negative_log_likelihood, bounds=(math.log(low), math.log(high)), method="bounded")

@@ -141,7 +141,7 @@ def _calibration_error(probabilities: FloatArray, labels: IntArray, spoken: NDAr
 def score_by(
     values: Sequence[str | None], truth: ArrayLike, probabilities: ArrayLike, *, classes: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Compute the number of utterances, UAR, WA and macro-F1 for each value, such as each speaker or language.
+    """Compute the number of utterances, UAR, WA, macro-F1 and ECE for each value, such as each speaker or language.
 
     Args:
         values: the value of each utterance; None is counted under "unknown".
@@ -150,23 +150,23 @@ def score_by(
         classes: names of the classes.
 
     Returns:
-        n, uar, wa and macro_f1 by value, sorted by value; empty if no value is known. UAR is over the classes that
+        n, uar, wa, macro_f1 and ece by value, sorted by value; empty if no value is known. UAR is over the classes that
         occur in the truth of the value.
 
     Raises:
         ConfigError: the arguments do not fit each other.
     """
-    labels, predicted = labels_and_predictions(truth, probabilities, classes)
+    labels, _ = labels_and_predictions(truth, probabilities, classes)
     require_equal_length("values", len(values), "truth", len(labels))
     if all(value is None for value in values):
         return {}
     names = np.array([_UNKNOWN if value is None else value for value in values], dtype=object)
-    return {
-        name: _brief_scores(labels[names == name], predicted[names == name], len(classes))
-        for name in sorted(set(names))
-    }
+    rows = np.asarray(probabilities)
+    return {name: _brief_scores(labels[names == name], rows[names == name], classes) for name in sorted(set(names))}
 
 
-def _brief_scores(labels: IntArray, predicted: IntArray, n_classes: int) -> dict[str, Any]:
-    matrix = confusion_matrix(labels, predicted, n_classes=n_classes + 1)
-    return {"n": len(labels), "uar": uar(matrix), "wa": wa(matrix), "macro_f1": macro_f1(matrix)}
+def _brief_scores(truth: IntArray, probabilities: FloatArray, classes: Sequence[str]) -> dict[str, Any]:
+    labels, predicted = labels_and_predictions(truth, probabilities, classes)
+    matrix = confusion_matrix(labels, predicted, n_classes=len(classes) + 1)
+    ece = json_number(_calibration_error(probabilities, labels, predicted < len(classes)))
+    return {"n": len(labels), "uar": uar(matrix), "wa": wa(matrix), "macro_f1": macro_f1(matrix), "ece": ece}

@@ -66,6 +66,7 @@ class Architecture:
         epochs, patience: defaults of a fit.
         fit, augmentation: further defaults, by the name of the field of FitOptions and of Augmentation.
         left_in_float: LiteRT operators that an int8 export leaves in float.
+        leaves_corpora_out: whether it is trained quickly enough to be calibrated by trainings without each corpus.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Architecture:
     fit: Mapping[str, float] = field(default_factory=dict)
     augmentation: Mapping[str, int] = field(default_factory=dict)
     left_in_float: tuple[str, ...] = LEFT_IN_FLOAT
+    leaves_corpora_out: bool = False
 
     @property
     def causal(self) -> bool:

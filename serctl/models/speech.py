@@ -69,6 +69,7 @@ ARCHITECTURE = Architecture(
     build=build,
     inputs=FUNCTIONALS,
     speech_encoder=True,
+    leaves_corpora_out=True,
     epochs=30,
     patience=30,
     augmentation={"copies": 0, "degraded_copies": 1},

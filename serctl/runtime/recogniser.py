@@ -165,7 +165,8 @@ class Recogniser:
 
     Args:
         bundle: the bundle.
-        normaliser: instead of the bundle's own, where it is adapted to recordings.
+        normaliser: instead of the bundle's own, where it is adapted to recordings; the temperature is then the one for
+            adapted answers.
 
     Raises:
         BundleError: the network cannot be loaded.
@@ -175,6 +176,8 @@ class Recogniser:
     def __init__(self, bundle: Bundle, normaliser: Normaliser | None = None) -> None:
         self.bundle = bundle
         self._normaliser = normaliser or bundle.normaliser
+        adapted = self._normaliser is not bundle.normaliser
+        self._temperature = (adapted and bundle.facts.adapted_temperature) or bundle.facts.temperature
         self._network = load_network(bundle.model_path)
         check_shapes(self._network, bundle)
 
@@ -195,7 +198,7 @@ class Recogniser:
         rows = [{name: inputs[name][row : row + 1] for name in self._network.inputs} for row in range(len(windows))]
         # One window at a time: the network has a fixed batch of one, which is planned once.
         raw = np.concatenate([self._network.run(row) for row in rows])
-        return calibrated(raw, self.bundle.facts.temperature)
+        return calibrated(raw, self._temperature)
 
     def novelty(self, windows: Sequence[Features]) -> NDArray[np.float64]:
         """Compute how unlike the training recordings windows are; see Novelty.of.

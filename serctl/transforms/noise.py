@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serctl.audio.file import content_digest
 from serctl.audio.segments import read_audio, read_header
 from serctl.errors import ConfigError
 
@@ -56,8 +58,12 @@ class Noise:
         return noisy, {"noise_source": source, "noise_snr_db": snr_db}
 
     def to_dict(self) -> dict[str, object]:
-        """A JSON-able description, equal for equal transforms."""
-        return {"transform": "noise", **asdict(self), "noise_files": [str(path) for path in self.noise_files]}
+        """Return a JSON-able description, equal for equal transforms: noise files by their contents.
+
+        Raises:
+            AudioError: a noise file cannot be read.
+        """
+        return {"transform": "noise", **asdict(self), "noise_files": list(map(_digest, self.noise_files))}
 
     def _draw(self, length: int, sample_rate: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], str]:
         if not self.noise_files:
@@ -67,6 +73,11 @@ class Noise:
         start_s = rng.uniform(0, max(read_header(path).duration_s - duration_s, 0))
         stretch = read_audio(path, sample_rate=sample_rate, start_s=start_s, end_s=start_s + duration_s)
         return np.resize(stretch, length), str(path)
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path) -> str:
+    return content_digest(path)
 
 
 def _power(samples: NDArray[np.float32]) -> float:

@@ -24,6 +24,7 @@ from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, Sample, load_dataset
 from serctl.learning.leakage import leakage_facts, speaker_anywhere
 from serctl.learning.learn import learn
+from serctl.learning.left_out import score_left_out
 from serctl.learning.options import UNSTATED_LICENCE, RecordOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.metrics import Scores, score, score_by
@@ -197,6 +198,7 @@ def _write(
         features=learned.config,
         n_frames=learned.spec.n_frames,
         temperature=learned.temperature,
+        adapted_temperature=learned.adapted_temperature,
         parameters=learned.parameters,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         licence=_licence(options),
@@ -205,6 +207,7 @@ def _write(
         metrics={
             "validation": _validation_metrics(scores, split, groups, learned, _leakage(dataset, split, options)),
             **({"cross_validation": quoted} if quoted else {}),
+            **_left_out_metrics(learned, dataset.classes, options),
         },
         training=_training_facts(dataset, training, len(inherited), options),
         packages=package_versions(),
@@ -281,6 +284,18 @@ def _validation_metrics(
         "epochs": len(learned.fitted.history["loss"]),
     }
     return read_record(ScoredPart, values)
+
+
+def _left_out_metrics(learned: Learned, classes: Sequence[str], options: TrainOptions) -> dict[str, ScoredPart]:
+    """How networks of the other corpora answered on each; empty where none was left out."""
+    if not learned.left_out:
+        return {}
+    return {
+        name: read_record(
+            ScoredPart, score_left_out(learned.left_out, classes=classes, seed=options.fit.seed, adapted=adapted)
+        )
+        for name, adapted in (("left_out", False), ("left_out_adapted", True))
+    }
 
 
 def _training_facts(

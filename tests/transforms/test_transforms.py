@@ -232,14 +232,20 @@ def test_impossible_parameters_are_config_errors(build, match):
 
 
 def test_descriptions_are_json_and_tell_transforms_apart(tmp_path):
+    fan, other, moved = tmp_path / "fan.wav", tmp_path / "other.wav", tmp_path / "moved.wav"
+    for path, content in ((fan, b"fan"), (other, b"other"), (moved, b"fan")):
+        path.write_bytes(content)
     transforms = [
         Speed(),
         Speed(0.8),
         Noise(),
-        Noise(noise_files=(tmp_path / "a.wav",)),
+        Noise(noise_files=(fan,)),
+        Noise(noise_files=(other,)),
         SpectralMask(),
         SpectralMask(1),
     ]
     texts = {json.dumps(transform.to_dict(), sort_keys=True) for transform in transforms}
     assert len(texts) == len(transforms)
+    # What was cached with this noise is found again wherever it lies.
+    assert Noise(noise_files=(moved,)).to_dict() == Noise(noise_files=(fan,)).to_dict()
     assert Speed().to_dict() == {"transform": "speed", "low": 0.9, "high": 1.1}
