@@ -57,24 +57,31 @@ class Normaliser:
             *_mean_and_sd([window.functionals[None, :n_functionals] for window in windows]),
         )
 
-    def model_inputs(self, windows: Sequence[Features], *, n_frames: int) -> dict[str, FloatArray]:
+    def model_inputs(
+        self, windows: Sequence[Features], *, n_frames: int, spectrogram: bool = True
+    ) -> dict[str, FloatArray]:
         """Make normalised inputs of equal length: longer windows are cut to their middle, shorter ones zero-padded.
 
         Args:
             windows: at least one; deep features that this normaliser does not know are left out.
             n_frames: frames of the input of the network.
+            spectrogram: False leaves out log_mel and mask, which take most of the time.
 
         Returns:
             log_mel (windows, n_frames, n_mels), mask (windows, n_frames), 1 for speech and 0 for padding, and
             functionals (windows, functionals), all float32.
         """
+        spectrograms = self._spectrograms(windows, n_frames) if spectrogram else {}
+        return {**spectrograms, "functionals": self.scaled_functionals(windows)}
+
+    def _spectrograms(self, windows: Sequence[Features], n_frames: int) -> dict[str, FloatArray]:
         log_mel = np.zeros((len(windows), n_frames, len(self.mel_mean)), np.float32)
         mask = np.zeros((len(windows), n_frames), np.float32)
         for row, window in enumerate(windows):
             middle = _middle(window.log_mel, n_frames)
             log_mel[row, : len(middle)] = (middle.astype(np.float32) - self.mel_mean) / self.mel_sd
             mask[row, : len(middle)] = 1
-        return {"log_mel": log_mel, "mask": mask, "functionals": self.scaled_functionals(windows)}
+        return {"log_mel": log_mel, "mask": mask}
 
     def scaled_functionals(self, windows: Sequence[Features]) -> FloatArray:
         """Standardise and clip functionals, as a network takes them.

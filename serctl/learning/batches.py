@@ -73,6 +73,7 @@ class Batches(keras.utils.PyDataset):
         self._examples = examples
         self._spec = spec
         self._input_names = [tensor.name for tensor in model.inputs]
+        self._spectrogram = "log_mel" in self._input_names
         self._output_names = list(model.output_names)
         self._one_hot = np.eye(spec.n_classes, dtype=np.float32)
         self._normaliser = normaliser
@@ -105,7 +106,7 @@ class Batches(keras.utils.PyDataset):
         inputs = self._inputs(chosen, windows, n_frames, rng)
         inputs["language"] = language_input([example.language for example in chosen], self._spec.languages)
         labels = self._labels(chosen, variants)
-        if self._options.specaugment:
+        if self._options.specaugment and self._spectrogram:
             _mask_spectrogram(inputs["log_mel"], inputs["mask"], self._options, rng)
         _disturb_functionals(inputs["functionals"], self._options, rng)
         inputs, labels = _mix(inputs, labels, self._options.mixup, rng)
@@ -118,9 +119,9 @@ class Batches(keras.utils.PyDataset):
     ) -> Inputs:
         """Normalise the windows, a share of them by recordings of their own corpus."""
         if not self._adapted:
-            return self._normaliser.model_inputs(windows, n_frames=n_frames)
+            return self._normaliser.model_inputs(windows, n_frames=n_frames, spectrogram=self._spectrogram)
         rows = [
-            self._draw_normaliser(example, rng).model_inputs([window], n_frames=n_frames)
+            self._draw_normaliser(example, rng).model_inputs([window], n_frames=n_frames, spectrogram=self._spectrogram)
             for example, window in zip(chosen, windows, strict=True)
         ]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
@@ -218,5 +219,6 @@ def _mix(
         return column * values + (1 - column) * values[partner]
 
     mixed = {name: blend(values) for name, values in inputs.items()}
-    mixed["mask"] = np.maximum(inputs["mask"], inputs["mask"][partner])
+    if "mask" in inputs:
+        mixed["mask"] = np.maximum(inputs["mask"], inputs["mask"][partner])
     return mixed, blend(labels)

@@ -162,7 +162,8 @@ def predict_windows(
     languages: Sequence[str | None],
 ) -> NDArray[np.float32]:
     """Uncalibrated probabilities, float32, shape (windows, classes); languages: the code of each window's, or None."""
-    inputs = normaliser.model_inputs(windows, n_frames=spec.n_frames)
+    names = {tensor.name for tensor in model.inputs}
+    inputs = normaliser.model_inputs(windows, n_frames=spec.n_frames, spectrogram="log_mel" in names)
     inputs["language"] = language_input(languages, spec.languages)
     # Called, not model.predict: within a fit that would take the weights away from it on the JAX backend.
     predicted = [

@@ -12,6 +12,7 @@ from serctl.models import (
     attention,
     cnn,
     cnn_large,
+    functionals,
     hybrid,
     lstm,
     mfcc,
@@ -45,7 +46,7 @@ ARCHITECTURES = {
     module.ARCHITECTURE.name: module.ARCHITECTURE
     for module in (
         *(hybrid, mfcc, cnn, attention, resnet, lstm),
-        *(separable, separable_small, cnn_large, shared_private, speech),
+        *(separable, separable_small, cnn_large, shared_private, speech, functionals),
     )
 }
 """Every architecture by its name, in the order that lists show."""

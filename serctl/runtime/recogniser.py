@@ -130,6 +130,7 @@ def network_inputs(
     languages: Sequence[str | None],
     *,
     normaliser: Normaliser | None = None,
+    spectrogram: bool = True,
 ) -> dict[str, NDArray[np.float32]]:
     """Make every input that the networks of a bundle may need.
 
@@ -138,11 +139,14 @@ def network_inputs(
         windows: features of the windows, at least one.
         languages: the language code of each window, or None.
         normaliser: instead of the bundle's own.
+        spectrogram: False leaves out log_mel and mask.
 
     Returns:
         The inputs by name, float32, one row for each window.
     """
-    inputs = (normaliser or bundle.normaliser).model_inputs(windows, n_frames=bundle.facts.n_frames)
+    inputs = (normaliser or bundle.normaliser).model_inputs(
+        windows, n_frames=bundle.facts.n_frames, spectrogram=spectrogram
+    )
     inputs["language"] = language_input(languages, bundle.facts.languages)
     return inputs
 
@@ -194,7 +198,8 @@ class Recogniser:
             float64, shape (windows, labels), in the order of the labels of the bundle.
         """
         languages = languages or [None] * len(windows)
-        inputs = network_inputs(self.bundle, windows, languages, normaliser=self._normaliser)
+        spectrogram = "log_mel" in self._network.inputs
+        inputs = network_inputs(self.bundle, windows, languages, normaliser=self._normaliser, spectrogram=spectrogram)
         rows = [{name: inputs[name][row : row + 1] for name in self._network.inputs} for row in range(len(windows))]
         # One window at a time: the network has a fixed batch of one, which is planned once.
         raw = np.concatenate([self._network.run(row) for row in rows])
