@@ -381,8 +381,8 @@ def test_score_by_counts_missing_values_as_unknown():
     rows = [[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]]
     by_language = metrics.score_by(["de", None, "de"], [0, 1, 1], rows, classes=["happy", "sad"])
     assert by_language == {
-        "de": {"n": 2, "uar": 1.0, "wa": 1.0, "macro_f1": 1.0},
-        "unknown": {"n": 1, "uar": 0.0, "wa": 0.0, "macro_f1": 0.0},
+        "de": {"n": 2, "uar": 1.0, "wa": 1.0, "macro_f1": 1.0, "ece": pytest.approx(0.1)},
+        "unknown": {"n": 1, "uar": 0.0, "wa": 0.0, "macro_f1": 0.0, "ece": pytest.approx(0.9)},
     }
 
 
