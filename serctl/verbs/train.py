@@ -273,7 +273,8 @@ def _validation_metrics(
         "speaker_independent": split.speaker_disjoint
         and not leakage["speakers_shared"]
         and not leakage["identical_audio"],
-        "description": f"{split.reason}; optimistic: this part selected the epoch and the temperature",
+        "description": f"{split.reason}; optimistic: this part selected the epoch"
+        + ("" if learned.left_out else " and the temperature"),
     }
     values = {
         "protocol": protocol,
