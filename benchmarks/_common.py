@@ -49,6 +49,7 @@ _PACKAGES = (
 )
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _PATH_OPTIONS = {
+    "--cache": "FOLDER",
     "--data": "DIR",
     "--model": "MODEL",
     "--output": "FOLDER",

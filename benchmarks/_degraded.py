@@ -30,7 +30,10 @@ RATE, SEED = 16_000, 14
 SAMPLE_SPEAKERS = {"33", "34"}
 """Speakers of BanglaSER in sample_audio/: kept out of every training and every choice."""
 
-BANGLASER = "made/banglaser"
+BANGLASER, DEGRADED = "made/banglaser", "degraded"
+"""Folders in runs/."""
+
+CONDITIONS = ("clean", "telephone", "babble", "room", "mp3", "quiet")
 BABBLE_SNR_DB, BABBLE_VOICES = 10.0, 6
 EVERY = 6
 """Every so many recordings of a corpus are degraded."""
@@ -89,7 +92,7 @@ def make_degraded(corpora: Sequence[str]) -> None:
         source = WORK / (corpus if "/" in corpus else f"{DATA}/{corpus}")
         rows = _rows(source)[::EVERY]
         for name, transforms in conditions().items():
-            folder = WORK / "degraded" / source.name / name
+            folder = WORK / DEGRADED / source.name / name
             if not (folder / "manifest.csv").exists():
                 say(f"{source.name}: {name}")
                 _degrade(source, rows, folder, transforms)

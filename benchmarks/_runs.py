@@ -34,8 +34,8 @@ THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"
 class Run:
     """A call of serctl; the folder it writes has its name.
 
-    corpora: folders below that of --data, or, with a slash, below runs/. model: the training whose model an evaluation
-    scores. base: the training whose model the options name to go on from.
+    corpora: folders below that of --data. model: the training whose model an evaluation scores. base: the training
+    whose model the options name to go on from.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Run:
     def arguments(self) -> list[str]:
         """What comes after `serctl`."""
         model = ["--model", self.model.name] if self.model else ["--resume"]
-        corpora = [corpus if "/" in corpus else f"{DATA}/{corpus}" for corpus in self.corpora]
+        corpora = [f"{DATA}/{corpus}" for corpus in self.corpora]
         return [self.verb, *corpora, *self.options, "-o", self.name, *model]
 
     def commands(self) -> list[str]:

@@ -42,8 +42,8 @@ CLAIM = Claim(
     title="Functionals fused with deep features",
     text="Claimed (on IEMOCAP): a network that fuses utterance functionals with deep features is at least "
     f"{CLAIMED_GAIN} points above one that has the MFCC functionals alone, and above the convolutional one as well. "
-    "Tried here on speakers that were not in training: RAVDESS in the six folds of EmoBox, EMO-DB leaving out one "
-    "speaker after the other. The deep features are those of the pretrained voice encoder; what "
+    "Tried here on speakers that were not in training: RAVDESS in the six folds of EmoBox, EMO-DB (a copy cut to 2 s) "
+    "leaving out one speaker after the other. The deep features are those of the pretrained voice encoder; what "
     "they bring alone is told further down. Each network trains for its default number of epochs: "
     "hybrid 100, the others 40.",
     results=NAMES,

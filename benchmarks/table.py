@@ -5,7 +5,8 @@ python benchmarks/table.py --write FILE...      put them between the markers in 
 python benchmarks/table.py --check FILE...      exit 1 if what is between the markers is not what would be written
 
 `<!-- NAME:start -->` and `<!-- NAME:end -->` stand around a table. The names: benchmarks, every measurement
-(docs/benchmarks.md); claims, the claims about networks (docs/claims.md); accuracy and speed, the summaries (README.md).
+(docs/benchmarks.md); claims, the claims about networks (docs/claims.md); unseen, accuracy and speed, the summaries
+(README.md).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DOCS = HERE.parent / "docs"
 SECTIONS = {
+    "unseen": "Corpora never heard",
     "startup": "Start-up",
     "extraction": "Extracting features",
     "throughput": "Predicting many files",
@@ -40,7 +42,15 @@ SECTIONS = {
 }
 """The results in the order of docs/benchmarks.md, with their titles there."""
 
-CORPORA = {"ravdess": "RAVDESS (English)", "emodb": "EMO-DB (German)", "ased": "ASED (Amharic)"}
+CORPORA = {
+    "ravdess": "RAVDESS (English)",
+    "emodb": "EMO-DB (German)",
+    "ased": "ASED (Amharic)",
+    "nemo": "nEMO (Polish)",
+    "emovo": "EMOVO (Italian)",
+    "banglaser": "BanglaSER (Bengali)",
+}
+BUNDLE = HERE.parent / "serctl" / "pretrained" / "serctl-base" / "bundle.json"
 SPEED = (
     ("startup", "`serctl --help`", "`serctl --help`"),
     ("startup", "`serctl predict` of one 4 s file, new process", "`serctl predict` of one 4 s file, new process"),
@@ -84,18 +94,40 @@ def _measurement(result: dict[str, Any], title: str) -> str:
 
 
 def render_accuracy() -> str:
-    """The README's table: UAR of the default architecture on each corpus."""
+    """The README's table of new speakers: UAR on each corpus."""
     found = accuracy.CLAIM.find(kept_only=True)
-    titles = ("corpus", "emotions", "UAR % (95 % interval)", "features normalised by speaker", accuracy.BASELINE)
-    return markdown_table(titles, [_accuracy_row(found, corpus) for corpus in CORPORA])
+    titles = ("corpus", "emotions", "speech: UAR % (95 % interval)", accuracy.ARCHITECTURE, accuracy.BASELINE)
+    return markdown_table(titles, [_accuracy_row(found, corpus) for corpus in accuracy.SPEECH_CORPORA])
 
 
 def _accuracy_row(found: Found, corpus: str) -> tuple[str, ...]:
-    _, _, baseline = accuracy.CORPORA[corpus]
-    plain = found[f"{corpus}-{accuracy.ARCHITECTURE}"]
-    normalised = found[f"{corpus}-{accuracy.ARCHITECTURE}{accuracy.NORMALISED}"]
-    emotions = str(len(plain["classes"])) if plain else ""
-    return CORPORA[corpus], emotions, with_interval(plain), with_interval(normalised), f"{baseline:.1f}"
+    _, _, baseline = accuracy.SPEECH_CORPORA[corpus]
+    speech = found[f"{corpus}-{accuracy.SPEECH}"]
+    hybrid = found.get(f"{corpus}-{accuracy.ARCHITECTURE}")
+    emotions = str(len(speech["classes"])) if speech else ""
+    peers = with_interval(hybrid) if hybrid else "", f"{baseline:.1f}" if baseline else ""
+    return CORPORA[corpus], emotions, with_interval(speech), *peers
+
+
+def render_unseen() -> str:
+    """The README's first table: the recipe of the bundled model on corpora that were left out of its training."""
+    metrics = json.loads(BUNDLE.read_text(encoding="utf-8"))["metrics"]
+    plain, adapted = (metrics[name]["per_corpus"] for name in ("left_out", "left_out_adapted"))
+    rows = [
+        (CORPORA[corpus], f"{scores['n']:,}", *(_unseen_cell(each) for each in (scores, adapted[corpus])))
+        for corpus, scores in plain.items()
+    ]
+    means = [f"{100 * _mean(part, 'uar'):.1f} ({_mean(part, 'ece'):.2f})" for part in (plain, adapted)]
+    titles = ("corpus left out of training", "recordings", "UAR % (ECE)", "with `--adapt auto`")
+    return markdown_table(titles, [*rows, ("mean", "", *means)])
+
+
+def _unseen_cell(scores: dict[str, float]) -> str:
+    return f"{100 * scores['uar']:.1f} ({scores['ece']:.2f})"
+
+
+def _mean(part: dict[str, dict[str, float]], name: str) -> float:
+    return sum(scores[name] for scores in part.values()) / len(part)
 
 
 def render_speed() -> str:
@@ -152,6 +184,7 @@ def _origin(result: dict[str, Any]) -> str:
 BLOCKS = {
     "benchmarks": render_measurements,
     "claims": render_claims,
+    "unseen": render_unseen,
     "accuracy": render_accuracy,
     "speed": render_speed,
 }

@@ -56,7 +56,7 @@ def learn(
         CorpusError: no training window holds speech.
         BundleError: the base or a teacher cannot be run.
     """
-    learned, held_out = _fit(recipe, training, validation, classes=classes, folder=folder, on_epoch=on_epoch)
+    learned, held_out = fit_network(recipe, training, validation, classes=classes, folder=folder, on_epoch=on_epoch)
     left_out = _leave_out(recipe, training, validation, classes=classes, folder=folder)
     if not left_out:
         return calibrate(learned, held_out)
@@ -72,7 +72,7 @@ def _leave_out(
         return ()
 
     def fit_some(training: Sequence[Sample], validation: Sequence[Sample], folder: Path) -> Learned:
-        return _fit(recipe, training, validation, classes=classes, folder=folder, on_epoch=_ignore_epoch)[0]
+        return fit_network(recipe, training, validation, classes=classes, folder=folder, on_epoch=_ignore_epoch)[0]
 
     return leave_corpora_out(training, validation, classes=classes, fit=fit_some, folder=folder)
 
@@ -81,7 +81,7 @@ def _ignore_epoch(scores: EpochScores) -> None:
     """No-op callback."""
 
 
-def _fit(
+def fit_network(
     recipe: Recipe,
     training: Sequence[Sample],
     validation: Sequence[Sample],

@@ -79,8 +79,35 @@ def leave_corpora_out(
         place = folder / f"left-out-{number:02d}"
         place.mkdir(exist_ok=True)
         learned = fit(_without(fold.name, training), _without(fold.name, validation), place)
-        found.append(_predict(learned, fold, [samples[index] for index in fold.test], classes))
+        tested = [samples[index] for index in fold.test]
+        found.append(predict_left_out(learned, tested, corpus=fold.name, classes=classes, shared=fold.classes))
     return tuple(found)
+
+
+def predict_left_out(
+    learned: Learned, samples: Sequence[Sample], *, corpus: str, classes: Sequence[str], shared: Sequence[str] | None
+) -> LeftOut:
+    """Predict samples of a corpus with a network that was trained on others.
+
+    Args:
+        learned: the network, not calibrated.
+        samples: all of one corpus, which adaptation takes together.
+        corpus: its name.
+        classes: in the order of the network's output.
+        shared: those that answers are chosen among; None for all.
+    """
+    plain, adapted = (
+        choose_among(predict_with_network(learned, samples, adapt=adapt), classes, shared) for adapt in (False, True)
+    )
+    spoken = np.flatnonzero(~np.isnan(plain).any(axis=1)).tolist()
+    index = {emotion: position for position, emotion in enumerate(classes)}
+    return LeftOut(
+        corpus,
+        tuple(samples[row].utterance for row in spoken),
+        np.array([index[samples[row].utterance.emotion] for row in spoken], dtype=np.intp),
+        np.log(np.maximum(plain[spoken], SMALLEST_PROBABILITY)),
+        np.log(np.maximum(adapted[spoken], SMALLEST_PROBABILITY)),
+    )
 
 
 def fit_temperatures(found: Sequence[LeftOut]) -> tuple[float, float]:
@@ -159,19 +186,3 @@ def _folds(samples: Sequence[Sample]) -> tuple[Fold, ...]:
 
 def _without(corpus: str, samples: Sequence[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.utterance.corpus != corpus]
-
-
-def _predict(learned: Learned, fold: Fold, samples: Sequence[Sample], classes: Sequence[str]) -> LeftOut:
-    plain, adapted = (
-        choose_among(predict_with_network(learned, samples, adapt=adapt), classes, fold.classes)
-        for adapt in (False, True)
-    )
-    spoken = np.flatnonzero(~np.isnan(plain).any(axis=1)).tolist()
-    index = {emotion: position for position, emotion in enumerate(classes)}
-    return LeftOut(
-        fold.name,
-        tuple(samples[row].utterance for row in spoken),
-        np.array([index[samples[row].utterance.emotion] for row in spoken], dtype=np.intp),
-        np.log(np.maximum(plain[spoken], SMALLEST_PROBABILITY)),
-        np.log(np.maximum(adapted[spoken], SMALLEST_PROBABILITY)),
-    )

@@ -46,7 +46,8 @@ def _by_copies(field: str, usual: int) -> str:
     return "; ".join([str(usual), *others])
 
 
-def _noise_folder(text: str) -> tuple[Path, ...]:
+def noise_folder(text: str) -> tuple[Path, ...]:
+    """Find the recordings of noise in a folder."""
     from serctl.audio.find import find_recordings
 
     return tuple(recording.path for recording in find_recordings([Path(text)]))
@@ -181,7 +182,7 @@ class Augmentation:
         (),
         "Folder of noise recordings for the degraded copies. Default: white noise.",
         name="noise-dir",
-        parse=_noise_folder,
+        parse=noise_folder,
         metavar="DIR",
     )
     speed: Speed = option(
