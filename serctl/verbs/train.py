@@ -291,12 +291,13 @@ def _left_out_metrics(learned: Learned, classes: Sequence[str], options: TrainOp
     """How networks of the other corpora answered on each; empty where none was left out."""
     if not learned.left_out:
         return {}
-    return {
-        name: read_record(
-            ScoredPart, score_left_out(learned.left_out, classes=classes, seed=options.fit.seed, adapted=adapted)
-        )
-        for name, adapted in (("left_out", False), ("left_out_adapted", True))
-    }
+    parts = {}
+    for name, adapted in (("left_out", False), ("left_out_adapted", True)):
+        values = score_left_out(learned.left_out, classes=classes, seed=options.fit.seed, adapted=adapted)
+        if options.teachers:
+            values["protocol"]["description"] += "; these networks had no teachers"
+        parts[name] = read_record(ScoredPart, values)
+    return parts
 
 
 def _training_facts(
