@@ -6,21 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.fft
 import scipy.signal
 
 from serctl.errors import ConfigError
+from serctl.transforms.envelope import WINDOW_S, warp_envelope
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.transforms.parameters import Parameters
-
-_WINDOW_S = 0.032
-_QUEFRENCY_S = 0.002
-"""Cepstrum below this is the vocal tract, above it the voice: 2 ms lets through pitches up to 500 Hz."""
-
-_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class VocalTract:
         formant = float(np.exp(rng.uniform(np.log(self.formant_low), np.log(self.formant_high))))
         pitch = float(np.exp(rng.uniform(np.log(self.pitch_low), np.log(self.pitch_high))))
         parameters: Parameters = {"formant_factor": formant, "pitch_factor": pitch}
-        if len(samples) < round(2 * _WINDOW_S * sample_rate):
+        if len(samples) < round(2 * WINDOW_S * sample_rate):
             return samples, parameters
         spoken = scipy.signal.resample_poly(samples.astype(np.float64), 1_000, round(1_000 * pitch))
         warped = warp_envelope(spoken, formant / pitch, sample_rate)
@@ -59,26 +53,3 @@ class VocalTract:
     def to_dict(self) -> dict[str, object]:
         """Return a JSON-able description, equal for equal transforms."""
         return {"transform": "vocal_tract", **asdict(self)}
-
-
-def warp_envelope(samples: NDArray[np.float64], factor: float, sample_rate: int) -> NDArray[np.float64]:
-    """Multiply the formants' frequencies by factor and leave the pitch; shape (n,) in and out."""
-    length = round(_WINDOW_S * sample_rate)
-    options = {"nperseg": length, "noverlap": 3 * length // 4}
-    _, _, spectrum = scipy.signal.stft(samples, **options)
-    log_envelope = _log_envelope(np.abs(spectrum), round(_QUEFRENCY_S * sample_rate))
-    bins = len(spectrum)
-    source = np.minimum(np.arange(bins) / factor, bins - 1)
-    below = np.minimum(source.astype(int), bins - 2)
-    share = (source - below)[:, None]
-    warped = (1 - share) * log_envelope[below] + share * log_envelope[below + 1]
-    _, changed = scipy.signal.istft(spectrum * np.exp(np.clip(warped - log_envelope, -6, 6)), **options)
-    return np.asarray(changed[: len(samples)])
-
-
-def _log_envelope(magnitude: NDArray[np.float64], lifter: int) -> NDArray[np.float64]:
-    """Cepstrally smoothed logarithm of the magnitude; shape (bins, frames) in and out."""
-    floor = _FLOOR * max(float(magnitude.max()), _FLOOR)
-    cepstrum = scipy.fft.irfft(np.log(np.maximum(magnitude, floor)), axis=0)
-    cepstrum[lifter : len(cepstrum) - lifter + 1] = 0
-    return np.asarray(scipy.fft.rfft(cepstrum, axis=0).real)

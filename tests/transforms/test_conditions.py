@@ -9,11 +9,12 @@ import pytest
 
 from serctl.errors import ConfigError
 from serctl.transforms.codec import Codec
+from serctl.transforms.envelope import warp_envelope
 from serctl.transforms.level import Level
 from serctl.transforms.one_of import OneOf, recording_conditions
 from serctl.transforms.room import Room, impulse_response
 from serctl.transforms.telephone import Telephone
-from serctl.transforms.vocal_tract import VocalTract, warp_envelope
+from serctl.transforms.vocal_tract import VocalTract
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
