@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         Scan,
         cross_validate,
         evaluate,
+        explain,
         extract,
         load_model,
         predict,
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     )
     from serctl.cache import Cache
     from serctl.errors import SerctlError
+    from serctl.explanation.options import ExplainOptions
+    from serctl.explanation.recording import Explanation
     from serctl.learning.options import Augmentation, FitOptions, LabelOptions
     from serctl.run import Run
     from serctl.verbs.evaluate import CrossValidation
@@ -27,6 +30,8 @@ __all__ = [
     "Augmentation",
     "Cache",
     "CrossValidation",
+    "ExplainOptions",
+    "Explanation",
     "ExtractOptions",
     "FitOptions",
     "LabelOptions",
@@ -40,6 +45,7 @@ __all__ = [
     "__version__",
     "cross_validate",
     "evaluate",
+    "explain",
     "extract",
     "load_model",
     "predict",
@@ -52,6 +58,8 @@ __version__ = "0.2.0"
 _HOMES = {
     "serctl.cache": ("Cache",),
     "serctl.errors": ("SerctlError",),
+    "serctl.explanation.options": ("ExplainOptions",),
+    "serctl.explanation.recording": ("Explanation",),
     "serctl.learning.options": ("Augmentation", "FitOptions", "LabelOptions"),
     "serctl.run": ("Run",),
     "serctl.verbs.evaluate": ("CrossValidation",),

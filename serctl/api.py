@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from serctl.extras import require_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from serctl.audio.find import Recording
     from serctl.bundle.store import Bundle
     from serctl.corpora import ReadOptions
-    from serctl.features import FeatureConfig, Window
+    from serctl.explanation.options import ExplainOptions
+    from serctl.explanation.recording import Explanation
     from serctl.learning.fit import EpochCallback
     from serctl.learning.options import LabelOptions
     from serctl.reports.schema import Columns, Table
@@ -70,6 +71,7 @@ class Model:
 
     Attributes:
         bundle: what the model consists of: network, labels, features, calibration, metrics, licence.
+        recogniser: the loaded network.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -78,7 +80,7 @@ class Model:
 
         try_network(bundle)
         self.bundle = bundle
-        self._recogniser: Recogniser = Recogniser(bundle)
+        self.recogniser: Recogniser = Recogniser(bundle)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -112,15 +114,16 @@ class Model:
             ConfigError: samples were given without their rate, or a path with one.
         """
         from serctl.backends.serial import one_thread
+        from serctl.features import open_windows
         from serctl.verbs import predict as verb
         from serctl.verbs.moments import merge
         from serctl.verbs.options import PredictOptions
 
         options = options or PredictOptions()
         config, group, hop_s = verb.analysis(self.bundle.facts.features, options)
-        windows = _windows(audio, sample_rate, config, hop_s)
+        windows = open_windows(audio, config, sample_rate=sample_rate, hop_s=hop_s)
         with one_thread():
-            parts = verb.predict_windows(windows, self._recogniser, config=config, group=group, options=options)
+            parts = verb.predict_windows(windows, self.recogniser, config=config, group=group, options=options)
         verb.check_duration(
             repr(str(audio)) if isinstance(audio, str | Path) else "the recording", parts[-1].end_s - parts[0].start_s
         )
@@ -173,10 +176,32 @@ def predict(
     """
     from serctl.verbs import predict as verb
 
-    bundle = model.bundle if isinstance(model, Model) else _bundle(model)
+    bundle = _bundle(model)
     tables: list[Table] = []
     verb.predict(_found(recordings), model=bundle, options=options, run=run, on_table=tables.append)
     return _frame(tables, verb.columns(bundle, options))
+
+
+def explain(
+    recording: str | Path, *, model: Model | str | Path | None = None, options: ExplainOptions | None = None
+) -> Explanation:
+    """Explain the answer to a recording; takes some seconds.
+
+    Args:
+        recording: its path.
+        model: a loaded model, a bundled model's name or a bundle's folder; None for the default.
+        options: which emotion, which window.
+
+    Raises:
+        AudioError: the recording cannot be read, or holds no speech where it is to be explained.
+        BundleError: there is no such model, or it is damaged.
+        ConfigError: the model does not know the emotion.
+    """
+    from serctl.explanation.options import ExplainOptions
+    from serctl.verbs import explain as verb
+
+    loaded = model if isinstance(model, Model) else load_model(model)
+    return verb.explain_one(Path(recording), recogniser=loaded.recogniser, options=options or ExplainOptions())
 
 
 def extract(recordings: Paths, *, options: ExtractOptions | None = None, run: Run | None = None) -> pd.DataFrame:
@@ -251,7 +276,9 @@ def train(
         CorpusError: the corpora do not suffice.
         ConfigError: the output exists, or an option cannot be used.
     """
-    _start_training("training")
+    from serctl.learning.backend import start_training
+
+    start_training("training")
     from serctl.verbs import train as verb
     from serctl.verbs.train import ignore_epoch
 
@@ -297,7 +324,7 @@ def evaluate(
     from serctl.learning.options import LabelOptions as Labels
     from serctl.verbs import evaluate as verb
 
-    bundle = model.bundle if isinstance(model, Model) else _bundle(model)
+    bundle = _bundle(model)
     return verb.evaluate_model(
         _paths(corpora), model=bundle, output=Path(output), labels=labels or Labels(), seed=seed, adapt=adapt, run=run
     )
@@ -332,7 +359,9 @@ def cross_validate(
         CorpusError: the corpora do not suffice for the protocol.
         ConfigError: the output exists, or an option cannot be used.
     """
-    _start_training("evaluation")
+    from serctl.learning.backend import start_training
+
+    start_training("evaluation")
     from serctl.verbs import evaluate as verb
     from serctl.verbs.train import ignore_epoch
 
@@ -347,16 +376,11 @@ def cross_validate(
     )
 
 
-def _start_training(purpose: str) -> None:
-    require_extra("train", purpose)
-    from serctl.learning.backend import import_tensorflow
-
-    import_tensorflow()
-
-
-def _bundle(model: str | Path | None) -> Bundle:
+def _bundle(model: Model | str | Path | None) -> Bundle:
     from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 
+    if isinstance(model, Model):
+        return model.bundle
     return load_bundle(DEFAULT_MODEL if model is None else model)
 
 
@@ -368,24 +392,6 @@ def _found(recordings: Paths) -> list[Recording]:
     from serctl.audio.find import find_recordings
 
     return find_recordings(_paths(recordings))
-
-
-def _windows(
-    audio: str | Path | NDArray,  # type: ignore[type-arg]
-    sample_rate: int | None,
-    config: FeatureConfig,
-    hop_s: float | None,
-) -> Iterable[Window]:
-    from serctl.errors import ConfigError
-    from serctl.features import FeatureReader, windows_of_samples
-
-    if isinstance(audio, str | Path):
-        if sample_rate is not None:
-            raise ConfigError("a recording states its own sample rate: expected none with a path")
-        return FeatureReader(Path(audio), config, cache=None, hop_s=hop_s)
-    if sample_rate is None:
-        raise ConfigError("expected sample_rate, in Hz, with samples")
-    return windows_of_samples(audio, config, sample_rate=sample_rate, hop_s=hop_s)
 
 
 def _frame(tables: Sequence[Table], columns: Columns) -> pd.DataFrame:

@@ -16,6 +16,7 @@ SUMMARIES = {
     "adapt": "Measure recordings of one line, room or language as a profile.",
     "augment": "Write changed copies of labelled recordings.",
     "evaluate": "Score a model, or an architecture by cross-validation.",
+    "explain": "Explain why a recording gets its answer.",
     "export": "Make a smaller or portable copy of a model.",
     "extract": "Extract acoustic features of recordings.",
     "stream": "Predict emotions in live speech.",

@@ -6,7 +6,15 @@ from serctl.features.deep import deep_names, encoder_citations, encoder_paramete
 from serctl.features.descriptors import lld_names
 from serctl.features.functionals import functional_names
 from serctl.features.normaliser import Normaliser, language_input
-from serctl.features.reader import FeatureReader, Window, cached_windows, changed_windows, is_silent, windows_of_samples
+from serctl.features.reader import (
+    FeatureReader,
+    Window,
+    cached_windows,
+    changed_windows,
+    is_silent,
+    open_windows,
+    windows_of_samples,
+)
 from serctl.features.streaming import MelStream
 
 __all__ = [
@@ -27,5 +35,6 @@ __all__ = [
     "is_silent",
     "language_input",
     "lld_names",
+    "open_windows",
     "windows_of_samples",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from serctl.audio.quality import Quality
 from serctl.audio.segments import Segment, SegmentReader, read_audio, segments_of_samples, window_bounds
 from serctl.cache import Cache, make_key
 from serctl.encoders.voice import TOGETHER
+from serctl.errors import ConfigError
 from serctl.features.compute import Features, compute_windows
 from serctl.features.functionals import functional_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -188,6 +189,29 @@ def windows_of_samples(
     )
     for segment, features in _featured(segments, config):
         yield Window(segment.start_s, segment.end_s, features)
+
+
+def open_windows(
+    audio: str | Path | NDArray[Any], config: FeatureConfig, *, sample_rate: int | None, hop_s: float | None
+) -> Iterable[Window]:
+    """Return the windows of a recording, or of samples in memory; nothing is read before they are iterated.
+
+    Args:
+        audio: a path, or samples; see windows_of_samples.
+        config: what to compute.
+        sample_rate: of the samples, in Hz; None for a recording, which states its own.
+        hop_s: seconds from one window to the next; None where they do not overlap.
+
+    Raises:
+        ConfigError: samples are given without their rate, or a recording with one.
+    """
+    if isinstance(audio, str | Path):
+        if sample_rate is not None:
+            raise ConfigError("a recording states its own sample rate: expected none with a path")
+        return FeatureReader(Path(audio), config, cache=None, hop_s=hop_s)
+    if sample_rate is None:
+        raise ConfigError("expected sample_rate, in Hz, with samples")
+    return windows_of_samples(audio, config, sample_rate=sample_rate, hop_s=hop_s)
 
 
 def cached_windows(

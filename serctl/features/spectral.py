@@ -319,12 +319,24 @@ def mel_filterbank(config: FeatureConfig) -> FloatArray:
 
     Source: Slaney 1998, Auditory Toolbox, Interval Research Technical Report 1998-010.
     """
-    mels = np.linspace(_hz_to_mel(config.mel_low_hz), _hz_to_mel(config.mel_high_hz), config.n_mels + 2)
-    edges = _mel_to_hz(mels)
+    edges = mel_points_hz(config, config.n_mels + 2)
     rising = (frequencies(config)[:, None] - edges[None, :-2]) / np.diff(edges)[None, :-1]
     falling = (edges[None, 2:] - frequencies(config)[:, None]) / np.diff(edges)[None, 1:]
     triangles = np.maximum(0, np.minimum(rising, falling))
     return (triangles * (2 / (edges[2:] - edges[:-2]))).astype(np.float32)
+
+
+def mel_points_hz(config: FeatureConfig, number: int) -> NDArray[np.float64]:
+    """Return frequencies from mel_low_hz to mel_high_hz, evenly spaced in mel.
+
+    Args:
+        config: analysis parameters.
+        number: how many.
+
+    Returns:
+        In Hz, float64, shape (number,).
+    """
+    return _mel_to_hz(np.linspace(_hz_to_mel(config.mel_low_hz), _hz_to_mel(config.mel_high_hz), number))
 
 
 def _hz_to_mel(hz: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from serctl.extras import require_extra
 from serctl.quiet import quiet_stderr
 
 
@@ -16,3 +17,16 @@ def import_tensorflow() -> None:
         tf.config.list_logical_devices()
         # It warns when several networks are built in one process, which a cross-validation does.
         tf.get_logger().setLevel("ERROR")
+
+
+def start_training(purpose: str) -> None:
+    """Import TensorFlow, where it is installed.
+
+    Args:
+        purpose: what needs it, as the start of a sentence.
+
+    Raises:
+        MissingExtraError: the packages of the extra `train` are not installed.
+    """
+    require_extra("train", purpose)
+    import_tensorflow()

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
-_BLUE = "#0072B2"
+BLUE = "#0072B2"
 _SKY = "#56B4E9"
-_VERMILLION = "#D55E00"
-_GREY = "#666666"
+VERMILLION = "#D55E00"
+GREY = "#666666"
 _PALE = "#EEEEEE"
 
 _WIDTH_IN = 10.0
@@ -82,7 +82,7 @@ def plot_confusion(path: Path, matrix: ArrayLike, classes: Sequence[str], *, tit
     Raises:
         ConfigError: the matrix does not fit the classes.
     """
-    _write(path, lambda: _confusion_figure(matrix, classes, title=title))
+    save_figure(path, lambda: _confusion_figure(matrix, classes, title=title))
 
 
 def plot_reliability(path: Path, curve: Reliability, *, ece: float, title: str) -> None:
@@ -94,7 +94,7 @@ def plot_reliability(path: Path, curve: Reliability, *, ece: float, title: str) 
         ece: expected calibration error, 0 to 1.
         title: title of the figure.
     """
-    _write(path, lambda: _reliability_figure(curve, ece=ece, title=title))
+    save_figure(path, lambda: _reliability_figure(curve, ece=ece, title=title))
 
 
 def plot_history(path: Path, history: Mapping[str, Sequence[float]], *, best_epoch: int, title: str) -> None:
@@ -109,7 +109,7 @@ def plot_history(path: Path, history: Mapping[str, Sequence[float]], *, best_epo
     Raises:
         ConfigError: a series is missing, their lengths differ, or best_epoch is not one of the epochs.
     """
-    _write(path, lambda: _history_figure(history, best_epoch=best_epoch, title=title))
+    save_figure(path, lambda: _history_figure(history, best_epoch=best_epoch, title=title))
 
 
 def plot_speakers(path: Path, per_speaker: Mapping[str, Mapping[str, Any]], *, title: str) -> None:
@@ -123,10 +123,10 @@ def plot_speakers(path: Path, per_speaker: Mapping[str, Mapping[str, Any]], *, t
     Raises:
         ConfigError: there are no speakers.
     """
-    _write(path, lambda: _speakers_figure(per_speaker, title=title))
+    save_figure(path, lambda: _speakers_figure(per_speaker, title=title))
 
 
-def _write(path: Path, build: Callable[[], Figure]) -> None:
+def save_figure(path: Path, build: Callable[[], Figure]) -> None:
     """Save the figure so that path never holds half a picture."""
     with atomic_path(path) as draft, _style():
         # The Software entry would make the bytes depend on the version of matplotlib.
@@ -143,7 +143,8 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _new_figure(height_in: float, title: str, subtitle: str = "") -> Figure:
+def new_figure(height_in: float, title: str, subtitle: str = "") -> Figure:
+    """Make an empty figure of the usual width, with its title in lines that fit."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH_IN, height_in))
@@ -167,7 +168,7 @@ def _confusion_figure(matrix: ArrayLike, classes: Sequence[str], *, title: str) 
     support = counts.sum(axis=1)
     shares = np.full(counts.shape, np.nan)
     np.divide(counts, support[:, np.newaxis], out=shares, where=support[:, np.newaxis] > 0)
-    figure = _new_figure(min(2.4 + 0.75 * len(classes), 11), title)
+    figure = new_figure(min(2.4 + 0.75 * len(classes), 11), title)
     axes = figure.add_subplot(facecolor=_PALE)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     _write_cells(axes, counts, shares)
@@ -210,10 +211,10 @@ def _recall_text(recall: float, n: int) -> str:
 
 def _reliability_figure(curve: Reliability, *, ece: float, title: str) -> Figure:
     subtitle = f"Expected calibration error {_percent(ece)} over {curve.count.sum()} predictions"
-    figure = _new_figure(9, title, subtitle)
+    figure = new_figure(9, title, subtitle)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     _draw_reliability(above, curve)
-    below.bar(curve.centre, curve.count, width=1 / len(curve.centre), color=_GREY, edgecolor="white")
+    below.bar(curve.centre, curve.count, width=1 / len(curve.centre), color=GREY, edgecolor="white")
     below.set_ylabel("Predictions")
     below.yaxis.get_major_locator().set_params(integer=True)
     below.set_xlabel("Confidence")
@@ -228,8 +229,8 @@ def _draw_reliability(axes: Axes, curve: Reliability) -> None:
     width = 1 / len(curve.centre)
     axes.bar(curve.centre[filled], accuracy, width, color=_SKY, edgecolor="white", label="Accuracy of the bin")
     # An accuracy of 0 leaves no bar: its point must not be cut off by the axis.
-    axes.plot(curve.confidence[filled], accuracy, "o", color=_BLUE, clip_on=False, label="Accuracy at mean confidence")
-    axes.plot([0, 1], [0, 1], "--", color=_VERMILLION, linewidth=2, label="Perfect calibration")
+    axes.plot(curve.confidence[filled], accuracy, "o", color=BLUE, clip_on=False, label="Accuracy at mean confidence")
+    axes.plot([0, 1], [0, 1], "--", color=VERMILLION, linewidth=2, label="Perfect calibration")
     axes.set_ylim(0, 1)
     axes.set_ylabel("Accuracy")
 
@@ -240,14 +241,14 @@ def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, 
     loss, val_loss, val_uar = _history_series(history)
     if not 1 <= best_epoch <= len(loss):
         raise ConfigError(f"expected a best epoch from 1 to {len(loss)}. Received: {best_epoch}")
-    figure = _new_figure(8, title)
+    figure = new_figure(8, title)
     above, below = figure.subplots(2, 1, sharex=True)
     epochs = np.arange(1, len(loss) + 1)
     marker = "o" if len(epochs) <= 40 else None
-    above.plot(epochs, loss, color=_BLUE, marker=marker, markersize=4, label="Training loss")
-    above.plot(epochs, val_loss, "--", color=_VERMILLION, marker=marker, markersize=4, label="Validation loss")
+    above.plot(epochs, loss, color=BLUE, marker=marker, markersize=4, label="Training loss")
+    above.plot(epochs, val_loss, "--", color=VERMILLION, marker=marker, markersize=4, label="Validation loss")
     above.set_ylabel("Loss")
-    below.plot(epochs, 100 * val_uar, color=_BLUE, marker=marker, markersize=4, label="Validation UAR")
+    below.plot(epochs, 100 * val_uar, color=BLUE, marker=marker, markersize=4, label="Validation UAR")
     below.set_ylabel("UAR (%)")
     below.set_xlabel("Epoch")
     below.set_xlim(0.5, len(epochs) + 0.5)
@@ -271,9 +272,9 @@ def _history_series(history: Mapping[str, Sequence[float]]) -> list[NDArray[np.f
 
 def _mark_best_epoch(above: Axes, below: Axes, epoch: int, best_uar: float) -> None:
     label = f"Best epoch {epoch}: {_percent(best_uar)}"
-    below.plot(epoch, 100 * best_uar, "*", color=_VERMILLION, markersize=16, label=label)
+    below.plot(epoch, 100 * best_uar, "*", color=VERMILLION, markersize=16, label=label)
     for axes in (above, below):
-        axes.axvline(epoch, color=_GREY, linestyle=":", linewidth=2, zorder=1)
+        axes.axvline(epoch, color=GREY, linestyle=":", linewidth=2, zorder=1)
         axes.grid(axis="y", alpha=0.3)
         axes.legend(loc="best")
 
@@ -286,14 +287,14 @@ def _speakers_figure(per_speaker: Mapping[str, Mapping[str, Any]], *, title: str
     crowded = len(ranked) > _MOST_SPEAKERS
     shown = ranked[:half] + ranked[-half:] if crowded else ranked
     subtitle = f"The highest {half} and the lowest {half} of {len(ranked)} speakers" if crowded else ""
-    figure = _new_figure(2.4 + 0.3 * len(shown), title, subtitle)
+    figure = new_figure(2.4 + 0.3 * len(shown), title, subtitle)
     axes = figure.add_subplot()
     _draw_bars(axes, {name: per_speaker[name] for name in shown})
     if crowded:
-        axes.axhline(half - 0.5, color=_GREY)
+        axes.axhline(half - 0.5, color=GREY)
     mean = float(np.mean([scores["uar"] for scores in per_speaker.values()]))
     label = f"Mean of the speakers {_percent(mean)}"
-    axes.axvline(100 * mean, color=_VERMILLION, linestyle="--", linewidth=2, label=label)
+    axes.axvline(100 * mean, color=VERMILLION, linestyle="--", linewidth=2, label=label)
     figure.legend(loc="outside lower center")
     return figure
 

@@ -185,6 +185,11 @@ class Recogniser:
         self._network = load_network(bundle.model_path)
         check_shapes(self._network, bundle)
 
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Names of what the network takes: log_mel, mask, functionals, language."""
+        return frozenset(self._network.inputs)
+
     def probabilities(
         self, windows: Sequence[Features], languages: Sequence[str | None] | None = None
     ) -> NDArray[np.float64]:

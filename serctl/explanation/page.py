@@ -1,0 +1,215 @@
+"""Explanations as one HTML page: nothing is fetched, nothing runs, every text is escaped."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from serctl.explanation.charts import bars_over_time, curves, heat_map
+from serctl.explanation.words import agreement_words, answer_words, change_words, novelty_words, order_words
+from serctl.reports.schema import utf8
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from serctl.explanation.faithfulness import Faithfulness
+    from serctl.explanation.groups import Contributions
+    from serctl.explanation.recording import Explanation
+
+_STYLE = """
+:root{color-scheme:light dark;--text:#1a1a1a;--soft:#595959;--back:#fff;--card:#f4f5f7;--line:#c8ccd2;
+--for:#0072b2;--against:#b34700}
+@media(prefers-color-scheme:dark){:root{--text:#ececec;--soft:#b4b4b4;--back:#15171a;--card:#212429;--line:#4a4f57;
+--for:#56b4e9;--against:#f0a05a}}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:1rem;max-width:64rem;font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere;
+color:var(--text);background:var(--back)}
+h1{font-size:1.4rem;line-height:1.25}h2{font-size:1.25rem;margin:2rem 0 .5rem}h3{font-size:1rem;margin:0 0 .5rem}
+p{margin:.4rem 0}ul{padding-left:1.2rem;margin:.3rem 0}figure{margin:0}
+.answer{font-size:1.15rem}
+.soft,figcaption{color:var(--soft);font-size:.9rem}
+.warn{border-left:4px solid var(--against);padding-left:.6rem}
+.grid{display:grid;gap:1rem;align-items:start;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
+.card{background:var(--card);border-radius:.5rem;padding:.9rem;min-width:0}
+svg{display:block;width:100%;max-width:32rem;height:auto}svg text{font-size:13px;fill:var(--text)}
+.for{fill:var(--for);background:var(--for)}.against{fill:var(--against);background:var(--against)}
+.axis{stroke:var(--soft);fill:none}.line{fill:none;stroke-width:2.5}
+.deletion{stroke:var(--against)}.insertion{stroke:var(--for)}.random{stroke:var(--soft);stroke-dasharray:5 4}
+table{border-collapse:collapse;width:100%;font-size:.92rem}
+th,td{text-align:left;padding:.25rem .4rem;border-bottom:1px solid var(--line);vertical-align:top}
+tbody th{font-weight:400}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+.bar{display:inline-block;height:.7rem;min-width:1px;border-radius:2px}
+.key{display:inline-block;width:.8rem;height:.8rem;border-radius:2px;margin-right:.3rem;vertical-align:-1px}
+@media print{.card{break-inside:avoid;border:1px solid var(--line)}}
+"""
+
+_METHOD = """
+<section><h2>How to read this page</h2><ul>
+<li>Parts are hidden by noise that has the spectrum of the recording. The importance of a part is how much the
+probability falls when it is hidden, on average over what else is hidden already.</li>
+<li>Groups of features are set to the mean of the training recordings, in every combination. The points of the groups
+add up to the difference between the two answers.</li>
+<li>Changed speech is made by resynthesis of the window, which adds slight artefacts of its own.</li>
+<li>This says why the model answers so. It does not say what a person feels, nor that the answer is right.</li>
+</ul></section>
+"""
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+"""
+"""The policy forbids scripts and every request, whatever a text on the page may say."""
+
+
+def make_page(explanations: Sequence[Explanation], failures: Sequence[tuple[str, str]] = ()) -> str:
+    """Make the page.
+
+    Args:
+        explanations: in the order of the page.
+        failures: path and error of recordings that have none.
+
+    Returns:
+        HTML, complete in itself.
+    """
+    title = f"Why {_name(explanations[0].path)}" if len(explanations) == 1 else f"Why: {len(explanations)} recordings"
+    body = [f"<h1>{_safe(title)}</h1>", _contents(explanations), _failures(failures)]
+    alone = len(explanations) == 1
+    body += [_recording(each, number, alone=alone) for number, each in enumerate(explanations)]
+    head = f"{_HEAD}<title>{_safe(title)}</title><style>{_STYLE}</style></head>"
+    return f"{head}\n<body><main>{''.join(body)}{_METHOD}</main></body></html>\n"
+
+
+def _safe(text: str) -> str:
+    return escape(utf8(text))
+
+
+def _name(path: str) -> str:
+    return PurePath(path).name or path
+
+
+def _contents(explanations: Sequence[Explanation]) -> str:
+    if len(explanations) < 2:
+        return ""
+    items = [
+        f'<li><a href="#r{number}">{_safe(_name(each.path))}</a>: {_safe(each.answer)} {_percent(each.confidence)}</li>'
+        for number, each in enumerate(explanations)
+    ]
+    return f'<nav aria-label="Recordings"><ul>{"".join(items)}</ul></nav>'
+
+
+def _failures(failures: Sequence[tuple[str, str]]) -> str:
+    if not failures:
+        return ""
+    items = [f"<li>{_safe(path)}: {_safe(error)}</li>" for path, error in failures]
+    return f'<section class="warn"><h2>Not explained</h2><ul>{"".join(items)}</ul></section>'
+
+
+def _recording(each: Explanation, number: int, *, alone: bool) -> str:
+    cards = [_course(each), _time(each), _map(each), _groups(each), _trust(each.faithfulness), _changes(each)]
+    parts = [
+        "" if alone else f"<h2>{_safe(_name(each.path))}</h2>",
+        f'<p class="answer">{_safe(answer_words(each))}</p>',
+        _paragraphs(change_words(each)),
+        _paragraphs(novelty_words(each), style="warn"),
+        f'<p class="soft">{_safe(each.path)}, model {_safe(each.model)}</p>',
+        f'<div class="grid">{"".join(cards)}</div>',
+    ]
+    return f'<section id="r{number}">{"".join(parts)}</section>'
+
+
+def _paragraphs(texts: Iterable[str], *, style: str = "") -> str:
+    return "".join(f'<p class="{style}">{_safe(text)}</p>' for text in texts)
+
+
+def _card(title: str, content: str, caption: str = "") -> str:
+    below = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f'<figure class="card"><h3>{_safe(title)}</h3>{content}{below}</figure>'
+
+
+def _course(each: Explanation) -> str:
+    """The windows of the recording; nothing where there is only one."""
+    if len(each.window_start_s) < 2:
+        return ""
+    values = [0.0 if math.isnan(value) else value for value in each.window_probability]
+    edges = (*each.window_start_s, each.window_end_s[-1])
+    title = f"Probability of {each.emotion} in each window"
+    caption = f"The rest is about the window from {each.start_s:.1f} to {each.end_s:.1f} s."
+    return _card(title, bars_over_time(edges, values, label=title), caption)
+
+
+def _time(each: Explanation) -> str:
+    title = f"Which moments speak for {each.emotion}"
+    caption = f"{_key('for')}hiding it makes {_safe(each.emotion)} less likely. {_key('against')}more likely."
+    return _card(title, bars_over_time(each.edges_s, each.importance, label=title), caption)
+
+
+def _map(each: Explanation) -> str:
+    title = "Which moments and frequencies"
+    most = max(abs(value) for row in each.band_importance for value in row)
+    caption = f"Each cell hidden alone; the darkest moves the probability by {_percent(most)}. Frequencies in kHz."
+    return _card(title, heat_map(each.edges_s, each.edges_hz, each.band_importance, label=title), caption)
+
+
+def _key(style: str) -> str:
+    return f'<span class="key {style}"></span>'
+
+
+def _groups(each: Explanation) -> str:
+    title = f"Which features speak for {each.emotion}"
+    if each.contributions is None:
+        return _card(title, "<p>This model takes the spectrogram as it is: it has no features with names.</p>")
+    found = each.contributions
+    average, here = _percent(found.reference), _percent(each.probability)
+    caption = f"From {average} for a recording that is average in everything to {here}."
+    return _card(title, _group_table(found), caption)
+
+
+def _group_table(found: Contributions) -> str:
+    most = max((abs(group.points) for group in found.groups), default=1) or 1
+    rows = [
+        f'<tr><th scope="row">{_safe(group.group)}</th><td class="n">{100 * group.points:+.1f}</td>'
+        f'<td style="width:40%"><span class="bar {"for" if group.points >= 0 else "against"}" '
+        f'style="width:{100 * abs(group.points) / most:.0f}%"></span></td></tr>'
+        for group in found.groups
+    ]
+    return _table('<th scope="col">group</th><th scope="col" class="n">points</th><td></td>', rows)
+
+
+def _table(titles: str, rows: Sequence[str]) -> str:
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _changes(each: Explanation) -> str:
+    rows = []
+    for change in each.counterfactuals:
+        answer = f"{_safe(change.emotion)} {_percent(change.confidence)}"
+        shown = f"<strong>{answer}</strong>" if change.emotion != each.window_answer else answer
+        rows.append(
+            f'<tr><th scope="row">{_safe(change.quality)} {_safe(change.change)}</th><td>{shown}</td>'
+            f'<td class="n">{_percent(change.probability)}</td></tr>'
+        )
+    titles = (
+        f'<th scope="col">change</th><th scope="col">answer</th><th scope="col" class="n">{_safe(each.emotion)}</th>'
+    )
+    caption = (
+        f"Unchanged, the window is {_safe(each.window_answer)} {_percent(each.probabilities[each.window_answer])}."
+    )
+    return _card("What if it were said differently", _table(titles, rows), caption)
+
+
+def _trust(found: Faithfulness) -> str:
+    lines = (("random", found.random), ("deletion", found.deletion), ("insertion", found.insertion))
+    label = "Probability as parts are hidden or shown"
+    points = "".join(f"<li>{_safe(text)}</li>" for text in (order_words(found), *agreement_words(found)))
+    caption = (
+        f"{_key('against')}hiding the most important first. {_key('for')}showing the most important first. "
+        "Dashed: hiding in random order."
+    )
+    return _card("How far to trust this", f"{curves(lines, label=label)}<ul>{points}</ul>", caption)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}\u00a0%"

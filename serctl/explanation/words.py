@@ -1,0 +1,69 @@
+"""What an explanation says, in sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serctl.explanation.counterfactuals import Counterfactual
+    from serctl.explanation.faithfulness import Faithfulness
+    from serctl.explanation.recording import Explanation
+
+UNLIKE = 0.95
+"""From this novelty on, a recording is called unlike the training recordings."""
+
+STABLE, AGREE = 0.9, 0.3
+"""Correlations below these are called low."""
+
+
+def answer_words(each: Explanation) -> str:
+    """Say what the answer is, and what is explained."""
+    answer = f"The answer is {each.answer}, {100 * each.confidence:.0f} %."
+    if each.emotion == each.answer:
+        return answer
+    return f"{answer} Explained here: {each.emotion}, {100 * each.probability:.0f} % in its likeliest window."
+
+
+def change_words(each: Explanation) -> list[str]:
+    """Name the smallest change of each quality that changes the answer."""
+    before = f"instead of {each.window_answer} {each.probabilities[each.window_answer]:.2f}"
+    flips = _smallest_flips(each)
+    if not flips:
+        return [f"None of the {len(each.counterfactuals)} changes to the voice changes the answer."]
+    return [f"With {flip.quality} {flip.change}: {flip.emotion} {flip.confidence:.2f} {before}." for flip in flips]
+
+
+def _smallest_flips(each: Explanation) -> list[Counterfactual]:
+    """For each quality the first change, from the smallest on, to which the answer is another one."""
+    found: dict[str, Counterfactual] = {}
+    for change in sorted(each.counterfactuals, key=lambda one: int(one.change.split()[0])):
+        if change.emotion != each.window_answer:
+            found.setdefault(change.quality, change)
+    return list(found.values())
+
+
+def novelty_words(each: Explanation) -> list[str]:
+    """Warn of a recording that is unlike the training recordings."""
+    if each.novelty is None or each.novelty < UNLIKE:
+        return []
+    return [f"This recording is unlike those the model was trained on (novelty {each.novelty:.2f}): trust it less."]
+
+
+def order_words(found: Faithfulness) -> str:
+    """Say whether the importance of moments is better than chance."""
+    numbers = f"mean probability {found.deletion_auc:.2f} against {found.random_auc:.2f}"
+    if found.better_than_random:
+        return f"Hiding the most important moments first costs more than hiding in random order ({numbers}): faithful."
+    return f"Hiding the most important moments first costs no more than random order ({numbers}): do not rely on them."
+
+
+def agreement_words(found: Faithfulness) -> list[str]:
+    """Say how the importance agrees with changes of the voice, and how stable it is."""
+    texts = []
+    if found.agreement is not None:
+        verdict = "low: noise and changes of the voice tell different moments" if found.agreement < AGREE else "agree"
+        texts.append(f"Rank correlation with changing the voice there instead: {found.agreement:.2f} ({verdict}).")
+    if found.stability is not None:
+        verdict = "low" if found.stability < STABLE else "stable"
+        texts.append(f"Correlation with the same under inaudible noise: {found.stability:.2f} ({verdict}).")
+    return texts

@@ -1,0 +1,154 @@
+"""`serctl explain` on a second of a sample recording: page, JSON, picture, and what can go wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import serctl as library
+from serctl.audio.find import Recording
+from serctl.bundle.store import load_bundle
+from serctl.run import Run
+from serctl.verbs import explain as verb
+
+if TYPE_CHECKING:
+    from tests.conftest import Serctl
+
+NASTY = '<script>alert("x")</script>&.wav'
+
+
+class Reader(HTMLParser):
+    """Every tag with its attributes, and the text outside style."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
+    """A second of speech under a nasty name, silence, and what is no recording."""
+    folder = tmp_path_factory.mktemp("explain")
+    voice, rate = (
+        soundfile.read(samples / "tom-angry.flac", frames=18_000)
+        if (samples / "tom-angry.flac").exists()
+        else soundfile.read(samples / "emma-angry.wav", frames=18_000)
+    )
+    soundfile.write(folder / "voice.wav", voice, rate)
+    (folder / "nasty").mkdir()
+    soundfile.write(str(folder / "nasty" / NASTY.replace("/", "")), voice, rate)
+    soundfile.write(folder / "silence.wav", np.zeros(rate), rate)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def explained(folder: Path) -> verb.Explained:
+    recordings = [Recording(path) for path in (folder / "nasty").iterdir()] + [Recording(folder / "silence.wav")]
+    return verb.explain(recordings, model=load_bundle("serctl-base"), run=Run(jobs=1))
+
+
+def test_the_parts_add_up(explained: verb.Explained) -> None:
+    (found,) = explained.explanations
+    assert sum(found.importance) == pytest.approx(found.probability - found.hidden_probability, abs=1e-9)
+    assert len(found.edges_s) == len(found.importance) + 1
+    assert np.shape(found.band_importance) == (len(found.edges_hz) - 1, len(found.importance))
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+    assert found.answer == found.emotion == found.window_answer
+
+
+def test_an_explanation_is_the_same_again_and_through_the_library(folder: Path) -> None:
+    again = library.explain(folder / "voice.wav", model="serctl-live")
+    assert again == library.explain(folder / "voice.wav", model=library.load_model("serctl-live"))
+    assert again.answer == library.load_model("serctl-live").predict(folder / "voice.wav").emotion
+    assert again.contributions is None
+
+
+def test_what_holds_no_speech_fails_alone(explained: verb.Explained) -> None:
+    ((path, error),) = explained.failures
+    assert path.endswith("silence.wav")
+    assert "holds no speech" in error
+
+
+def test_the_page_is_complete_and_harmless(explained: verb.Explained) -> None:
+    page = Reader(verb.as_page(explained))
+    tags = [tag for tag, _ in page.tags]
+    assert "script" not in tags
+    assert not {"img", "link", "iframe", "audio", "object"} & set(tags)
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on") or name == "src"]
+    assert "url(" not in page.text
+    assert "http" not in page.text.replace("http-equiv", "")
+    assert "<script>" in page.text
+    assert all(attributes["aria-label"] for tag, attributes in page.tags if tag == "svg")
+    assert len(verb.as_page(explained)) < 60_000
+    assert "holds no speech" in page.text
+    assert "How to read this page" in page.text
+
+
+def test_json_holds_every_number(explained: verb.Explained) -> None:
+    content: dict[str, Any] = json.loads(verb.as_json(explained))
+    (one,) = content["explanations"]
+    assert set(one) == set(type(explained.explanations[0]).__dataclass_fields__)
+    assert one["faithfulness"]["random_auc"] == explained.explanations[0].faithfulness.random_auc
+    assert content["failures"][0]["path"].endswith("silence.wav")
+
+
+def test_a_picture_is_drawn(explained: verb.Explained, tmp_path: Path) -> None:
+    from serctl.explanation.picture import draw
+
+    draw(tmp_path / "why.png", explained.explanations[0])
+    assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_writes_a_page_and_says_what_failed(serctl: Serctl, folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "why.html"
+    common = ("--model", "serctl-live", "-j", 1, "--no-cache")
+    ended = serctl("explain", folder / "voice.wav", folder / "silence.wav", *common, "-o", page)
+    assert ended.code == 3
+    assert "silence.wav" in ended.stderr
+    assert re.search(r"<title>Why voice\.wav</title>", page.read_text(encoding="utf-8"))
+    assert serctl("explain", folder / "voice.wav", *common, "-o", page).code == 2
+    assert serctl("explain", folder / "silence.wav", *common, "-o", tmp_path / "none.html").code == 4
+    assert not (tmp_path / "none.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--emotion", "boredom"), "expected an emotion that the model knows: neutral"),
+        (("-o", "why.txt"), r"expected an output ending in \.html, \.json or \.png"),
+        (("--at", "-1"), "at"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    serctl: Serctl, folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    ended = serctl("explain", folder / "voice.wav", *arguments)
+    assert ended.code == 2
+    assert re.search(message, ended.stderr)
+    assert ended.stdout == ""
+
+
+def test_a_picture_of_several_recordings_is_refused(serctl: Serctl, folder: Path, tmp_path: Path) -> None:
+    ended = serctl("explain", folder, "-o", tmp_path / "why.png")
+    assert ended.code == 2
+    assert "a picture shows one recording" in ended.stderr
+
+
+def test_a_time_without_speech_fails(folder: Path) -> None:
+    with pytest.raises(library.SerctlError, match="expected speech at 9 s, found none; it ends at"):
+        library.explain(folder / "voice.wav", model="serctl-live", options=library.ExplainOptions(at_s=9))
