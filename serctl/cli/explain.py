@@ -17,7 +17,7 @@ from serctl.explanation.options import ExplainOptions
 
 @command(
     app,
-    "serctl explain ./recordings/emma-happy.flac -o why.html",
+    "serctl explain ./recordings/emma-angry.wav -o why.html",
     "serctl explain recording.wav --emotion sad --at 1 --format json",
 )
 @flags("jobs", "overwrite", "cache", Question=ExplainOptions)

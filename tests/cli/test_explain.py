@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from serctl.run import Run
 from serctl.verbs import explain as verb
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Serctl
 
 NASTY = '<script>alert("x")</script>&.wav'
@@ -44,11 +45,7 @@ class Reader(HTMLParser):
 def folder(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
     """A second of speech under a nasty name, silence, and what is no recording."""
     folder = tmp_path_factory.mktemp("explain")
-    voice, rate = (
-        soundfile.read(samples / "tom-angry.flac", frames=18_000)
-        if (samples / "tom-angry.flac").exists()
-        else soundfile.read(samples / "emma-angry.wav", frames=18_000)
-    )
+    voice, rate = soundfile.read(samples / "emma-angry.wav", frames=18_000)
     soundfile.write(folder / "voice.wav", voice, rate)
     (folder / "nasty").mkdir()
     soundfile.write(str(folder / "nasty" / NASTY.replace("/", "")), voice, rate)
@@ -64,7 +61,7 @@ def explained(folder: Path) -> verb.Explained:
 
 def test_the_parts_add_up(explained: verb.Explained) -> None:
     (found,) = explained.explanations
-    assert sum(found.importance) == pytest.approx(found.probability - found.hidden_probability, abs=1e-9)
+    assert sum(found.importance) == pytest.approx(found.probability - found.hidden_probability, abs=1e-5)
     assert len(found.edges_s) == len(found.importance) + 1
     assert np.shape(found.band_importance) == (len(found.edges_hz) - 1, len(found.importance))
     assert sum(found.probabilities.values()) == pytest.approx(1)

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import soundfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,8 @@ def test_help_loads_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["predict", "extract", "train", "stream", "evaluate", "export", "augment", "corpus", "models", "cache"]
+    "command",
+    ["predict", "explain", "extract", "train", "stream", "evaluate", "export", "augment", "corpus", "models", "cache"],
 )
 def test_help_of_a_command_loads_next_to_nothing(command: str) -> None:
     assert not loaded_by(command, "--help") & (FOR_TRAINING | {"pyarrow"})
@@ -70,3 +72,10 @@ def test_predicting_to_stdout_and_to_parquet_needs_no_tensorflow(
 
 def test_extracting_needs_no_tensorflow_and_no_numba(samples: Path, tmp_path: Path) -> None:
     assert not loaded_by("extract", samples / "tom-sad.flac", "-q", "-o", tmp_path / "o.csv") & FOR_TRAINING
+
+
+def test_explaining_needs_no_extra(samples: Path, tmp_path: Path) -> None:
+    voice, rate = soundfile.read(samples / "emma-angry.wav", frames=16_000)
+    soundfile.write(tmp_path / "voice.wav", voice, rate)
+    command = ("explain", tmp_path / "voice.wav", "--model", "serctl-live", "-q", "-j", 1, "-o", tmp_path / "why.html")
+    assert not loaded_by(*command) & (FOR_TRAINING | {"pyarrow", "scipy"})
