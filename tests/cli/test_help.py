@@ -46,6 +46,7 @@ def test_the_commands_are_the_documented_ones() -> None:
         *("corpus", "corpus scan", "models", "models list", "models info"),
         *("cache", "cache info", "cache verify", "cache prune", "cache clear"),
         *("report", "report html"),
+        "explain",
     }
 
 
