@@ -46,6 +46,7 @@ _CHUNK_S = 0.5
 _CHUNKS_PER_WORKER = 3
 _COUNT_WORKERS_EVERY_S = 5.0
 _CONNECT_WITHIN_S = 15.0
+_FETCH_WITHIN_S = 10.0
 _MOST_UPLOADS = 10
 _DEATHS_ALONE = 2
 _NO_LOGS = logging.CRITICAL + 1
@@ -236,6 +237,7 @@ class _Mapping(Generic[T, R]):
     _suspects: deque[tuple[int, T]] = field(default_factory=deque)
     _under_way: dict[Any, Chunk[T]] = field(default_factory=dict)
     _uploads: dict[str, int] = field(default_factory=dict)
+    _deaths: int = 0
     _origin: _Origin = field(default_factory=_Origin)
     _item_s: float = _CHUNK_S
     _workers: int = 1
@@ -249,7 +251,8 @@ class _Mapping(Generic[T, R]):
 
     def _alone(self, suspect: tuple[int, T]) -> Iterator[tuple[int, R | Failure]]:
         """Nothing else is under way: a worker that dies now dies of this item, unless something else killed it."""
-        for _ in range(_DEATHS_ALONE):
+        deaths_before = self._deaths
+        while self._deaths - deaths_before < _DEATHS_ALONE:
             self._again.append([suspect])
             yield from self._run()
             if not self._suspects or self._suspects[-1] is not suspect:
@@ -289,7 +292,7 @@ class _Mapping(Generic[T, R]):
             self._counted_at = now
             found = len(self.client.scheduler_info(n_workers=-1)["workers"])
             if not found:
-                _logger.warning("no worker has connected to the scheduler yet: waiting for one")
+                _logger.warning("no worker is connected to the scheduler: waiting for one")
             self._workers = max(found, 1)
         return self._workers
 
@@ -301,25 +304,26 @@ class _Mapping(Generic[T, R]):
         if future.status != "error":
             yield from self._results(_outcome(future), chunk)
         elif isinstance(error := future.exception(), KilledWorker):
+            self._deaths += 1 + error.allowed_failures
             self._suspect(chunk)
         else:
             raise _failure_of_all(error)
         future.release()
 
-    def _results(self, outcome: _Finished[R] | _Missing, chunk: Chunk[T]) -> Iterator[tuple[int, R | Failure]]:
-        if isinstance(outcome, _Missing):
-            self._upload(outcome)
-            self._again.append(chunk)
-        else:
+    def _results(self, outcome: _Finished[R] | _Missing | None, chunk: Chunk[T]) -> Iterator[tuple[int, R | Failure]]:
+        if isinstance(outcome, _Finished):
             self._item_s = outcome.seconds / len(chunk)
             yield from outcome.results
+            return
+        if outcome:
+            self._upload(outcome)
+        self._again.append(chunk)
 
     def _suspect(self, chunk: Chunk[T]) -> None:
-        """Halve a chunk whose worker died; a single item waits until it can be tried alone."""
+        """Do the items of a chunk one by one whose worker died; a single one waits until nothing else is under way."""
         _logger.debug("a worker died with %d items", len(chunk))
-        middle = len(chunk) // 2
-        if middle:
-            self._again += [chunk[:middle], chunk[middle:]]
+        if len(chunk) > 1:
+            self._again += [[item] for item in chunk]
         else:
             self._suspects += chunk
 
@@ -336,11 +340,19 @@ class _Mapping(Generic[T, R]):
 
 
 def _outcome(future: Any) -> Any:
-    """The result of a task. Raises ConfigError if the scheduler lost it."""
+    """The result of a finished task; None if it was lost with its worker.
+
+    As of distributed 2026.8, waiting for a lost result may never end where the task kills its next worker, too.
+
+    Raises:
+        ConfigError: the scheduler is gone.
+    """
     from concurrent.futures import CancelledError
 
     try:
-        return future.result()
+        return future.result(timeout=_FETCH_WITHIN_S)
+    except TimeoutError:
+        return None
     except (CancelledError, OSError) as error:
         raise ConfigError("the Dask scheduler is gone; what is finished is kept", Remedy.RESUME) from error
 
