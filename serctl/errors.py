@@ -107,6 +107,12 @@ class Remedy(Enum):
     """Choose another microphone."""
     LEARNING_RATE = auto()
     """Train with a lower learning rate."""
+    SHARD = auto()
+    """Work on one share of the recordings."""
+    UPDATE = auto()
+    """Add what is new to an earlier report."""
+    PROFILE = auto()
+    """Adapt by a profile."""
     DASK = auto()
     """Work on a Dask cluster."""
     TOKEN = auto()

@@ -12,10 +12,12 @@ from serctl.backends.loky import map_unordered
 from serctl.errors import ConfigError, Remedy
 from serctl.extras import require_extra
 from serctl.options import option
+from serctl.shards import Shard, parse_shard
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    from serctl.audio.find import Recording
     from serctl.cache import Cache
     from serctl.errors import Failure
 
@@ -79,9 +81,10 @@ class Run:
 
     cache: of features; None computes them anew. backend: maps a function over items on that many jobs: loky (processes
     of this machine), dask (workers of a cluster), or a function like theirs. scheduler: address of a Dask scheduler;
-    None for a cluster on this machine. resume: continue what an interrupted run left. update: keep what an earlier
-    report says of recordings that are as they were. overwrite: replace an output that exists. fail_fast: stop at the
-    first recording that fails. progress: called after every finished item. A verb ignores what does not concern it.
+    None for a cluster on this machine. shard: work on this share of the recordings only. resume: continue what an
+    interrupted run left. update: keep what an earlier report says of recordings that are as they were. overwrite:
+    replace an output that exists. fail_fast: stop at the first recording that fails. progress: called after every
+    finished item. A verb ignores what does not concern it.
 
     Raises:
         ConfigError: jobs is neither -1 (every core) nor positive; a scheduler is given for another back end than dask.
@@ -99,6 +102,12 @@ class Run:
         kind=str,
         metavar="ADDRESS",
     )
+    shard: Shard | None = option(
+        None,
+        "Work on share I of N of the recordings, or on that of this task of a SLURM array; see `serctl report merge`.",
+        parse=parse_shard,
+        metavar="I/N|slurm",
+    )
     resume: bool = option(False, "Continue an interrupted run: keep what is finished.")
     overwrite: bool = option(False, "Replace an output that already exists.")
     fail_fast: bool = option(False, "Stop at the first recording that fails.")
@@ -112,6 +121,12 @@ class Run:
             require_extra("dask", "the Dask back end")
         elif self.scheduler:
             raise ConfigError(f"a scheduler needs the back end dask. Received: {self.backend}", Remedy.DASK)
+
+    def share(self, recordings: Sequence[Recording]) -> Sequence[Recording]:
+        """Return the recordings of the shard, all of them without one."""
+        if self.shard is None:
+            return recordings
+        return [each for each in recordings if self.shard.holds(each.name or str(each.path))]
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | Failure], None, None]:
         """Yield (index, result) for every item as soon as it is finished; see backends.loky.map_unordered."""

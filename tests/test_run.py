@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
-OWNED = {"cache", "jobs", "backend", "scheduler", "resume", "overwrite", "fail_fast", "update", "progress"}
+OWNED = {"cache", "jobs", "backend", "scheduler", "shard", "resume", "overwrite", "fail_fast", "update", "progress"}
 
 
 def verbs() -> list[Callable[..., Any]]:

@@ -28,9 +28,17 @@ _FileId = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class Recording:
-    """A file to read; `path` is as given, or as reached by walking a given folder."""
+    """A file to read.
+
+    Args:
+        path: as given, or as reached by walking a given folder.
+        name: its path below that folder, with slashes; empty for a file that was given itself.
+        source: which of the given paths led to it, from 0 on.
+    """
 
     path: Path
+    name: str = ""
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,19 +71,19 @@ def search(paths: Sequence[Path]) -> Search:
     Raises:
         AudioError: there is no recording in all of them.
     """
-    found: dict[_FileId, Path] = {}
+    found: dict[_FileId, Recording] = {}
     seen: set[tuple[int, int]] = set()
     others: Counter[str] = Counter()
-    for path in map(Path, paths):
+    for source, path in enumerate(map(Path, paths)):
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where the parent folder is closed to us
             for file_id, file in _walk(path, seen, others):
-                found.setdefault(file_id, file)
+                found.setdefault(file_id, Recording(file, file.relative_to(path).as_posix(), source))
         else:
-            found.setdefault(_file_id(path), path)
+            found.setdefault(_file_id(path), Recording(path, source=source))
     if not found:
         places = ", ".join(map(show_path, paths)) or "an empty list of paths"
         raise AudioError(f"no recording in {places}: looked for {' '.join(sorted(SUFFIXES))}")
-    return Search([Recording(path) for path in found.values()], others)
+    return Search(list(found.values()), others)
 
 
 def _file_id(path: Path) -> _FileId:
@@ -112,7 +120,7 @@ def _walk(root: Path, seen: set[tuple[int, int]], others: Counter[str]) -> list[
                 found.append(((*folder_id, entry.name), entry.path))
             else:
                 others[suffix] += 1
-    found.sort(key=lambda item: _natural_key(item[1]))
+    found.sort(key=lambda item: natural_key(item[1]))
     return [(file_id, Path(path)) for file_id, path in found]
 
 
@@ -133,7 +141,7 @@ def _folder_id(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _natural_key(path: str) -> tuple[list[str | int], str]:
+def natural_key(path: str) -> tuple[list[str | int], str]:
     """Orders take2 before take10; the path itself settles ties of case and leading zeros."""
     parts: list[str | int] = list(re.split(r"([0-9]+)", path.casefold()))
     parts[1::2] = map(int, parts[1::2])

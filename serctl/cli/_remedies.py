@@ -34,6 +34,9 @@ REMEDIES = {
     Remedy.SAMPLE_FORMAT: "--format states how samples are stored",
     Remedy.MICROPHONE: "--device chooses one, `python -m sounddevice` lists them",
     Remedy.LEARNING_RATE: "--lr lowers it",
+    Remedy.SHARD: "--shard I/N of predict and extract writes one",
+    Remedy.UPDATE: "--update adds what is new",
+    Remedy.PROFILE: "`serctl adapt` measures all of them: --adapt PROFILE",
     Remedy.DASK: "add --backend dask",
     Remedy.TOKEN: "--token or SERCTL_TOKEN sets one",
 }

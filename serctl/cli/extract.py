@@ -27,7 +27,7 @@ from serctl.verbs.options import ExtractOptions
     "serctl extract recording.wav --per window --window 1",
     "serctl extract ./recordings --level frames -o frames.parquet",
 )
-@flags(*WORKERS, "resume", "update", "overwrite", "fail_fast", "cache", Features=ExtractOptions)
+@flags(*WORKERS, "shard", "resume", "update", "overwrite", "fail_fast", "cache", Features=ExtractOptions)
 def extract(
     given: Given,
     recordings: RecordingsArgument = None,

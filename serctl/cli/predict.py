@@ -50,9 +50,11 @@ ModelOption = Annotated[
     "serctl predict ./recordings --moments -o moments.csv",
     "serctl predict ./recordings --channels each -o channels.csv",
     "serctl predict ./recordings --min-confidence 0.6 -o emotions.parquet",
+    "serctl predict ./recordings --shard 1/2 -o part-1.csv",
+    "serctl predict ./recordings --shard 2/2 -o part-2.csv",
     "find ./recordings -name '*.wav' | serctl predict --files-from - -o emotions.csv",
 )
-@flags(*WORKERS, "resume", "update", "overwrite", "fail_fast", "cache", Answers=PredictOptions)
+@flags(*WORKERS, "shard", "resume", "update", "overwrite", "fail_fast", "cache", Answers=PredictOptions)
 def predict(
     given: Given,
     recordings: RecordingsArgument = None,

@@ -74,3 +74,26 @@ def html(
     make_page(report, output, recordings=recordings, embed_audio=embed_audio, overwrite=bool(given["overwrite"]))
     if not quiet:
         console().print(f"page: {output}", markup=False)
+
+
+@command(report_app, "serctl report merge part-1.csv part-2.csv -o all.csv")
+@flags("overwrite")
+def merge(
+    given: Given,
+    parts: Annotated[list[Path], typer.Argument(help="Reports of all shards, in any order.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Report to write: .csv, .parquet or .jsonl.")],
+    quiet: QuietOption = False,
+) -> None:
+    """Merge the reports of `predict --shard` or `extract --shard` into one.
+
+    It checks that the parts are those of one run (the same model, options and version), that none is missing or there
+    twice, and that the inputs did not change between them. The rows are in the order of the inputs, as without shards.
+    """
+    from serctl.run import Run
+    from serctl.verbs import merge as verb
+
+    summary = verb.merge(parts, output=output, run=given.make(Run))
+    if not quiet:
+        failed = f", {summary.failed} of them failed" if summary.failed else ""
+        console().print(f"Merged {len(parts)} parts: {summary.recordings} recordings{failed}", markup=False)
+        console().print(f"report: {output}", markup=False)

@@ -13,14 +13,48 @@ import numpy as np
 
 from serctl.errors import ConfigError, Remedy
 from serctl.files import atomic_path, open_input
-from serctl.reports.schema import ColumnBlock, Columns, headers
+from serctl.reports.schema import Column, ColumnBlock, Columns, headers
 from serctl.reports.tables import iterate_report
+from serctl.shards import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _SAME_IN_ALL_ROWS = frozenset({"path", "status", "error", "duration"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is known of a report that is one share of a run.
+
+    Args:
+        shard: which share.
+        total: recordings of all shares when it was made.
+        sources: for each input, which of the given paths led to it.
+        columns: of the report.
+    """
+
+    shard: Shard
+    total: int
+    sources: tuple[int, ...]
+    columns: Columns
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able facts."""
+        facts = {"number": self.shard.number, "of": self.shard.of, "total": self.total, "sources": self.sources}
+        return {**facts, "columns": [asdict(column) for column in self.columns]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Part:
+        """Read the facts. Raises ValueError, TypeError, KeyError or ConfigError if they are none."""
+        shard = Shard(int(values["number"]), int(values["of"]))
+        sources = tuple(map(int, values["sources"]))
+        return cls(shard, int(values["total"]), sources, tuple(map(_column, values["columns"])))
+
+
+def _column(values: dict[str, Any]) -> Column | ColumnBlock:
+    return ColumnBlock(values["name"], tuple(values["names"])) if "names" in values else Column(**values)
 
 
 @dataclass(frozen=True)
@@ -31,18 +65,23 @@ class Ledger:
         fingerprint: what determined the results (model, options, columns, version).
         keys: one for each input, which names it and its state.
         report: digest of the report's bytes.
+        part: which share of a run it is; None for a whole one.
     """
 
     fingerprint: str
     keys: tuple[str, ...]
     report: str
+    part: Part | None = None
 
-    def check(self, output: Path, *, fingerprint: str) -> None:
+    def check(self, output: Path, *, fingerprint: str, shard: Shard | None = None) -> None:
         """Make sure that this run would have made the report.
 
         Raises:
-            ConfigError: another model, other options or another version made it.
+            ConfigError: another model, other options or another version made it, or it is another share.
         """
+        if (self.part and self.part.shard) != shard:
+            is_one = f"is shard {self.part.shard}" if self.part else "is not the report of a shard"
+            raise ConfigError(f"{output} {is_one}", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
         if self.fingerprint != fingerprint:
             raise ConfigError(
                 f"{output} belongs to a run with another model, other options or another version",
@@ -60,11 +99,11 @@ def ledger_path(output: Path) -> Path:
     return output.with_name(f".{output.name}.ledger")
 
 
-def write_ledger(output: Path, *, fingerprint: str, keys: Sequence[str]) -> None:
+def write_ledger(output: Path, *, fingerprint: str, keys: Sequence[str], part: Part | None = None) -> None:
     """Write down what the report, just finished, is about. Raises OSError if that cannot be written."""
-    ledger = Ledger(fingerprint, tuple(keys), _digest(output))
+    facts = {"fingerprint": fingerprint, "keys": list(keys), "report": _digest(output)}
     with atomic_path(ledger_path(output)) as draft:
-        draft.write_text(json.dumps(asdict(ledger)), encoding="utf-8")
+        draft.write_text(json.dumps(facts | ({"part": part.to_dict()} if part else {})), encoding="utf-8")
 
 
 def read_ledger(output: Path) -> Ledger | None:
@@ -72,8 +111,9 @@ def read_ledger(output: Path) -> Ledger | None:
     try:
         with open_input(ledger_path(output)) as stream:
             values = json.load(stream)
-        return Ledger(str(values["fingerprint"]), tuple(map(str, values["keys"])), str(values["report"]))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        part = Part.from_dict(values["part"]) if "part" in values else None
+        return Ledger(str(values["fingerprint"]), tuple(map(str, values["keys"])), str(values["report"]), part)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, ConfigError):
         return None
 
 

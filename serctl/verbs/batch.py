@@ -13,7 +13,7 @@ from serctl import __version__
 from serctl.errors import ConfigError, Failure, Remedy, RunInterrupted, StoppedAtFailureError
 from serctl.files import claim, is_stream
 from serctl.reports.journal import Journal, journal_path
-from serctl.reports.ledger import Ledger, read_ledger, read_tables, write_ledger
+from serctl.reports.ledger import Ledger, Part, read_ledger, read_tables, write_ledger
 from serctl.reports.schema import headers, report_format, utf8
 from serctl.reports.tables import Writer, check_output, write_report
 from serctl.run import Progress, Run, listening
@@ -104,12 +104,14 @@ def run_batch(
     """
     start = time.monotonic()
     if output is None:
-        summary = _stream(recordings, function, run, on_table)
+        summary = _stream(run.share(recordings), function, run, on_table)
     else:
         if writer is None:
             report_format(output)
         elif run.update:
             raise ConfigError(f"{output} cannot be updated: expected a table", Remedy.TABLE_OUTPUT)
+        elif run.shard:
+            raise ConfigError(f"{output} cannot be merged with other shards: expected a table", Remedy.TABLE_OUTPUT)
         with claim(output):
             summary = _report(recordings, function, output, columns, fingerprint, run, writer)
     summary.wall_s = time.monotonic() - start
@@ -150,31 +152,47 @@ def _report(
     writer: Writer | None,
 ) -> BatchSummary:
     """Write the report, unless it is finished and only to be resumed."""
+    part = _part(recordings, columns, run)
+    recordings = run.share(recordings)
     keys = [_key(recording.path) for recording in recordings]
     made_by = json.dumps([fingerprint, headers(columns), __version__])
     ledger = read_ledger(output)
-    interrupted = journal_path(output).exists()
-    if run.resume and not (interrupted or run.overwrite or run.update) and output.is_file():
-        return _finished(output, columns, keys, made_by, ledger, is_table=writer is None)
+    if _is_finished(output, run):
+        if ledger:
+            ledger.check(output, fingerprint=made_by, shard=run.shard)
+        return _finished(output, columns, keys, ledger, is_table=writer is None)
     check_output(output, overwrite=run.overwrite or run.update, resume=run.resume or run.update)
-    with Journal(output, fingerprint=fingerprint, resume=run.resume or run.update) as journal:
+    with Journal(output, fingerprint=f"{fingerprint}{run.shard or ''}", resume=run.resume or run.update) as journal:
         if run.update and output.is_file():
-            _keep_earlier(journal, output, columns, keys, made_by, ledger)
+            _keep_earlier(journal, output, columns, keys, _checked(ledger, output, made_by, run))
         summary = _write(recordings, keys, function, journal, run)
         write_report(output, columns=columns, tables=map(journal.read, keys), writer=writer)
         if not is_stream(output):
-            write_ledger(output, fingerprint=made_by, keys=keys)
+            write_ledger(output, fingerprint=made_by, keys=keys, part=part)
         journal.discard()
     return summary
 
 
+def _part(recordings: Sequence[Recording], columns: Columns, run: Run) -> Part | None:
+    """What the ledger says of a report that is one share of all recordings."""
+    if run.shard is None:
+        return None
+    sources = tuple(each.source for each in run.share(recordings))
+    return Part(run.shard, len(recordings), sources, tuple(columns))
+
+
+def _is_finished(output: Path, run: Run) -> bool:
+    """Whether a run is to be resumed that left nothing to do."""
+    interrupted = journal_path(output).exists()
+    return run.resume and not (interrupted or run.overwrite or run.update) and output.is_file()
+
+
 def _finished(
-    output: Path, columns: Columns, keys: Sequence[str], made_by: str, ledger: Ledger | None, *, is_table: bool
+    output: Path, columns: Columns, keys: Sequence[str], ledger: Ledger | None, *, is_table: bool
 ) -> BatchSummary:
     """What the report says already; the summary counts the recordings that it does not know as they are now."""
     summary = BatchSummary(finished=True)
     if ledger:
-        ledger.check(output, fingerprint=made_by)
         summary.outdated = len(set(keys).difference(ledger.keys))
         for table in read_tables(output, columns) if is_table and ledger.describes(output) else ():
             summary.count(table)
@@ -182,15 +200,18 @@ def _finished(
     return summary
 
 
-def _keep_earlier(
-    journal: Journal, output: Path, columns: Columns, keys: Sequence[str], made_by: str, ledger: Ledger | None
-) -> None:
-    """Put into the journal what an earlier report says of recordings that are as they were."""
+def _checked(ledger: Ledger | None, output: Path, made_by: str, run: Run) -> Ledger:
+    """The ledger of a report that this run may update."""
     if ledger is None:
         raise ConfigError(f"nothing tells which recordings {output} is about", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
-    ledger.check(output, fingerprint=made_by)
+    ledger.check(output, fingerprint=made_by, shard=run.shard)
     if not ledger.describes(output):
         raise ConfigError(f"{output} was changed since it was written", Remedy.OVERWRITE, Remedy.OTHER_OUTPUT)
+    return ledger
+
+
+def _keep_earlier(journal: Journal, output: Path, columns: Columns, keys: Sequence[str], ledger: Ledger) -> None:
+    """Put into the journal what an earlier report says of recordings that are as they were."""
     unchanged = {utf8(key.split("\0")[0]): key for key in set(keys).intersection(ledger.keys)}
     for table in read_tables(output, columns):
         key = unchanged.get(table["path"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl.audio.stretches import level_course, stretch_qualities
-from serctl.errors import AudioError, ConfigError
+from serctl.errors import AudioError, ConfigError, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Window, is_silent
 from serctl.reports.schema import Column, values_of
 from serctl.run import Run, report_position
@@ -75,6 +75,8 @@ def predict(
     if options.dimensions:
         coordinates_of(model.facts.labels)
     run = run or Run()
+    if run.shard and options.adapt in ("recordings", "auto"):
+        raise ConfigError("a shard is not adapted to its own recordings: expected a profile of all", Remedy.PROFILE)
     adaptation = find_adaptation(recordings, options.adapt, model=model, run=run)
     job = Job(model.folder, model.digest, options, run.cache, adaptation)
     return run_batch(
