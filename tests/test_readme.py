@@ -50,7 +50,7 @@ def test_the_readme_names_every_command():
     named = {words[1] for words in readme_commands()}
     assert named == {
         *("predict", "explain", "extract", "adapt", "augment", "train", "stream", "evaluate", "export"),
-        *("corpus", "models", "cache", "report"),
+        *("corpus", "models", "cache", "report", "config"),
     }
 
 

@@ -24,6 +24,7 @@ SUMMARIES = {
     "models": "Look at models: labels, scores, licence.",
     "corpus": "Look at corpora of emotional speech.",
     "cache": "Look after the feature cache.",
+    "config": "Look at settings and where they come from.",
     "report": "Make something of finished reports.",
 }
 """The first line of each command's help, in the order of `serctl --help`; serctl.cli has a module of the same name."""

@@ -7,11 +7,12 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from serctl.cli._app import CacheDirOption, NoCacheOption
+from serctl.cli._app import CacheDirOption, NoCacheOption, console
 from serctl.errors import ConfigError
 from serctl.options import Option, options_of
 
@@ -29,7 +30,19 @@ Function = Callable[..., Any]
 
 
 class Command(typer.core.TyperCommand):
-    """A command with plain help: its options in groups, its examples one a line."""
+    """A command with plain help: its options in groups, its examples one a line; settings stand in for its flags."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments over the variables and the file of settings, and say what the file sets."""
+        from serctl.cli._settings import apply_settings, find_settings, say_settings
+
+        settings = find_settings(Path())
+        apply_settings(self, ctx, settings)
+        rest = super().parse_args(ctx, args)
+        line = say_settings(self, ctx, settings)
+        if line and not (ctx.resilient_parsing or ctx.params.get("quiet")):
+            console().print(line, markup=False)
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the arguments, the options, and each group of options in the order in which it first appears."""

@@ -45,7 +45,7 @@ def test_the_commands_are_the_documented_ones() -> None:
         *("", "predict", "extract", "adapt", "augment", "train", "stream", "evaluate", "export"),
         *("corpus", "corpus scan", "models", "models list", "models info"),
         *("cache", "cache info", "cache verify", "cache prune", "cache clear"),
-        *("report", "report html", "report merge"),
+        *("config", "config show", "report", "report html", "report merge"),
         "explain",
     }
 
