@@ -29,7 +29,7 @@ def show(
         typer.Argument(metavar="COMMAND", help="The command whose options are shown."),
     ] = "predict",
 ) -> None:
-    """Show what each option of a command is without flags, and where that comes from.
+    """Show the options of a command and where their values come from.
 
     A flag goes over the variable SERCTL_<OPTION>, the variable over the file, the file over the default. The file is
     serctl.toml, or the table [tool.serctl] of pyproject.toml, in the current folder.
