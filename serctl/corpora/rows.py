@@ -55,16 +55,24 @@ def read_rows(path: Path) -> list[Row]:
         raise CorpusError(f"{path}: expected a folder or a manifest ({', '.join(SUFFIXES)})")
     if suffix == ".parquet":
         return _from_parquet(path)
-    text = _text(path)
+    text = read_text(path)
     return list(_from_jsonl(path, text) if suffix == ".jsonl" else _from_csv(path, text))
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a file of text in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    Returns:
+        The text; bytes that are not UTF-8 are kept as surrogates (PEP 383).
+
+    Raises:
+        CorpusError: the file cannot be read, or is in another encoding.
+    """
     try:
         with open_input(path) as file:
             data = file.read()
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be read as a manifest: {error.strerror}") from error
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return _decoded(path, data[len(mark) :], encoding)
