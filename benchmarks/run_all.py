@@ -2,8 +2,8 @@
 
     python benchmarks/run_all.py --data DIR --peer-python PYTHON --save
 
-The claims about networks (accuracy, fusion, attention, ...), live and early take an hour or more and are run by name
-only: --only accuracy.
+The claims about networks (accuracy, fusion, attention, ...), live and early take an hour or more, text needs corpora of
+text: they are run by name only: --only accuracy.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ TAKES = {
     "streams": {"data", "quick"},
     "live": {"data", "model", "quick"},
     "early": {"data", "quick"},
+    "text": {"data"},
     **{name: {"data"} for name in CLAIMS},
 }
-TAKE_HOURS = {"live", "early", *CLAIMS}
+TAKE_HOURS = {"live", "early", "text", *CLAIMS}
 
 
 def command(name: str, args: argparse.Namespace) -> list[str]:

@@ -39,6 +39,7 @@ SECTIONS = {
     "live": "One stream",
     "streams": "Many streams",
     "early": "Accuracy by seconds of speech",
+    "text": "Words and voice",
 }
 """The results in the order of docs/benchmarks.md, with their titles there."""
 
