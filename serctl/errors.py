@@ -117,6 +117,10 @@ class Remedy(Enum):
     """Work on a Dask cluster."""
     TOKEN = auto()
     """Ask clients for a token."""
+    TRANSCRIPTS = auto()
+    """Say where the transcripts are."""
+    NO_TRANSCRIPTS = auto()
+    """Predict from speech alone."""
 
 
 class SerctlError(Exception):

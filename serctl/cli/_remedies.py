@@ -39,6 +39,8 @@ REMEDIES = {
     Remedy.PROFILE: "`serctl adapt` measures all of them: --adapt PROFILE",
     Remedy.DASK: "add --backend dask",
     Remedy.TOKEN: "--token or SERCTL_TOKEN sets one",
+    Remedy.TRANSCRIPTS: "--transcripts DIR names them",
+    Remedy.NO_TRANSCRIPTS: "leave --transcripts out",
 }
 
 

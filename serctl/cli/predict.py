@@ -52,6 +52,7 @@ ModelOption = Annotated[
     "serctl predict ./recordings --min-confidence 0.6 -o emotions.parquet",
     "serctl predict ./recordings --shard 1/2 -o part-1.csv",
     "serctl predict ./recordings --shard 2/2 -o part-2.csv",
+    "serctl predict ./recordings --transcripts ./recordings/manifest.csv -o with-words.csv",
     "find ./recordings -name '*.wav' | serctl predict --files-from - -o emotions.csv",
 )
 @flags(*WORKERS, "shard", "resume", "update", "overwrite", "fail_fast", "cache", Answers=PredictOptions)

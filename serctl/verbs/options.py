@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, Remedy
 from serctl.options import check_options, option
 
 Per = Literal["file", "window"]
@@ -38,6 +38,8 @@ class PredictOptions:
             prediction counted alike. Anything else is the path of a profile that adapt.save_profile wrote.
         dimensions: add arousal and valence, derived from the probabilities.
         novelty: also tell how unlike the training recordings each recording is.
+        transcripts: a folder of transcripts named as the recordings are, or a file; None for speech alone.
+        explain_modalities: also say what speech alone and words alone predict.
 
     Raises:
         ConfigError: a value is out of range.
@@ -88,11 +90,23 @@ class PredictOptions:
         "Add the column novelty, 0 to 1: the share of recordings held out of training that are more like the training "
         "recordings than this one.",
     )
+    transcripts: str | None = option(
+        None,
+        "Also read the words: transcripts named as the recordings are (JSON of whisper, SRT, VTT, CSV, TSV, TXT), or a "
+        "table with the columns path and text. English only.",
+        kind=str,
+        metavar="DIR|FILE",
+    )
+    explain_modalities: bool = option(
+        False, "Add the probabilities from speech alone and from words alone, and the weight of the words."
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
         if self.moments and self.per != "file":
             raise ConfigError(f"moments describe whole recordings: expected per file. Received: {self.per}")
+        if self.explain_modalities and self.transcripts is None:
+            raise ConfigError("there are no words to explain without transcripts", Remedy.TRANSCRIPTS)
         if self.channels not in ("mix", "each") and self.channel is None:
             raise ConfigError(f"expected channels mix, each, left, right or a number from 1. Received: {self.channels}")
 

@@ -30,6 +30,7 @@ from serctl.verbs.moments import (
     shown_probabilities,
 )
 from serctl.verbs.options import PredictOptions
+from serctl.verbs.transcribed import Mixed, Transcribed, add_words, find_transcripts, text_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,12 +79,13 @@ def predict(
     if run.shard and options.adapt in ("recordings", "auto"):
         raise ConfigError("a shard is not adapted to its own recordings: expected a profile of all", Remedy.PROFILE)
     adaptation = find_adaptation(recordings, options.adapt, model=model, run=run)
-    job = Job(model.folder, model.digest, options, run.cache, adaptation)
+    transcripts = find_transcripts(options.transcripts, model.facts.labels)
+    job = Job(model.folder, model.digest, options, run.cache, adaptation, transcripts)
     return run_batch(
         recordings,
         partial(predict_recording, job=job),
         columns=columns(model, options),
-        fingerprint=json.dumps(["predict", model.digest, _fingerprint(options), adaptation.digest]),
+        fingerprint=json.dumps(["predict", model.digest, _fingerprint(options, transcripts), adaptation.digest]),
         output=output,
         run=run,
         on_table=on_table,
@@ -105,6 +107,11 @@ def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column
         *(DIMENSION_COLUMNS if options and options.dimensions else []),
         *(moment_columns(model.facts.labels) if options and options.moments else []),
         *([Column("novelty", decimals=4)] if options and options.novelty else []),
+        *(
+            text_columns(model.facts.labels, explain=options.explain_modalities)
+            if options and options.transcripts
+            else []
+        ),
         Column("status", "text"),
         Column("error", "text"),
         Column("notes", "text"),
@@ -120,9 +127,26 @@ def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column
     ]
 
 
-def _fingerprint(options: PredictOptions) -> dict[str, Any]:
+def _fingerprint(options: PredictOptions, transcripts: Transcribed | None) -> dict[str, Any]:
     """What determines a row besides the model and the statistics that it is adapted by."""
-    return asdict(replace(options, adapt="none"))
+    return asdict(replace(options, adapt="none", transcripts=transcripts.digest if transcripts else None))
+
+
+def _add_words(
+    predictions: Sequence[Prediction], reader: FeatureReader, path: Path, channel: int | None, job: Job
+) -> Mixed:
+    if job.transcripts is None:
+        return Mixed(predictions, {})
+    recogniser = load_recogniser(job.folder, job.digest, job.adaptation)
+    return add_words(
+        predictions,
+        path,
+        channel=channel,
+        transcripts=job.transcripts,
+        labels=recogniser.bundle.facts.labels,
+        snr_db=reader.quality.snr_db,
+        language=job.options.language,
+    )
 
 
 @dataclass(frozen=True)
@@ -134,6 +158,7 @@ class Job:
     options: PredictOptions
     cache: Cache | None = None
     adaptation: Adaptation = NOT_ADAPTED
+    transcripts: Transcribed | None = None
 
 
 def predict_recording(path: Path, *, job: Job) -> Table:
@@ -160,14 +185,16 @@ def _predict_channel(path: Path, channel: int | None, *, job: Job) -> Table:
     level = level_course(path, channel=channel) if options.per == "segment" or options.moments else None
     segments = find_segments(windows, name, level) if level else []
     predictions = {"file": [merge(windows)], "window": windows, "segment": segments}[options.per]
+    mixed = _add_words(predictions, reader, path, channel, job)
     return {
         "path": str(path),
         "channel": channel,
-        **_rows(predictions, name, dimensions=options.dimensions),
+        **_rows(mixed.predictions, name, dimensions=options.dimensions),
         **(moments_of(windows, segments, name) if options.moments else {}),
         **({"novelty": [each.novelty for each in predictions]} if options.novelty else {}),
+        **mixed.columns,
         "status": STATUS_OK,
-        "notes": reader.info.note,
+        "notes": "; ".join(filter(None, (reader.info.note, mixed.note))) or None,
         "duration": reader.info.duration_s,
         "sample_rate": reader.info.sample_rate,
         "channels": reader.info.channels,
