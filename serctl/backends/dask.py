@@ -50,6 +50,11 @@ _FETCH_WITHIN_S = 10.0
 _MOST_UPLOADS = 10
 _DEATHS_ALONE = 2
 _NO_LOGS = logging.CRITICAL + 1
+_LOCAL = {
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.deploy.lost-worker-timeout": "1 day",
+}
+"""A chunk whose worker died is returned at once. A worker that takes more than 15 s to restart is not given up."""
 
 _logger = logging.getLogger(__name__)
 _one_chunk_at_a_time = threading.Lock()
@@ -121,7 +126,7 @@ def _local_cluster(workers: int) -> Iterator[Any]:
         tempfile.TemporaryDirectory(prefix="serctl-dask-", ignore_cleanup_errors=True) as folder,
         current_folder_not_imported_from(),
         _script_not_run_again(),
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set(_LOCAL),
         ExitStack() as stack,
     ):
         with _interrupts_blocked():

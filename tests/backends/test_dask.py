@@ -33,7 +33,7 @@ def scheduler() -> Iterator[str]:
     from distributed import LocalCluster
 
     with (
-        library.config.set({"distributed.scheduler.allowed-failures": 0}),
+        library.config.set(dask._LOCAL),
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None, silence_logs=60
         ) as cluster,
