@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
 def test_the_readme_names_every_command():
     named = {words[1] for words in readme_commands()}
     assert named == {
-        *("predict", "explain", "extract", "adapt", "augment", "train", "stream", "evaluate", "export"),
+        *("predict", "explain", "extract", "adapt", "augment", "train", "stream", "evaluate", "compare", "export"),
         *("corpus", "models", "cache", "report", "config"),
     }
 

@@ -24,9 +24,12 @@ from serctl.metrics.counts import (
     wa,
 )
 from serctl.metrics.intervals import Interval, bootstrap_interval
+from serctl.metrics.paired import Comparison, Difference, paired_differences
 from serctl.metrics.scores import Scores, score, score_by
 
 __all__ = [
+    "Comparison",
+    "Difference",
     "Interval",
     "ReliabilityCurve",
     "Scores",
@@ -38,6 +41,7 @@ __all__ = [
     "fit_temperature",
     "kept_above",
     "macro_f1",
+    "paired_differences",
     "precision_per_class",
     "recall_per_class",
     "reliability_curve",

@@ -63,7 +63,7 @@ def reliability_curve(probabilities: ArrayLike, truth: ArrayLike, *, bins: int =
     """
     confidence, correct = _confidence_and_correctness(probabilities, truth)
     edges = _bin_edges(bins)
-    bin_of = np.searchsorted(edges[1:-1], confidence, side="left")
+    bin_of = confidence_bins(confidence, bins=bins)
     count = np.bincount(bin_of, minlength=bins)
     return ReliabilityCurve(
         centre=(edges[:-1] + edges[1:]) / 2,
@@ -197,6 +197,11 @@ def _log_softmax(scores: FloatArray) -> FloatArray:
     shifted: FloatArray = scores - scores.max(axis=1, keepdims=True)
     logs: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return logs
+
+
+def confidence_bins(confidence: FloatArray, *, bins: int = 15) -> NDArray[np.intp]:
+    """Return the bin (low, high] of equal width that each confidence is in, from 0 on."""
+    return np.searchsorted(_bin_edges(bins)[1:-1], confidence, side="left")
 
 
 def _bin_edges(bins: int) -> FloatArray:

@@ -90,7 +90,7 @@ def bootstrap_interval(
         )
     true_labels, predicted_labels = label_pair(truth, predicted, n_classes)
     cells = true_labels * n_classes + predicted_labels
-    names = _speaker_indices(groups, n=len(cells))
+    names = speaker_indices(groups, n=len(cells))
     if names is None:
         unit: Unit = "utterance"
         size = len(cells)
@@ -104,7 +104,7 @@ def bootstrap_interval(
     return Interval(float(low), float(high), level, unit=unit, groups=size)
 
 
-def _speaker_indices(groups: Sequence[str | None] | None, *, n: int) -> IntArray | None:
+def speaker_indices(groups: Sequence[str | None] | None, *, n: int) -> IntArray | None:
     """Number the speakers from 0; None if they are unknown or too few to resample."""
     if groups is None:
         return None

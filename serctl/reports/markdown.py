@@ -1,4 +1,4 @@
-"""The Markdown page of an evaluation."""
+"""The Markdown pages of an evaluation and of a comparison of two."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from serctl.metrics import Scores
+    from serctl.metrics import Comparison, Difference, Scores
+
+_COMPARED = {"uar": "UAR %", "wa": "WA %", "ece": "ECE"}
 
 
 def evaluation_page(metrics: Mapping[str, Any], scores: Scores) -> str:
@@ -99,3 +101,52 @@ def _group_table(name: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
         scores = " | ".join(f"{100 * each[score]:.1f} %" for score in ("uar", "wa", "macro_f1"))
         lines.append(f"| {key} | {each['n']} | {scores} |")
     return "\n".join(lines)
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """Return the Markdown page of a comparison of two evaluations.
+
+    Args:
+        comparison: what verbs.compare found.
+
+    Returns:
+        The page.
+    """
+    interval = next(iter(comparison.scores.values())).interval
+    rows = [_difference_row(title, comparison.scores[name], name) for name, title in _COMPARED.items()]
+    only_first, only_second = comparison.disagreements
+    left_out = f" {comparison.left_out} utterances of only one of them are left out." if comparison.left_out else ""
+    lines = [
+        f"# {comparison.second} against {comparison.first}",
+        f"{comparison.utterances} utterances.{left_out} {interval.groups} {interval.unit}s were resampled for the "
+        "intervals and exchanged for the tests.",
+        "| score | first | second | difference (95 % interval) | p |\n|---|---|---|---|---|\n" + "\n".join(rows),
+        f"Right in the first alone: {only_first} utterances; in the second alone: {only_second}.",
+        _share_table("emotion", "recall", comparison.per_class),
+        *([_share_table("speaker", "accuracy", comparison.per_speaker)] if comparison.per_speaker else []),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _difference_row(title: str, each: Difference, name: str) -> str:
+    first, second = (_scaled(value, name) for value in (each.first, each.second))
+    gap, low, high = (_scaled(value, name, "+") for value in (each.difference, each.interval.low, each.interval.high))
+    return f"| {title} | {first} | {second} | {gap} ({low} to {high}) | {each.p_value:.4f} |"
+
+
+def _scaled(value: float, name: str, sign: str = "") -> str:
+    return f"{value:{sign}.3f}" if name == "ece" else f"{100 * value:{sign}.1f}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _share_table(title: str, share: str, values: Mapping[str, tuple[float, float]], most: int = 20) -> str:
+    head = f"| {title} | {share} %, first | second | difference |\n|---|---|---|---|\n"
+    rows = [
+        f"| {_cell(name)} | {100 * one:.1f} | {100 * other:.1f} | {100 * (other - one):+.1f} |"
+        for name, (one, other) in list(values.items())[:most]
+    ]
+    rest = [f"| {len(values) - most} more | | | |"] if len(values) > most else []
+    return head + "\n".join([*rows, *rest])

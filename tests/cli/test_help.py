@@ -46,7 +46,7 @@ def test_the_commands_are_the_documented_ones() -> None:
         *("corpus", "corpus scan", "models", "models list", "models info"),
         *("cache", "cache info", "cache verify", "cache prune", "cache clear"),
         *("config", "config show", "report", "report html", "report merge"),
-        "explain",
+        *("compare", "explain"),
     }
 
 

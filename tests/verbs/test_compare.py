@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from serctl.errors import ConfigError
+from serctl.reports.markdown import comparison_page
+from serctl.reports.schema import Column
+from serctl.reports.tables import write_report
+from serctl.verbs.compare import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conftest import Serctl
+
+EMOTIONS = ("happy", "sad")
+
+
+def evaluation(folder: Path, right: Sequence[bool], emotions: Sequence[str] = EMOTIONS, **columns: Any) -> Path:
+    """An evaluation of as many utterances, two of each recording, ten of each speaker, as `serctl evaluate` writes."""
+    folder.mkdir()
+    count = len(right)
+    truth = [emotions[index % 2] for index in range(count)]
+    predicted = [
+        each if good else emotions[1 - index % 2] for index, (each, good) in enumerate(zip(truth, right, strict=True))
+    ]
+    table = {
+        "path": [f"{index // 2}.wav" for index in range(count)],
+        "corpus": ["c"] * count,
+        "speaker": [f"s{index // 10}" for index in range(count)],
+        "emotion": truth,
+        "predicted": predicted,
+        **{f"p_{emotion}": [0.9 if each == emotion else 0.1 for each in predicted] for emotion in emotions},
+        **columns,
+    }
+    kinds = [Column(name, "float64" if name.startswith("p_") else "text") for name in table]
+    write_report(folder / "predictions.parquet", columns=kinds, tables=[table])
+    return folder
+
+
+def flags(share: float, count: int = 80, seed: int = 0) -> list[bool]:
+    return (np.random.default_rng(seed).random(count) < share).tolist()
+
+
+def test_the_better_one_is_told_from_the_worse(tmp_path: Path, serctl: Serctl) -> None:
+    worse, better = flags(0.5), flags(0.9, seed=1)
+    folders = [evaluation(tmp_path / "a", worse), evaluation(tmp_path / "b", better)]
+    (found,) = compare(folders)
+    assert (found.utterances, found.left_out) == (80, 0)
+    assert found.scores["wa"].first == pytest.approx(np.mean(worse))
+    assert found.scores["wa"].second == pytest.approx(np.mean(better))
+    assert found.scores["wa"].p_value < 0.05
+    assert found.disagreements == (
+        sum(one and not other for one, other in zip(worse, better, strict=True)),
+        sum(other and not one for one, other in zip(worse, better, strict=True)),
+    )
+    assert set(found.per_class) == set(EMOTIONS)
+    gaps = [abs(other - one) for one, other in found.per_speaker.values()]
+    assert gaps == sorted(gaps, reverse=True)
+    assert found.per_speaker["c s0"] == (np.mean(worse[:10]), np.mean(better[:10]))
+
+    shown = serctl("compare", *map(str, folders))
+    assert (shown.code, shown.stdout) == (0, comparison_page(found))
+    assert f"| WA % | {100 * np.mean(worse):.1f} | {100 * np.mean(better):.1f} |" in shown.stdout
+
+
+def test_each_other_one_is_compared_with_the_first(tmp_path: Path) -> None:
+    folders = [evaluation(tmp_path / name, flags(share)) for name, share in (("a", 0.5), ("b", 0.6), ("c", 0.7))]
+    assert [(Path(each.first).name, Path(each.second).name) for each in compare(folders)] == [("a", "b"), ("a", "c")]
+
+
+def test_utterances_of_one_alone_are_left_out(tmp_path: Path) -> None:
+    (found,) = compare([evaluation(tmp_path / "a", flags(0.5, 80)), evaluation(tmp_path / "b", flags(0.5, 60))])
+    assert (found.utterances, found.left_out) == (60, 20)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    first = evaluation(tmp_path / "a", flags(0.5))
+    with pytest.raises(ConfigError, match=r"expected two evaluations or more\. Received: 1"):
+        compare([first])
+    with pytest.raises(ConfigError, match="nothing is no evaluation"):
+        compare([first, tmp_path / "nothing"])
+    with pytest.raises(ConfigError, match="expected evaluations of the same emotions"):
+        compare([first, evaluation(tmp_path / "b", flags(0.5), ("happy", "calm"))])
+    with pytest.raises(ConfigError, match="other labels for the same utterances"):
+        compare([first, evaluation(tmp_path / "c", flags(0.5), ("sad", "happy"))])
+    with pytest.raises(ConfigError, match="no utterance in common"):
+        compare([first, evaluation(tmp_path / "d", flags(0.5), path=[f"other{n}.wav" for n in range(80)])])
