@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     "serctl augment ./corpus -o ./augmented --copies 2 --seed 7",
     "serctl augment ./corpus -o ./faster --speed 0.9:1.1 --noise-snr 10:20",
     "serctl augment ./corpus -o ./masked --mask-width 0.2 --masks 2 --include-originals",
+    "serctl augment ./corpus -o ./calls --room 0.2:0.6 --telephone",
+    "serctl augment ./corpus -o ./other-speakers --vocal-tract 0.85:1.18 --copies 3",
+    "serctl augment ./corpus -o ./compressed --level -30:0 --codec 16:32",
 )
 @flags(*WORKERS, "resume", "overwrite")
 def augment(
@@ -43,6 +46,22 @@ def augment(
             metavar="LOW:HIGH", help="Change the speed by a factor from this range (0.1 to 10).", show_default=False
         ),
     ] = None,
+    vocal_tract: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="Change vocal tract length and pitch, each by a factor from this range (0.5 to 2): other speakers.",
+            show_default=False,
+        ),
+    ] = None,
+    room: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="Put it into a room with a reverberation time RT60 in seconds from this range (0.05 to 10).",
+            show_default=False,
+        ),
+    ] = None,
     noise_snr: Annotated[
         str | None,
         typer.Option(metavar="LOW:HIGH", help="Add noise at an SNR in dB from this range.", show_default=False),
@@ -51,6 +70,26 @@ def augment(
         Path | None,
         typer.Option(
             help="Take the noise from recordings in this folder. Default: white Gaussian noise.", show_default=False
+        ),
+    ] = None,
+    level: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="Change the level by dB from this range (-100 to 60); what exceeds full scale is clipped.",
+            show_default=False,
+        ),
+    ] = None,
+    telephone: Annotated[
+        bool,
+        typer.Option("--telephone", help="Pass it through a telephone line: 300 to 3400 Hz, mu-law or GSM."),
+    ] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="Code it as MP3 or Opus at a bit rate in kbit/s from this range (6 to 256).",
+            show_default=False,
         ),
     ] = None,
     mask_width: Annotated[
@@ -75,10 +114,11 @@ def augment(
 ) -> None:
     """Write changed copies of labelled recordings.
 
-    The copies are mono WAV, with another speed, noise, masked bands and stretches.
-    A change is made if one of its options is given; with none of them, all three: speed 0.9:1.1, noise at 10:20 dB and
-    2 masks. Utterances marked test are left alone. The output folder is a corpus: its manifest keeps the labels and
-    says how each copy was made. Exit code: 0 all good, 2 wrong usage, 3 some utterances failed, 4 none succeeded.
+    The copies are mono WAV, changed in this order: speed, vocal tract and pitch, room, noise, level, telephone, codec,
+    masked bands and stretches. A change is made if one of its options is given; with none of them, three: speed
+    0.9:1.1, noise at 10:20 dB and 2 masks. Utterances marked test are left alone. The output folder is a corpus: its
+    manifest keeps the labels and says how each copy was made. Exit code: 0 all good, 2 wrong usage, 3 some utterances
+    failed, 4 none succeeded.
     """
     require_extra("train", "augmentation")
     from serctl.verbs import augment as verb
@@ -87,7 +127,12 @@ def augment(
     check_summary_json(summary_json, output)
     chosen = (
         *_speed(speed),
+        *_vocal_tract(vocal_tract),
+        *_room(room),
         *_noise(noise_snr, noise_dir),
+        *_level(level),
+        *_telephone(on=telephone),
+        *_codec(codec),
         *_masks(count=masks, width=mask_width, time_width=mask_time),
     )
     defaults = verb.AugmentOptions()
@@ -121,6 +166,36 @@ def _speed(text: str | None) -> list[Transform]:
     from serctl.transforms.speed import Speed
 
     return [] if text is None else [Speed(*parse_range(text, "--speed"))]
+
+
+def _vocal_tract(text: str | None) -> list[Transform]:
+    from serctl.transforms.vocal_tract import VocalTract
+
+    return [] if text is None else [VocalTract(*(2 * parse_range(text, "--vocal-tract")))]
+
+
+def _room(text: str | None) -> list[Transform]:
+    from serctl.transforms.room import Room
+
+    return [] if text is None else [Room(*parse_range(text, "--room"))]
+
+
+def _level(text: str | None) -> list[Transform]:
+    from serctl.transforms.level import Level
+
+    return [] if text is None else [Level(*parse_range(text, "--level"))]
+
+
+def _telephone(*, on: bool) -> list[Transform]:
+    from serctl.transforms.telephone import Telephone
+
+    return [Telephone(("mulaw", "gsm"))] if on else []
+
+
+def _codec(text: str | None) -> list[Transform]:
+    from serctl.transforms.codec import Codec
+
+    return [] if text is None else [Codec(("mp3", "opus"), *parse_range(text, "--codec"))]
 
 
 def _noise(text: str | None, folder: Path | None) -> list[Transform]:

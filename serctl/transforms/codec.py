@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 _FORMATS = {"mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS"), "vorbis": ("OGG", "VORBIS")}
 _LIMITS_KBPS = {"mp3": (8.0, 160.0), "opus": (6.0, 256.0), "vorbis": (16.0, 100.0)}
-"""Bit rates of the ends of libsndfile's compression level, for mono at 16 kHz."""
+"""Bit rates of the ends of libsndfile's compression level, for mono at CODING_RATE."""
+
+CODING_RATE = 16_000
+"""Sample rate that is coded, whatever that of the recording: not every codec takes every rate."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,32 @@ class Codec:
         codec = self.codecs[int(rng.integers(len(self.codecs)))]
         low, high = _LIMITS_KBPS[codec]
         kbps = float(np.clip(rng.uniform(self.low_kbps, self.high_kbps), low, high))
-        stream = io.BytesIO()
-        form, subtype = _FORMATS[codec]
-        soundfile.write(
-            stream,
-            np.clip(samples, -1, 1),
-            sample_rate,
-            format=form,
-            subtype=subtype,
-            compression_level=(high - kbps) / (high - low),
-            **({"bitrate_mode": "CONSTANT"} if codec == "mp3" else {}),
-        )
-        stream.seek(0)
-        decoded = soundfile.read(stream, dtype="float32")[0]
+        import soxr  # here, for the options of a training are read before anything is loaded
+
+        given = soxr.resample(samples, sample_rate, CODING_RATE)
+        decoded = soxr.resample(_code(given, codec, (high - kbps) / (high - low)), CODING_RATE, sample_rate)
         decoded = np.pad(decoded, (0, max(len(samples) - len(decoded), 0)))[: len(samples)]
         return decoded, {"codec": codec, "codec_kbps": kbps}
 
     def to_dict(self) -> dict[str, object]:
         """Return a JSON-able description, equal for equal transforms."""
         return {"transform": "codec", **asdict(self), "codecs": list(self.codecs)}
+
+
+def _code(samples: NDArray[np.float32], codec: str, compression: float) -> NDArray[np.float32]:
+    """There and back, at CODING_RATE; compression: from 0 to 1, as libsndfile has it."""
+    stream = io.BytesIO()
+    form, subtype = _FORMATS[codec]
+    constant = {"bitrate_mode": "CONSTANT"} if codec == "mp3" else {}
+    soundfile.write(
+        stream,
+        np.clip(samples, -1, 1),
+        CODING_RATE,
+        format=form,
+        subtype=subtype,
+        compression_level=compression,
+        **constant,
+    )
+    stream.seek(0)
+    decoded: NDArray[np.float32] = soundfile.read(stream, dtype="float32")[0]
+    return decoded

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,13 +10,12 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from serctl.audio.file import RecordingFile
 from serctl.cli import app
 from serctl.cli.augment import parse_range
 from serctl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.testing import Result
 
 RATE = 8000
@@ -49,6 +49,11 @@ def rows(corpus: Path) -> list[dict[str, str]]:
         (["--masks", 1], "spectral_mask"),
         (["--mask-width", 0.1], "spectral_mask"),
         (["--mask-time", 0.1, "--speed", "1:1"], "speed+spectral_mask"),
+        (["--vocal-tract", "0.9:1.1"], "vocal_tract"),
+        (["--room", "0.3:0.3"], "room"),
+        (["--level", "-20:-10"], "level"),
+        (["--telephone"], "telephone"),
+        (["--codec", "16:24", "--telephone", "--noise-snr", "5:5", "--speed", "1:1"], "speed+noise+telephone+codec"),
         ([], "speed+noise+spectral_mask"),
     ],
 )
@@ -57,6 +62,9 @@ def test_a_transform_is_on_when_one_of_its_options_is_given(
 ) -> None:
     assert run(corpus, "--jobs", 1, *arguments).exit_code == 0
     assert {row["transforms"] for row in rows(corpus)} == {transforms}
+    for row in rows(corpus):
+        with RecordingFile(Path(row["source"])) as source:
+            assert row["source_digest"] == source.digest()
 
 
 def test_the_options_reach_the_copies(corpus: Path) -> None:

@@ -80,6 +80,16 @@ def test_a_level_of_minus_30_db_is_that(speech: NDArray[np.float32]) -> None:
     assert 20 * np.log10(np.std(quiet) / np.std(speech)) == pytest.approx(-30, abs=0.1)
 
 
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 96_000])
+@pytest.mark.parametrize("codec", ["mp3", "opus", "vorbis"])
+def test_a_codec_takes_every_sample_rate(codec: str, rate: int) -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(rate) / rate).astype(np.float32) / 4
+    coded, _ = Codec((codec,), 32.0, 48.0)(tone, rate, generator())
+    assert coded.shape == tone.shape
+    spectrum = np.abs(np.fft.rfft(coded))
+    assert spectrum.argmax() == 440
+
+
 def test_a_codec_keeps_speech_recognisable(speech: NDArray[np.float32]) -> None:
     coded, drawn = Codec(("mp3",), 32.0, 32.0)(speech, RATE, generator())
     assert drawn["codec_kbps"] == pytest.approx(32, abs=1)
