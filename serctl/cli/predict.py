@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,10 +27,15 @@ from serctl.cli._flags import WORKERS, Given, command, flags
 from serctl.verbs.options import PredictOptions
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from serctl.bundle.store import Bundle
     from serctl.reports.schema import Columns
 
 Table = dict[str, Any]
+
+_BAR = 6
+"""Characters that stand for a confidence of 1."""
 
 ModelOption = Annotated[
     str | None,
@@ -144,24 +150,53 @@ def csv_printer(columns: Columns) -> Callable[[Table], None]:
     return show
 
 
-def _print_table(tables: Iterable[Table]) -> None:
+def _print_table(tables: Sequence[Table]) -> None:
+    """Show a line for each row, narrow enough for 80 columns: names within the folder that all have in common."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
     from serctl.cli._terminal import cell, make_console
 
+    folder = _common_folder([table["path"] for table in tables])
     grid = RichTable(box=None, pad_edge=False, header_style="bold")
-    for title in ("recording", "time", "emotion", "confidence", ""):
-        grid.add_column(title, justify="right" if title in ("time", "confidence") else "left", overflow="fold")
+    for title in ("recording", "seconds", "emotion", "confidence", "", "or else"):
+        right = title in ("seconds", "confidence")
+        grid.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for table in tables:
+        name = cell(os.path.relpath(table["path"], folder) if folder else table["path"])
         if table["status"] != "ok":
-            grid.add_row(cell(table["path"]), "", Text("error", style="red"), "", cell(table["error"]))
+            grid.add_row(name, "", Text("error", style="red"), "", "", cell(table["error"]))
             continue
-        for start, end, emotion, confidence in zip(
-            table["start"], table["end"], table["emotion"], table["confidence"], strict=True
-        ):
-            sure = confidence == confidence  # NaN for silence
-            bar = Text("\u2588" * round(10 * confidence), style="cyan") if sure else Text("")
-            shown = f"{100 * confidence:.0f} %" if sure else ""
-            grid.add_row(cell(table["path"]), f"{start:.1f}-{end:.1f} s", cell(emotion), shown, bar)
+        for index, emotion in enumerate(table["emotion"]):
+            grid.add_row(name, _span(table, index), cell(emotion), *_confidence(table, index))
     make_console().print(grid)
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    """The folder that all recordings lie in; empty for a single one, or where relative and absolute paths are mixed."""
+    folders = [Path(path).parent for path in paths]
+    if len(folders) < 2 or len({folder.is_absolute() for folder in folders}) > 1:
+        return ""
+    return os.path.commonpath(folders)
+
+
+def _span(table: Table, index: int) -> str:
+    """The length of a whole recording, from when to when for one of several rows."""
+    start, end = table["start"][index], table["end"][index]
+    return f"{end:.1f}" if len(table["start"]) == 1 else f"{start:.1f}-{end:.1f}"
+
+
+def _confidence(table: Table, index: int) -> tuple[str, Text, Text]:
+    """The confidence, a bar of it, and the emotion that is likeliest after the one shown; nothing for silence."""
+    from rich.text import Text
+
+    from serctl.cli._terminal import cell
+
+    confidence = table["confidence"][index]
+    if confidence != confidence:  # NaN
+        return "", Text(""), Text("")
+    by_emotion = {name[2:]: table[name][index] for name in table if name.startswith("p_")}
+    others = {name: share for name, share in by_emotion.items() if name != table["emotion"][index]}
+    second = max(others, key=lambda name: others[name])
+    bar = Text("\u2588" * round(_BAR * confidence), style="cyan")
+    return f"{100 * confidence:.0f} %", bar, cell(f"{second} {100 * others[second]:.0f} %")

@@ -300,9 +300,25 @@ def test_a_terminal_gets_a_readable_table(
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", predict(mixed).stdout).splitlines()
-    assert lines[0].split() == ["recording", "time", "emotion", "confidence"]
-    assert "0.0-2.0 s" in lines[1]
+    assert lines[0].split() == ["recording", "seconds", "emotion", "confidence", "or", "else"]
+    emotion, share = lines[1].split()[-3:-1]
+    assert lines[1].split()[:2] == ["1.wav", "2.0"]
+    assert emotion in LABELS
+    assert emotion != lines[1].split()[2]
+    assert 0 < int(share) <= int(lines[1].split()[3])
+    assert lines[2].startswith("2.wav")
     assert "error" in lines[2]
+
+
+def test_names_and_confidences_fit_a_terminal_of_80_columns(
+    predict: Callable[..., Any], samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name in ("a-voice-34-surprised.flac", "b.flac"):
+        (tmp_path / name).symlink_to(samples / "tom-sad.flac")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", predict(tmp_path).stdout).splitlines()
+    assert [line.split()[0] for line in lines] == ["recording", "a-voice-34-surprised.flac", "b.flac"]
 
 
 def test_a_language_that_the_model_does_not_know_is_judged_by_what_all_share(

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from serctl.audio.find import find_recordings
-from serctl.errors import ConfigError
+from serctl.errors import ConfigError, RunInterrupted
 from serctl.features.adaptation import Statistics
 from serctl.reports.tables import read_report
 from serctl.run import Run
 from serctl.verbs.adapt import find_adaptation, measure, save_profile
-from serctl.verbs.predict import PredictOptions, predict
+from serctl.verbs.predict import PredictOptions, predict, predict_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from serctl.audio.find import Recording
     from serctl.bundle.store import Bundle
     from serctl.cache import Cache
 
@@ -100,6 +103,36 @@ def test_the_number_of_workers_does_not_matter(samples: Path, mfcc_bundle: Bundl
     assert one is not None
     assert two is not None
     assert one.digest == two.digest
+
+
+@given(done=st.integers(0, 15), order=st.permutations(range(16)))
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_answer_depends_neither_on_the_order_nor_on_an_interruption(
+    done: int, order: list[int], samples: Path, mfcc_bundle: Bundle, run: Run, tmp_path: Path
+) -> None:
+    found = find_recordings([samples])
+
+    def answers(recordings: list[Recording], backend: Any, *, resume: bool = False) -> dict[str, np.ndarray]:
+        changed = replace(run, backend=backend, resume=resume, overwrite=not resume)
+        output = tmp_path / "o.parquet"
+        predict(recordings, model=mfcc_bundle, options=PredictOptions(adapt="recordings"), output=output, run=changed)
+        return {str(row["path"]): probabilities([row])[0] for row in read_report(output)}
+
+    def interrupted(function: Any, items: Any, *, jobs: int) -> Any:
+        predicting = function.func is predict_recording
+        for number, result in enumerate(run.map(function, items)):
+            if predicting and number == done:
+                raise KeyboardInterrupt
+            yield result
+
+    whole = answers(found, run.backend)
+    shuffled = [found[index] for index in order]
+    with pytest.raises(RunInterrupted):
+        answers(shuffled, interrupted)
+    resumed = answers(shuffled, run.backend, resume=True)
+    assert whole.keys() == resumed.keys()
+    for path, row in whole.items():
+        np.testing.assert_allclose(resumed[path], row, atol=1e-5)
 
 
 def test_what_cannot_be_read_does_not_count(samples: Path, mfcc_bundle: Bundle, run: Run, tmp_path: Path) -> None:
