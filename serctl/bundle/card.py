@@ -61,10 +61,16 @@ def _inherited(training: TrainingFacts) -> list[str]:
     models += [f"distilled from `{teacher}`" for teacher in training.teachers]
     if not models:
         return []
-    return [
+    lines = [
         f"The model was {' and '.join(models)}: {training.inherited} further recordings, on which only those were "
         "trained, are in its training list."
     ]
+    if training.earlier:
+        lines.append(
+            f"They were trained on these, {training.shared} recordings of which are among the training data above too:"
+        )
+        lines.append(_corpora(training.earlier))
+    return lines
 
 
 def _summary(facts: BundleFacts) -> str:
@@ -143,6 +149,8 @@ def _scores(metrics: ScoredPart) -> str:
         f"over {interval.unit}s), WA {_percent(metrics.wa)}, macro-F1 {_percent(metrics.macro_f1)}, "
         f"ECE {_number(metrics.ece)}.",
     ]
+    if metrics.base_uar is not None:
+        lines.append(_against_base(metrics))
     if leakage.get("identical_audio"):
         lines.append(
             f"Leaky: {leakage['identical_audio']} of them were trained on, as they are or as augmented copies, by this "
@@ -160,6 +168,15 @@ def _scores(metrics: ScoredPart) -> str:
 def _threshold_table(thresholds: Mapping[str, Kept]) -> str:
     cells = [[f"at least {name}", _percent(each.coverage), _percent(each.risk)] for name, each in thresholds.items()]
     return _table(["confidence", "answered", "of these wrong"], cells)
+
+
+def _against_base(metrics: ScoredPart) -> str:
+    kept = (
+        " No epoch of training was better by more than chance: the weights are those of that model."
+        if metrics.best_epoch == 0
+        else ""
+    )
+    return f"The model that training started from has a UAR of {_percent(metrics.base_uar)} on them.{kept}"
 
 
 def _class_table(scores: Mapping[str, ClassScores]) -> str:

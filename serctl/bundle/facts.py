@@ -81,7 +81,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class ScoredPart:
-    """Scores of a model, or of a cross-validation that the card quotes."""
+    """Scores of a model, or of a cross-validation that the card quotes.
+
+    base_uar: that of the model that training started from, on the same utterances. best_epoch: 0 if it was kept.
+    """
 
     protocol: ProtocolFacts
     n: Count
@@ -102,6 +105,7 @@ class ScoredPart:
     epochs: Count | None = None
     architecture: Name | None = None
     leakage: Mapping[str, Any] | None = None
+    base_uar: Share | None = None
     seed: Count | None = None
     command: Text | None = None
     commit: Text | None = None
@@ -123,7 +127,8 @@ class CorpusFacts:
 class TrainingFacts:
     """How a model was trained; fit, augmentation and labels as the options of these names.
 
-    inherited: recordings that only the base or the teachers were trained on.
+    inherited: recordings that only the base or the teachers were trained on. earlier: the corpora of all that
+    those were trained on. shared: recordings among these utterances that those were trained on too.
     """
 
     utterances: Count = 0
@@ -139,6 +144,8 @@ class TrainingFacts:
     base: Name | None = None
     adapter_only: bool = False
     teachers: tuple[Name, ...] = ()
+    earlier: tuple[CorpusFacts, ...] = ()
+    shared: Count = 0
 
 
 @dataclass(frozen=True)

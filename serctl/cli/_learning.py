@@ -29,7 +29,7 @@ def make_recipe(given: Given, kind: type[R], **others: Any) -> R:
     chosen = given.of(kind)
     base = chosen.get("base")
     architecture = chosen.setdefault("architecture", base.facts.architecture if base else DEFAULT_ARCHITECTURE)
-    fit = replace(FitOptions.defaults(architecture), **given.of(FitOptions))
+    fit = replace(FitOptions.defaults(architecture, continued=base is not None), **given.of(FitOptions))
     augmentation = replace(Augmentation.defaults(architecture), **given.of(Augmentation))
     return kind(**chosen, labels=given.make(LabelOptions), augmentation=augmentation, fit=fit, **others)
 
@@ -56,6 +56,8 @@ def keeping(output: Path, kept: str) -> Iterator[None]:
 
 def epoch_printer(*, quiet: bool) -> EpochCallback:
     """Shows a line for every epoch: rewritten in place on a terminal, one in ten elsewhere."""
+    from serctl.learning.backend import training_device
+
     out = console()
     last = time.perf_counter()
 
@@ -64,10 +66,13 @@ def epoch_printer(*, quiet: bool) -> EpochCallback:
         now = time.perf_counter()
         # The first epoch of a network takes its building as well.
         left = f"; {duration((now - last) * (scores.epochs - scores.epoch))} left" if scores.epoch > 1 else ""
+        best = f"epoch {scores.best_epoch}" if scores.best_epoch else "the base"
+        if scores.epoch == 1:
+            out.print(f"training on {training_device()}", markup=False)
         last = now
         line = (
             f"  epoch {scores.epoch:3d}/{scores.epochs}  loss {scores.loss:.3f}  validation loss {scores.val_loss:.3f} "
-            f"UAR {100 * scores.val_uar:.1f} %; best epoch {scores.best_epoch}{left}  "
+            f"UAR {100 * scores.val_uar:.1f} %; best: {best}{left}  "
         )
         if out.is_terminal:
             out.print(line, end="\r", markup=False)

@@ -75,12 +75,17 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
     counts = ", ".join(f"{label} {sum(scores.confusion[index])}" for index, label in enumerate(scores.classes))
     lines = [
         f"Trained {facts.architecture} ({facts.parameters:,} parameters) on {len(result.split.train)} utterances, "
-        f"best epoch {result.best_epoch}",
+        + (
+            f"best epoch {result.best_epoch}"
+            if result.best_epoch
+            else "and no epoch was better than the base by more than chance: kept it"
+        ),
         f"held out: {len(result.split.held_out)} utterances ({counts}); {result.split.reason}",
         *([f"left out: {result.dataset.marked_test} utterances marked test"] if result.dataset.marked_test else []),
         f"UAR on the held-out part {100 * scores.uar:.1f} % (95 % interval {100 * interval.low:.1f} to "
         f"{100 * interval.high:.1f}, over {interval.unit}s), WA {100 * scores.wa:.1f} %, ECE {scores.ece:.3f}; "
         "optimistic: this part selected the epoch; `serctl evaluate --protocol` gives honest scores",
+        *_compare_with_base(result),
         f"model: {result.folder}",
         f"next: serctl {next_use(result.folder, causal=causal)}",
     ]
@@ -93,6 +98,16 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
             style="yellow",
             markup=False,
         )
+
+
+def _compare_with_base(result: TrainResult) -> list[str]:
+    """The score of the model that training started from, where there is one."""
+    metrics = result.facts.metrics["validation"]
+    if metrics.base_uar is None:
+        return []
+    seen = (metrics.leakage or {}).get("identical_audio")
+    heard = f", {seen} utterances of which it was trained on" if seen else ""
+    return [f"UAR of the base on the held-out part {100 * metrics.base_uar:.1f} %{heard}"]
 
 
 def only_answer(scores: Scores) -> str | None:

@@ -1,4 +1,4 @@
-"""TensorFlow, imported without the lines that it prints."""
+"""TensorFlow, imported without the lines that it prints, and the device that networks are trained on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from serctl.quiet import quiet_stderr
 def import_tensorflow() -> None:
     """Import it and start it up; its errors show later on as ever."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # All memory of a GPU at once would leave none to another backend of Keras, or to another training.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with quiet_stderr():
         import tensorflow as tf
 
@@ -30,3 +32,10 @@ def start_training(purpose: str) -> None:
     """
     require_extra("train", purpose)
     import_tensorflow()
+
+
+def training_device() -> str:
+    """Name the device that networks are trained on, and the backend of Keras: `gpu:0 (tensorflow)`."""
+    import keras
+
+    return f"{keras.distribution.list_devices()[0]} ({keras.backend.backend()})"

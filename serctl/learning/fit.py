@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from serctl.errors import ConfigError, DivergedError, Remedy
 from serctl.features import language_input
 from serctl.learning.batches import Batches, Example
 from serctl.learning.checkpoints import load_checkpoint, save_checkpoint
+from serctl.learning.selection import FitState
 from serctl.metrics import confusion_matrix, uar
 from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build
 from serctl.models.lazy import keras
@@ -68,28 +69,26 @@ class Start:
 class Fitted:
     """The network with the averaged weights of its best epoch, and the scores of every epoch.
 
-    model: gives a dictionary: probabilities, and attention where the architecture has it. weights: of the whole network
-    with its heads for training, as Start takes them.
+    Attributes:
+        model: gives a dictionary: probabilities, and attention where the architecture has it.
+        weights: of the whole network with its heads for training, as Start takes them.
+        history: loss, val_loss and val_uar of every epoch.
+        best_epoch: counted from 1; 0 for the weights that it started from.
+        start_uar: validation UAR of those weights; None where they were not a candidate.
     """
 
     model: keras.Model
     weights: list[NDArray[np.floating]]
     history: dict[str, list[float]]
     best_epoch: int
-
-
-@dataclass
-class _State:
-    """How far a fit is: the scores of its epochs and the averaged weights of the best one."""
-
-    history: dict[str, list[float]] = field(default_factory=lambda: {"loss": [], "val_loss": [], "val_uar": []})
-    best_epoch: int = 0
-    finished: bool = False
-    best_weights: list[NDArray[np.floating]] = field(default_factory=list)
+    start_uar: float | None = None
 
     @property
-    def epochs_done(self) -> int:
-        return len(self.history["loss"])
+    def validation_uar(self) -> float:
+        """Validation UAR of the weights, over windows."""
+        if self.best_epoch == 0 and self.start_uar is not None:
+            return self.start_uar
+        return self.history["val_uar"][self.best_epoch - 1]
 
 
 def fit(
@@ -113,6 +112,8 @@ def fit(
         spec: what the network is built for.
         training: examples to fit.
         validation: examples that select the epoch among those of the second half; without any, the last epoch stands.
+            With weights to start from that have a head for these classes, they select among all epochs and those
+            weights, which stand unless an epoch is better by more than chance.
         normaliser: scales the features.
         options: how to fit.
         folder: existing; holds the checkpoint, and belongs to this one run.
@@ -135,12 +136,14 @@ def fit(
     state = _resume(model, folder / CHECKPOINT)
     batches.start_at(state.epochs_done)
     callback = _ValidationCallback(validation, spec, normaliser, options, folder / CHECKPOINT, state, on_epoch)
+    if start and state.epochs_done == 0 and _fits(start, model):
+        callback.score_start(model)
     if not state.finished:
         # The batches draw their own order, which only depends on the seed and the epoch.
         first = state.epochs_done
         model.fit(batches, initial_epoch=first, epochs=options.epochs, shuffle=False, verbose=0, callbacks=[callback])
     model.set_weights(state.best_weights)
-    return Fitted(_for_prediction(model), state.best_weights, state.history, state.best_epoch)
+    return Fitted(_for_prediction(model), state.best_weights, state.history, state.best_epoch, state.start_uar)
 
 
 def restore(architecture: str, spec: ModelSpec, weights: Sequence[NDArray[np.floating]]) -> keras.Model:
@@ -185,14 +188,14 @@ def _variables(model: keras.Model) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _resume(model: keras.Model, checkpoint: Path) -> _State:
+def _resume(model: keras.Model, checkpoint: Path) -> FitState:
     """Set the variables of the network to those of the checkpoint, if there is one; return the state of the fit."""
     if not checkpoint.exists():
-        return _State()
+        return FitState()
     facts, arrays = load_checkpoint(checkpoint)
     for variable, value in zip(_variables(model), arrays["variables"], strict=True):
         variable.assign(value)
-    return _State(**facts, best_weights=arrays["best_weights"])
+    return FitState(**facts, best_weights=arrays["best_weights"])
 
 
 def _begin(architecture: str, spec: ModelSpec, start: Start | None) -> keras.Model:
@@ -214,6 +217,15 @@ def _begin(architecture: str, spec: ModelSpec, start: Start | None) -> keras.Mod
         for layer in model.layers:
             layer.trainable = layer.name in ADAPTER_LAYERS
     return model
+
+
+def _fits(start: Start, model: keras.Model) -> bool:
+    """Whether the network answers as the one that the weights are of: no head is new. Adapters may be."""
+    pairs = zip(model.weights, start.weights, strict=True)
+    return all(
+        variable.shape == value.shape or any(name in variable.path for name in ADAPTER_LAYERS)
+        for variable, value in pairs
+    )
 
 
 def _with_more_languages(new: NDArray[np.floating], old: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -261,7 +273,7 @@ class _ValidationCallback(keras.callbacks.Callback):
         normaliser: Normaliser,
         options: FitOptions,
         checkpoint: Path,
-        state: _State,
+        state: FitState,
         on_epoch: EpochCallback,
     ) -> None:
         super().__init__()
@@ -275,12 +287,19 @@ class _ValidationCallback(keras.callbacks.Callback):
         self._state = state
         self._on_epoch = on_epoch
 
+    def score_start(self, model: keras.Model) -> None:
+        """Make the weights that the fit starts from a candidate: epoch 0."""
+        if self._windows:
+            losses, self._state.start_uar = self._scores(model)
+            self._state.start_losses = losses.tolist()
+            self._state.best_weights = model.get_weights()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Called by keras; epoch counts from 0."""
         raw = [keras.ops.convert_to_numpy(variable.value) for variable in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        val_loss, val_uar = self._scores()
-        self._record(self._loss_of_prediction(logs or {}), val_loss, val_uar)
+        losses, val_uar = self._scores(self.model)
+        self._state.record(self._loss_of_prediction(logs or {}), losses, val_uar, self._options)
         if self._state.best_epoch == epoch + 1:
             self._state.best_weights = self.model.get_weights()
         for variable, value in zip(self.model.trainable_variables, raw, strict=True):
@@ -304,27 +323,16 @@ class _ValidationCallback(keras.callbacks.Callback):
         """The loss of the first output; keras names it so where there are others."""
         return float(logs.get(f"{self.model.output_names[0]}_loss", logs["loss"]))
 
-    def _scores(self) -> tuple[float, float]:
+    def _scores(self, model: keras.Model) -> tuple[NDArray[np.float64], float]:
+        """Loss of each validation window, shape (windows,), and UAR."""
         if not self._windows:
-            return float("nan"), float("nan")
+            return np.empty(0), float("nan")
         probabilities = predict_windows(
-            self.model, self._windows, normaliser=self._normaliser, spec=self._spec, languages=self._languages
+            model, self._windows, normaliser=self._normaliser, spec=self._spec, languages=self._languages
         )
         of_truth = probabilities[np.arange(len(self._labels)), self._labels]
         matrix = confusion_matrix(self._labels, probabilities.argmax(axis=1), n_classes=self._spec.n_classes)
-        return float(-np.log(np.maximum(of_truth, _SMALLEST_PROBABILITY)).mean()), uar(matrix)
-
-    def _record(self, loss: float, val_loss: float, val_uar: float) -> None:
-        state = self._state
-        for name, value in (("loss", loss), ("val_loss", val_loss), ("val_uar", val_uar)):
-            state.history[name].append(value)
-        # In the first half the learning rate is too high, and the validation part too small, to tell a lucky epoch.
-        first = self._options.epochs // 2
-        candidates = state.history["val_uar"][first:]
-        if not self._windows or val_uar >= max(candidates, default=0.0):
-            state.best_epoch = state.epochs_done
-        exhausted = state.epochs_done - max(state.best_epoch, first) >= self._options.patience
-        state.finished = exhausted or state.epochs_done >= self._options.epochs
+        return -np.log(np.maximum(of_truth, _SMALLEST_PROBABILITY), dtype=np.float64), uar(matrix)
 
     def _save(self) -> None:
         facts = {name: value for name, value in vars(self._state).items() if name != "best_weights"}

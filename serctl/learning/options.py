@@ -95,7 +95,11 @@ class FitOptions:
     """
 
     epochs: int = option(
-        Architecture.epochs, f"Most epochs to train. Default: {_by_architecture('epochs')}.", low=1, unset=True
+        Architecture.epochs,
+        f"Most epochs to train. Default: {_by_architecture('epochs')}; continuing from a model: "
+        f"{_by_architecture('continued_epochs')}.",
+        low=1,
+        unset=True,
     )
     patience: int = option(
         Architecture.patience,
@@ -107,7 +111,8 @@ class FitOptions:
     batch_size: int = option(32, f"Windows in a batch. Default: {_by_fit('batch_size', 32)}.", low=1, unset=True)
     lr: float = option(
         1.5e-3,
-        f"Highest learning rate of the schedule, above 0. Default: {_by_fit('lr', 1.5e-3)}.",
+        f"Highest learning rate of the schedule, above 0. Default: {_by_fit('lr', 1.5e-3)}; continuing from a model: "
+        f"{_by_architecture('continued_lr')}.",
         above=0,
         unset=True,
     )
@@ -138,11 +143,18 @@ class FitOptions:
             raise ConfigError(f"expected {name} {expected}. Received: {getattr(self, name)}")
 
     @classmethod
-    def defaults(cls, architecture: str) -> FitOptions:
-        """Return the defaults of this architecture."""
+    def defaults(cls, architecture: str, *, continued: bool = False) -> FitOptions:
+        """Return the defaults of this architecture.
+
+        Args:
+            architecture: its name.
+            continued: whether training starts from a model.
+        """
         facts = find_architecture(architecture)
-        fit: dict[str, Any] = dict(facts.fit)
-        return cls(epochs=facts.epochs, patience=facts.patience, **fit)
+        fit: dict[str, Any] = {"epochs": facts.epochs, "patience": facts.patience, **facts.fit}
+        if continued:
+            fit |= {"epochs": facts.continued_epochs, "lr": facts.continued_lr}
+        return cls(**fit)
 
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON-able values."""
@@ -157,6 +169,7 @@ class Augmentation:
         copies: how many with another speed.
         noisy_copies: how many with another speed and noise.
         degraded_copies: how many over a telephone line, in noise, in a room, through a codec, or at another level.
+        vocal_tract_copies: how many with another vocal tract length and pitch, as if other speakers said the same.
         noise_files: recordings of noise for the degraded copies; without any, it is white.
 
     Raises:
@@ -177,6 +190,9 @@ class Augmentation:
         f"{_by_copies('degraded_copies', 0)}.",
         low=0,
         unset=True,
+    )
+    vocal_tract_copies: int = option(
+        0, "Further copies with another vocal tract length and pitch: more speakers out of few.", low=0
     )
     noise_files: tuple[Path, ...] = option(
         (),
@@ -200,12 +216,14 @@ class Augmentation:
     def recipes(self) -> list[tuple[Transform, ...]]:
         """Return the transforms of each copy."""
         from serctl.transforms.one_of import recording_conditions
+        from serctl.transforms.vocal_tract import VocalTract
 
         conditions = recording_conditions(self.noise_files)
         return [
             *[(self.speed,)] * self.copies,
             *[(self.speed, self.noise)] * self.noisy_copies,
             *[(conditions,)] * self.degraded_copies,
+            *[(VocalTract(),)] * self.vocal_tract_copies,
         ]
 
     def to_dict(self) -> dict[str, Any]:

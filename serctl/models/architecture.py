@@ -65,6 +65,7 @@ class Architecture:
         build_step: makes one step of a trained causal network; None for one that cannot be built causal.
         epochs, patience: defaults of a fit.
         fit, augmentation: further defaults, by the name of the field of FitOptions and of Augmentation.
+        continued_epochs, continued_lr: epochs and learning rate of a fit that starts from a model.
         left_in_float: LiteRT operators that an int8 export leaves in float.
         leaves_corpora_out: whether it is trained quickly enough to be calibrated by trainings without each corpus.
     """
@@ -80,6 +81,8 @@ class Architecture:
     patience: int = 15
     fit: Mapping[str, float] = field(default_factory=dict)
     augmentation: Mapping[str, int] = field(default_factory=dict)
+    continued_epochs: int = 20
+    continued_lr: float = 5e-4
     left_in_float: tuple[str, ...] = LEFT_IN_FLOAT
     leaves_corpora_out: bool = False
 

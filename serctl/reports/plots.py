@@ -103,7 +103,7 @@ def plot_history(path: Path, history: Mapping[str, Sequence[float]], *, best_epo
     Args:
         path: the PNG file to write.
         history: `loss`, `val_loss` and `val_uar` (0 to 1), one value for each epoch; other series are left out.
-        best_epoch: counted from 1.
+        best_epoch: counted from 1; 0 if none of the epochs was kept.
         title: title of the figure.
 
     Raises:
@@ -239,8 +239,8 @@ def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, 
     from matplotlib.ticker import MaxNLocator
 
     loss, val_loss, val_uar = _history_series(history)
-    if not 1 <= best_epoch <= len(loss):
-        raise ConfigError(f"expected a best epoch from 1 to {len(loss)}. Received: {best_epoch}")
+    if not 0 <= best_epoch <= len(loss):
+        raise ConfigError(f"expected a best epoch from 0 to {len(loss)}. Received: {best_epoch}")
     figure = new_figure(8, title)
     above, below = figure.subplots(2, 1, sharex=True)
     epochs = np.arange(1, len(loss) + 1)
@@ -253,7 +253,11 @@ def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, 
     below.set_xlabel("Epoch")
     below.set_xlim(0.5, len(epochs) + 0.5)
     below.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-    _mark_best_epoch(above, below, best_epoch, val_uar[best_epoch - 1])
+    if best_epoch:
+        label = f"Best epoch {best_epoch}: {_percent(val_uar[best_epoch - 1])}"
+        below.plot(best_epoch, 100 * val_uar[best_epoch - 1], "*", color=VERMILLION, markersize=16, label=label)
+    for axes in (above, below):
+        _finish_history(axes, best_epoch)
     return figure
 
 
@@ -270,13 +274,11 @@ def _history_series(history: Mapping[str, Sequence[float]]) -> list[NDArray[np.f
     return series
 
 
-def _mark_best_epoch(above: Axes, below: Axes, epoch: int, best_uar: float) -> None:
-    label = f"Best epoch {epoch}: {_percent(best_uar)}"
-    below.plot(epoch, 100 * best_uar, "*", color=VERMILLION, markersize=16, label=label)
-    for axes in (above, below):
-        axes.axvline(epoch, color=GREY, linestyle=":", linewidth=2, zorder=1)
-        axes.grid(axis="y", alpha=0.3)
-        axes.legend(loc="best")
+def _finish_history(axes: Axes, best_epoch: int) -> None:
+    if best_epoch:
+        axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=2, zorder=1)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="best")
 
 
 def _speakers_figure(per_speaker: Mapping[str, Mapping[str, Any]], *, title: str) -> Figure:
@@ -301,7 +303,7 @@ def _speakers_figure(per_speaker: Mapping[str, Mapping[str, Any]], *, title: str
 
 def _draw_bars(axes: Axes, speakers: Mapping[str, Mapping[str, Any]]) -> None:
     rows = range(len(speakers))
-    axes.barh(rows, [100 * scores["uar"] for scores in speakers.values()], color=_SKY)
+    axes.barh(rows, [100 * scores["uar"] for scores in speakers.values()], color=SKY)
     for row, scores in enumerate(speakers.values()):
         axes.text(1, row, f"{_percent(scores['uar'])} ({scores['n']})", va="center", fontsize=10)
     axes.set_yticks(rows, [_shorten(name) for name in speakers])

@@ -289,7 +289,7 @@ def _run_fold(
         "epochs": len(learned.fitted.history["loss"]),
         "temperature": learned.temperature,
         "validation": split.reason,
-        "validation_uar": learned.fitted.history["val_uar"][learned.fitted.best_epoch - 1],
+        "validation_uar": learned.fitted.validation_uar,
         "parameters": learned.parameters,
         "history": learned.fitted.history,
         "probabilities": probabilities.tolist(),

@@ -22,6 +22,7 @@ from serctl.files import atomic_folder, claiming, naming, open_input
 from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, Sample, load_dataset
+from serctl.learning.earlier import base_uar, earlier_corpora
 from serctl.learning.leakage import leakage_facts, speaker_anywhere
 from serctl.learning.learn import learn
 from serctl.learning.left_out import score_left_out
@@ -205,7 +206,10 @@ def _write(
         attribution=tuple(_attribution(dataset, options)),
         languages=learned.spec.languages,
         metrics={
-            "validation": _validation_metrics(scores, split, groups, learned, _leakage(dataset, split, options)),
+            "validation": replace(
+                _validation_metrics(scores, split, groups, learned, _leakage(dataset, split, options)),
+                base_uar=base_uar(options.base, validation, truth, dataset.classes) if options.base else None,
+            ),
             **({"cross_validation": quoted} if quoted else {}),
             **_left_out_metrics(learned, dataset.classes, options),
         },
@@ -235,6 +239,12 @@ def _learned_before(training: Sequence[TrainingEntry], options: TrainOptions) ->
     seen = {entry.digest for entry in training}
     found = {entry.digest: entry for model in options.earlier_models for entry in model.training_list()}
     return [entry for digest, entry in found.items() if digest not in seen]
+
+
+def _shared(training: Sequence[TrainingEntry], options: TrainOptions) -> int:
+    """How many of the recordings the base or a teacher was trained on too."""
+    seen = {entry.origin for model in options.earlier_models for entry in model.training_list()}
+    return sum(entry.origin in seen for entry in training)
 
 
 def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
@@ -318,6 +328,8 @@ def _training_facts(
         base=options.base.identity if options.base else None,
         adapter_only=options.adapter_only,
         teachers=tuple(teacher.identity for teacher in options.teachers),
+        earlier=earlier_corpora(options.earlier_models),
+        shared=_shared(training, options),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from serctl.bundle.card import model_card
-from serctl.bundle.facts import GroupScores, TrainingFacts
+from serctl.bundle.facts import CorpusFacts, GroupScores, TrainingFacts
 from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 
 SCORES = GroupScores(n=4, uar=0.75, wa=0.5)
@@ -37,6 +37,16 @@ def test_the_card_names_what_the_base_and_the_teachers_were_trained_on() -> None
     training = TrainingFacts(inherited=12, base="old@12345678", teachers=("wise@87654321",))
     card = model_card(replace(load_bundle(DEFAULT_MODEL).facts, training=training))
     assert "continued from `old@12345678` and distilled from `wise@87654321`: 12 further recordings" in card
+
+
+def test_the_card_says_whose_recordings_the_base_had_seen_and_how_it_does_on_the_held_out_part() -> None:
+    facts = load_bundle(DEFAULT_MODEL).facts
+    training = TrainingFacts(base="old@12345678", earlier=(CorpusFacts("nemo", 720, 6, licence="L"),), shared=3)
+    validation = replace(facts.metrics["validation"], base_uar=0.5, best_epoch=0)
+    card = model_card(replace(facts, training=training, metrics={"validation": validation}))
+    assert "3 recordings of which are among the training data above" in card
+    assert "| nemo |  | 720 | 6 | L |" in card
+    assert "The model that training started from has a UAR of 50.0 % on them. No epoch" in card
 
 
 def test_the_card_says_that_scores_are_leaky() -> None:

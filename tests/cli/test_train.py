@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import resource
 import signal
 import subprocess
@@ -148,7 +149,18 @@ def test_going_on_takes_the_architecture_of_the_model(
     result = train(samples, "--from", mfcc_bundle.folder, *few)
     assert result.code == 0
     assert "Trained mfcc" in result.stderr
-    assert load_bundle(tmp_path / "m").facts.labels == mfcc_bundle.facts.labels
+    assert re.search(r"training on \w+:0 \(\w+\)", result.stderr)
+    facts = load_bundle(tmp_path / "m").facts
+    assert facts.labels == mfcc_bundle.facts.labels
+    assert (facts.training.fit["lr"], facts.training.shared) == (5e-4, 8)
+    (seen,) = facts.training.earlier
+    assert (seen.utterances, seen.speakers) == (16, 4)
+    validation = facts.metrics["validation"]
+    assert validation.base_uar is not None
+    leaked = (validation.leakage or {})["identical_audio"]
+    assert f"UAR of the base on the held-out part {100 * validation.base_uar:.1f} %, {leaked} utterances of which" in (
+        result.stderr
+    )
 
 
 def test_going_on_with_another_architecture_is_refused(

@@ -225,39 +225,18 @@ def test_other_classes_get_a_new_head_and_the_rest_is_kept(tmp_path: Path) -> No
     assert (kernel.shape, bias.shape) == ((128, 3), (3,))
     for mine, theirs in zip(body, first.weights, strict=False):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    assert second.start_uar is None
 
 
-@pytest.mark.parametrize(
-    ("uars", "best_epoch", "finished"),
-    [
-        ([0.9, 0.2], 2, False),  # the first half of the ten epochs never counts
-        ([0.2] * 5 + [0.5, 0.6, 0.6], 8, False),
-        ([0.2] * 5 + [0.5, 0.7, 0.6], 7, False),
-        ([0.2] * 5 + [0.5, 0.7, 0.6, 0.6], 7, True),
-        ([0.2] * 5 + [0.1, 0.2, 0.3, 0.4, 0.5], 10, True),
-    ],
-)
-def test_validation_chooses_the_epoch_and_stops_when_it_no_longer_gains(
-    tmp_path: Path, uars: list[float], best_epoch: int, finished: bool
-) -> None:
-    state = state_after(examples(1, seed=0), uars, tmp_path)
-    assert (state.best_epoch, state.finished) == (best_epoch, finished)
-    assert state.history["val_uar"] == uars
+def test_a_model_that_training_would_make_worse_is_kept(tmp_path: Path) -> None:
+    from serctl.learning.fit import Start
 
-
-def test_without_a_validation_part_the_last_epoch_stands(tmp_path: Path) -> None:
-    state = state_after([], [float("nan")] * 9, tmp_path)
-    assert (state.best_epoch, state.finished) == (9, False)
-
-
-def state_after(held_out: list[Example], uars: list[float], folder: Path) -> Any:
-    """The state of a fit of at most ten epochs after epochs with these validation UARs."""
-    from serctl.learning.fit import _State, _ValidationCallback
-
-    state = _State()
-    normaliser = Normaliser.fit([example.variants[0] for example in examples(1, seed=0)])
-    options = FitOptions(epochs=10, patience=2)
-    callback = _ValidationCallback(held_out, SPEC, normaliser, options, folder, state, ignore_epoch)
-    for uar in uars:
-        callback._record(1.0, 1.0, uar)
-    return state
+    first = fit(tmp_path / "first", epochs=8)
+    wrong = [replace(example, label=1 - example.label) for example in examples(16, seed=0)]
+    second = fit(tmp_path / "second", training=wrong, start=Start(first.weights))
+    assert (second.best_epoch, second.start_uar) == (0, first.validation_uar)
+    assert second.validation_uar > max(second.history["val_uar"])
+    for mine, theirs in zip(second.weights, first.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    resumed = fit(tmp_path / "second", training=wrong, start=Start(first.weights))
+    assert (resumed.best_epoch, resumed.start_uar) == (0, first.validation_uar)

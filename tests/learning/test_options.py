@@ -7,7 +7,7 @@ import pytest
 
 from serctl.errors import ConfigError
 from serctl.learning.options import Augmentation, FitOptions
-from serctl.models import ModelSpec, build, find_architecture
+from serctl.models import ARCHITECTURES, ModelSpec, build, find_architecture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,3 +57,16 @@ def test_augmentation_as_json_names_noise_without_its_folder(tmp_path: Path) -> 
     values = Augmentation(noise_files=(tmp_path / "fan.wav",)).to_dict()
     assert json.loads(json.dumps(values))["noise_files"] == ["fan.wav"]
     assert str(tmp_path) not in json.dumps(values)
+
+
+def test_each_copy_has_its_recipe_and_more_of_one_kind_leave_the_others_as_they_are() -> None:
+    recipes = Augmentation(copies=2, noisy_copies=1, degraded_copies=1, vocal_tract_copies=2).recipes()
+    names = [[transform.to_dict()["transform"] for transform in recipe] for recipe in recipes]
+    assert names == [["speed"], ["speed"], ["speed", "noise"], ["one_of"], ["vocal_tract"], ["vocal_tract"]]
+
+
+def test_a_fit_that_starts_from_a_model_takes_smaller_and_fewer_steps() -> None:
+    for architecture in ARCHITECTURES:
+        new, continued = (FitOptions.defaults(architecture, continued=each) for each in (False, True))
+        assert continued.lr < new.lr
+        assert continued.epochs <= new.epochs

@@ -206,6 +206,11 @@ def test_reliability_draws_a_single_prediction(tmp_path):
     assert (tmp_path / "plot.png").exists()
 
 
+def test_history_marks_no_epoch_where_none_was_kept():
+    above, below = plots._history_figure(HISTORY, best_epoch=0, title="t").axes
+    assert not [line for line in (*above.lines, *below.lines) if "Best epoch" in str(line.get_label())]
+
+
 def test_history_shows_the_series_and_marks_the_best_epoch():
     above, below = plots._history_figure(HISTORY, best_epoch=3, title="t").axes
     np.testing.assert_allclose(lines(above)["Training loss"].get_xydata(), np.c_[[1, 2, 3, 4], HISTORY["loss"]])
@@ -226,8 +231,8 @@ def test_history_of_one_epoch_has_one_tick(tmp_path):
     [
         ({"val_loss": [1.0]}, 1, r"expected series of one length, at least 1\. Received: lengths \[4, 1, 4\]"),
         ({"loss": [], "val_loss": [], "val_uar": []}, 1, r"Received: lengths \[0, 0, 0\]"),
-        ({}, 0, r"expected a best epoch from 1 to 4\. Received: 0"),
-        ({}, 5, r"expected a best epoch from 1 to 4\. Received: 5"),
+        ({}, -1, r"expected a best epoch from 0 to 4\. Received: -1"),
+        ({}, 5, r"expected a best epoch from 0 to 4\. Received: 5"),
     ],
 )
 def test_history_refuses_series_that_do_not_fit(changes, best_epoch, message, tmp_path):
