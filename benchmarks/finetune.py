@@ -164,13 +164,14 @@ def main() -> None:
     """Measure, print, save."""
     parser = make_parser(__doc__, data=True, quick=False)
     parser.add_argument("--arch", default="hybrid", help="architecture (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="N", help="default: 0 1 2")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="worker processes for the features")
     args = parse(parser)
     os.environ.update(dict.fromkeys(THREADS, "1"))
     from serctl.learning.backend import import_tensorflow
 
     import_tensorflow()
-    trials = [trial for seed in SEEDS for trial in measure(args, seed)]
+    trials = [trial for seed in args.seeds for trial in measure(args, seed)]
     rows, table = rows_of(trials), table_of(trials)
     print_table(table.titles, table.rows)
     for row in rows:
