@@ -303,7 +303,7 @@ def _speakers_figure(per_speaker: Mapping[str, Mapping[str, Any]], *, title: str
 
 def _draw_bars(axes: Axes, speakers: Mapping[str, Mapping[str, Any]]) -> None:
     rows = range(len(speakers))
-    axes.barh(rows, [100 * scores["uar"] for scores in speakers.values()], color=SKY)
+    axes.barh(rows, [100 * scores["uar"] for scores in speakers.values()], color=_SKY)
     for row, scores in enumerate(speakers.values()):
         axes.text(1, row, f"{_percent(scores['uar'])} ({scores['n']})", va="center", fontsize=10)
     axes.set_yticks(rows, [_shorten(name) for name in speakers])
