@@ -27,22 +27,22 @@ _STYLE = """
 body{margin:0 auto;padding:1rem;max-width:64rem;font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere;
 color:var(--text);background:var(--back)}
 h1{font-size:1.4rem;line-height:1.25}h2{font-size:1.25rem;margin:2rem 0 .5rem}h3{font-size:1rem;margin:0 0 .5rem}
-p{margin:.4rem 0}ul{padding-left:1.2rem;margin:.3rem 0}figure{margin:0}
+p{margin:.4rem 0}ul{padding-left:1.2rem;margin:.3rem 0}
 .answer{font-size:1.15rem}
 .soft,figcaption{color:var(--soft);font-size:.9rem}
 .warn{border-left:4px solid var(--against);padding-left:.6rem}
-.grid{display:grid;gap:1rem;align-items:start;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
-.card{background:var(--card);border-radius:.5rem;padding:.9rem;min-width:0}
+.cards{columns:20rem 2;column-gap:1rem}
+.card{background:var(--card);border-radius:.5rem;padding:.9rem;margin:0 0 1rem;break-inside:avoid}
 svg{display:block;width:100%;max-width:32rem;height:auto}svg text{font-size:13px;fill:var(--text)}
 .for{fill:var(--for);background:var(--for)}.against{fill:var(--against);background:var(--against)}
 .axis{stroke:var(--soft);fill:none}.line{fill:none;stroke-width:2.5}
 .deletion{stroke:var(--against)}.insertion{stroke:var(--for)}.random{stroke:var(--soft);stroke-dasharray:5 4}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;padding:.25rem .4rem;border-bottom:1px solid var(--line);vertical-align:top}
-tbody th{font-weight:400}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+tbody th{font-weight:400}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .bar{display:inline-block;height:.7rem;min-width:1px;border-radius:2px}
 .key{display:inline-block;width:.8rem;height:.8rem;border-radius:2px;margin-right:.3rem;vertical-align:-1px}
-@media print{.card{break-inside:avoid;border:1px solid var(--line)}}
+@media print{.card{border:1px solid var(--line)}}
 """
 
 _METHOD = """
@@ -108,14 +108,14 @@ def _failures(failures: Sequence[tuple[str, str]]) -> str:
 
 
 def _recording(each: Explanation, number: int, *, alone: bool) -> str:
-    cards = [_course(each), _time(each), _map(each), _groups(each), _trust(each.faithfulness), _changes(each)]
+    cards = [_course(each), _time(each), _map(each), _groups(each), _changes(each), _trust(each.faithfulness)]
     parts = [
         "" if alone else f"<h2>{_safe(_name(each.path))}</h2>",
         f'<p class="answer">{_safe(answer_words(each))}</p>',
         _paragraphs(change_words(each)),
         _paragraphs(novelty_words(each), style="warn"),
         f'<p class="soft">{_safe(each.path)}, model {_safe(each.model)}</p>',
-        f'<div class="grid">{"".join(cards)}</div>',
+        f'<div class="cards">{"".join(cards)}</div>',
     ]
     return f'<section id="r{number}">{"".join(parts)}</section>'
 
@@ -171,7 +171,7 @@ def _group_table(found: Contributions) -> str:
     most = max((abs(group.points) for group in found.groups), default=1) or 1
     rows = [
         f'<tr><th scope="row">{_safe(group.group)}</th><td class="n">{100 * group.points:+.1f}</td>'
-        f'<td style="width:40%"><span class="bar {"for" if group.points >= 0 else "against"}" '
+        f'<td style="width:35%"><span class="bar {"for" if group.points >= 0 else "against"}" '
         f'style="width:{100 * abs(group.points) / most:.0f}%"></span></td></tr>'
         for group in found.groups
     ]
