@@ -60,11 +60,11 @@ def write_page(path: Path, rows: Iterable[Mapping[str, Any]], page: Page) -> Non
 
 
 def _render(summary: Summary, page: Page) -> str:
-    style, script = _part("page.css"), _part("page.js")
+    style, script = page_part("page.css"), page_part("page.js")
     sounds = list(_sounds(summary, page))
     embedded = {index for index, _ in sounds}
-    return Template(_part("page.html")).substitute(
-        policy=_policy(style, script),
+    return Template(page_part("page.html")).substitute(
+        policy=page_policy(style, script),
         version=escape(__version__),
         title=f"Emotions in {_count(len(summary.recordings), 'recording')}",
         made=escape(f"Made on {datetime.now().astimezone():%Y-%m-%d %H:%M} with serctl {__version__}"),
@@ -85,16 +85,23 @@ def _render(summary: Summary, page: Page) -> str:
     )
 
 
-def _part(name: str) -> str:
+def page_part(name: str) -> str:
+    """Return a file of the folder `page`."""
     return files("serctl.reports").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
-    """What the browser lets the page do: its own style and script, recordings beside it, and nothing else."""
+def page_policy(style: str, script: str = "") -> str:
+    """Return what the browser lets a page do: its own style, script and pictures, recordings beside it, nothing else.
+
+    Args:
+        style: the style of the page, as it stands in it.
+        script: its script; empty without one.
+    """
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    scripts = f"'sha256-{hashes[1]}'" if script else "'none'"
     return (
         f"default-src 'none'; style-src-elem 'sha256-{hashes[0]}'; style-src-attr 'unsafe-inline'; "
-        f"script-src 'sha256-{hashes[1]}'; media-src 'self' file: data:; base-uri 'none'; form-action 'none'"
+        f"script-src {scripts}; img-src data:; media-src 'self' file: data:; base-uri 'none'; form-action 'none'"
     )
 
 

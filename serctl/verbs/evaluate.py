@@ -25,6 +25,7 @@ from serctl.learning.learn import learn
 from serctl.learning.options import LabelOptions, ProtocolOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
+from serctl.reports.evaluation import write_evaluation_page
 from serctl.reports.markdown import evaluation_page
 from serctl.reports.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
 from serctl.reports.schema import NO_SPEECH, Column
@@ -328,6 +329,7 @@ def _write(output: Path, tested_part: _Tested, dataset: Dataset, facts: dict[str
         _write_tables(draft, tested_part, scores)
         _write_plots(draft, tested_part, scores, metrics)
         (draft / "report.md").write_text(evaluation_page(metrics, scores), encoding="utf-8")
+        write_evaluation_page(draft, metrics, scores)
         text = json.dumps(metrics, indent=1, ensure_ascii=False) + "\n"
         (draft / METRICS).write_text(text, encoding="utf-8")
     return Evaluation(output, scores, metrics, dataset.problems)

@@ -12,10 +12,14 @@ import time
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import soundfile
 
+from serctl.metrics import reliability_curve, score, score_by
+from serctl.reports.evaluation import write_evaluation_page
 from serctl.reports.html import Page, write_page
+from serctl.reports.plots import plot_reliability
 from serctl.reports.summary import summarise
 from serctl.verbs.report import _address, _find, make_page
 
@@ -176,14 +180,15 @@ def chromium(profile: Path) -> Iterator[Chrome]:
         started.quit()
 
 
-def show(browser: Chrome, page: Path, *, width: int = 1280, dark: bool = False) -> None:
-    """Open a page on a screen of this width, and wait until its script has run."""
+def show(browser: Chrome, page: Path, *, width: int = 1280, dark: bool = False, ready: bool = True) -> None:
+    """Open a page on a screen of this width, and wait until its script has run, where it has one."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
     browser.get(page.as_uri())
-    wait(browser, "return document.documentElement.dataset.ready === 'yes'")
+    if ready:
+        wait(browser, "return document.documentElement.dataset.ready === 'yes'")
 
 
 def wait(browser: Chrome, script: str, limit_s: float = 60.0) -> Any:
@@ -290,3 +295,40 @@ def test_ten_thousand_recordings_are_a_few_rows_at_a_time(browser: Chrome, long_
     browser.execute_script("document.getElementById('list').scrollTop = 1e9")
     wait(browser, "return document.querySelector('#table tbody tr:last-child button')?.textContent === '9999.wav'")
     assert len(names(browser)) < 60
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an evaluation of emotions with a name that is markup."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    rng = np.random.default_rng(0)
+    truth, probabilities = rng.integers(0, 3, 60), rng.dirichlet([1, 1, 1], 60)
+    classes, speakers = ("happy", SCRIPT, "sad"), [f"{SCRIPT} {index % 6}" for index in range(60)]
+    scores = score(truth, probabilities, classes=classes, groups=speakers, seed=0)
+    metrics = {
+        "architecture": "hybrid",
+        "corpus": ["a", SCRIPT],
+        "protocol": {"name": "loso", "description": SCRIPT},
+        "created": "2026-11-27T12:00:00+00:00",
+        "seed": 0,
+        "leakage": {"identical_audio": 0, "speakers_shared": 0, "training_without_speaker": 0},
+        "left_out": {"failed": 2, "other_classes": 3},
+        "per_speaker": score_by(speakers, truth, probabilities, classes=classes),
+        **scores.to_dict(),
+    }
+    plot_reliability(folder / "reliability.png", reliability_curve(probabilities, truth), ece=scores.ece, title="x")
+    write_evaluation_page(folder, metrics, scores)
+    return folder
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_the_page_of_an_evaluation(browser: Chrome, evaluation: Path, width: int, dark: bool) -> None:
+    show(browser, evaluation / "report.html", width=width, dark=dark, ready=False)
+    assert violations(browser) == []
+    text = browser.execute_script("return document.body.textContent")
+    assert "Left out: 2 recordings that failed" in text
+    assert text.count(SCRIPT) > 6
+    assert browser.execute_script("return document.scripts.length") == 0
+    assert browser.execute_script("return document.images[0].naturalWidth") > 100
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.get_log("browser") == []

@@ -34,7 +34,15 @@ KEYS = {
     *("per_speaker", "per_gender", "per_language", "per_corpus", "per_class", "leakage", "seed"),
     *("package_version", "commit", "created"),
 }
-FILES = {"metrics.json", "predictions.parquet", "confusion.csv", "confusion.png", "reliability.png", "report.md"}
+FILES = {
+    "metrics.json",
+    "predictions.parquet",
+    "confusion.csv",
+    "confusion.png",
+    "reliability.png",
+    "report.md",
+    "report.html",
+}
 LABELS = ["angry", "happy", "neutral", "sad"]
 AT_RANDOM = "random utterances, since the test part has no speakers of its own"
 

@@ -1,0 +1,128 @@
+"""The page of an evaluation in HTML: the scores of report.md with tables and plots, in one file."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from serctl import __version__
+from serctl.reports.html import page_part, page_policy
+from serctl.reports.markdown import stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from serctl.metrics import Scores
+
+EVALUATION_PAGE = "report.html"
+
+_PLOTS = {
+    "reliability.png": "Confidence against accuracy: on the diagonal, a confidence of 70 % is right in 70 %",
+    "speakers.png": "The score of each speaker",
+    "history.png": "The learning curve of the first fold",
+}
+"""What each plot shows, by its file."""
+
+_GROUPS = {
+    "per_speaker": "Speakers",
+    "per_corpus": "Corpora",
+    "per_language": "Languages",
+    "per_gender": "Genders",
+}
+
+
+def write_evaluation_page(folder: Path, metrics: Mapping[str, Any], scores: Scores) -> None:
+    """Write the page of an evaluation into its folder, with the plots that are there.
+
+    Args:
+        folder: of the evaluation.
+        metrics: content of metrics.json.
+        scores: the scores that it was made from.
+    """
+    style = page_part("page.css")
+    protocol, made = metrics["protocol"], f"Made on {metrics['created']}, seed {metrics['seed']}"
+    text = Template(page_part("evaluation.html")).substitute(
+        policy=page_policy(style),
+        version=escape(__version__),
+        title=escape(f"{metrics['architecture']} on {', '.join(metrics['corpus'])}"),
+        style=style,
+        about=escape(f"Protocol {protocol['name']}: {protocol['description']}. {made}"),
+        stamp=escape(stamp(metrics)),
+        scores="".join(
+            f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in _scores(scores)
+        ),
+        left_out=escape(_left_out(metrics, scores)),
+        classes=_table(("emotion", "n", "recall", "precision", "F1"), _class_rows(metrics)),
+        confusion=_confusion(scores),
+        groups="".join(_group(title, metrics[name]) for name, title in _GROUPS.items() if metrics.get(name)),
+        plots="".join(_plot(folder / name, told) for name, told in _PLOTS.items() if (folder / name).is_file()),
+    )
+    (folder / EVALUATION_PAGE).write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _term(term: str, value: str) -> str:
+    return f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None or value != value else f"{100 * value:.1f} %"
+
+
+def _scores(scores: Scores) -> Iterable[tuple[str, str]]:
+    for title, name in (("UAR", "uar"), ("Accuracy (WA)", "wa"), ("Macro-F1", "macro_f1")):
+        interval = scores.intervals[name]
+        span = f"({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+        yield f"{title}, with its 95 % interval", f"{_percent(getattr(scores, name))} {span}"
+    yield "Calibration error (ECE)", f"{scores.ece:.3f}"
+    yield "Utterances", f"{scores.n:,}"
+
+
+def _left_out(metrics: Mapping[str, Any], scores: Scores) -> str:
+    left_out = metrics["left_out"]
+    return (
+        f"Left out: {left_out['failed']} recordings that failed, {left_out['other_classes']} utterances of other "
+        f"classes. No speech was found in {scores.no_speech.sum()} utterances: they count as wrong."
+    )
+
+
+def _class_rows(metrics: Mapping[str, Any]) -> Iterable[Sequence[str]]:
+    for name, each in metrics["per_class"].items():
+        yield name, str(each["n"]), *(_percent(each[score]) for score in ("recall", "precision", "f1"))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    cells = "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in head[1:])
+    lines = [f'<tr><th scope="col">{escape(head[0])}</th>{cells}</tr>']
+    for first, *others in rows:
+        numbers = "".join(f'<td class="number">{escape(each)}</td>' for each in others)
+        lines.append(f'<tr><th scope="row">{escape(first)}</th>{numbers}</tr>')
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _confusion(scores: Scores) -> str:
+    counts = scores.confusion
+    rows = [
+        (name, *(f"{100 * count / max(counts[index].sum(), 1):.0f}" for count in counts[index]))
+        for index, name in enumerate(scores.classes)
+    ]
+    return _table(("truth", *scores.classes), rows)
+
+
+def _group(title: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        (name, str(each["n"]), *(_percent(each[score]) for score in ("uar", "wa", "macro_f1")))
+        for name, each in groups.items()
+    ]
+    table = _table((title, "n", "UAR", "WA", "Macro-F1"), rows)
+    label = escape(title)
+    region = f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
+    return f"<section><h2>{label}</h2>{region}</section>"
+
+
+def _plot(path: Path, told: str) -> str:
+    image = base64.b64encode(path.read_bytes()).decode("ascii")
+    caption = f"<figcaption>{escape(told)}</figcaption>"
+    return f'<figure><img alt="{escape(told)}" src="data:image/png;base64,{image}">{caption}</figure>'
