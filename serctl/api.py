@@ -104,7 +104,7 @@ class Model:
                 with the full scale of their type.
             sample_rate: of the samples, in Hz; for samples only.
             options: window, hop, least confidence and language; with `per` segment the windows overlap, otherwise it
-                does not matter, for windows are there either way.
+                does not matter, for windows are there either way. Transcripts are read by `serctl.predict` only.
 
         Returns:
             The prediction of the whole recording, with those of its windows.
