@@ -39,7 +39,7 @@ def learn(
     """Fit a network to the training samples; validation selects the epoch.
 
     The temperature is that of corpora left out in turn, where the architecture asks for it and the corpora suffice, and
-    of the validation samples elsewhere.
+    of the validation samples elsewhere; see calibrate_as_base for a network that starts from a model.
 
     Args:
         recipe: how to make the network.
@@ -59,9 +59,22 @@ def learn(
     learned, held_out = fit_network(recipe, training, validation, classes=classes, folder=folder, on_epoch=on_epoch)
     left_out = _leave_out(recipe, training, validation, classes=classes, folder=folder)
     if not left_out:
-        return calibrate(learned, held_out)
+        learned, base = calibrate(learned, held_out), recipe.base
+        return calibrate_as_base(learned, base) if base and base.facts.labels == tuple(classes) else learned
     temperature, adapted_temperature = fit_temperatures(left_out)
     return replace(learned, temperature=temperature, adapted_temperature=adapted_temperature, left_out=left_out)
+
+
+def calibrate_as_base(learned: Learned, base: Bundle) -> Learned:
+    """Return a network that started from a model, never surer than that: few held-out utterances cannot tell it.
+
+    Args:
+        learned: the network, with the temperature that fits its validation windows.
+        base: the model; where no epoch was better, its own temperatures stand.
+    """
+    own = base.facts.temperature
+    temperature = max(learned.temperature, own) if learned.fitted.best_epoch else own
+    return replace(learned, temperature=temperature, adapted_temperature=base.facts.adapted_temperature)
 
 
 def _leave_out(

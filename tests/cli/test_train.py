@@ -153,6 +153,8 @@ def test_going_on_takes_the_architecture_of_the_model(
     facts = load_bundle(tmp_path / "m").facts
     assert facts.labels == mfcc_bundle.facts.labels
     assert (facts.training.fit["lr"], facts.training.shared) == (5e-4, 8)
+    assert facts.temperature >= mfcc_bundle.facts.temperature
+    assert facts.adapted_temperature == mfcc_bundle.facts.adapted_temperature
     (seen,) = facts.training.earlier
     assert (seen.utterances, seen.speakers) == (16, 4)
     validation = facts.metrics["validation"]
