@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,32 @@ app.add_typer(corpus_app)
 @corpus_app.callback()
 def corpus() -> None:
     """Look at corpora of emotional speech."""
+
+
+@command(corpus_app, "serctl corpus suspects ./cross-validation -o suspects.csv")
+@flags("overwrite")
+def suspects(
+    given: Given,
+    evaluation: Annotated[
+        Path, typer.Argument(help="Folder that `serctl evaluate --arch NAME --protocol NAME` wrote for the corpus.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Table to write: .csv, .parquet or .jsonl. Default: CSV on stdout."),
+    ] = None,
+) -> None:
+    """List the labels that a cross-validation doubts most.
+
+    Listen to these recordings first: the label may be wrong, or the emotion not clear. The last columns are the
+    probability of the label, that of the suggested emotion, and their difference, the most doubtful first.
+    """
+    from serctl.reports.text import write_rows
+    from serctl.verbs.suspects import COLUMNS, find_suspects
+
+    table = find_suspects(evaluation, output=output, overwrite=bool(given["overwrite"]))
+    if output is None:
+        write_rows(sys.stdout, [table], COLUMNS)
+    console().print(f"{len(table['path'])} doubtful labels" + (f": {output}" if output else ""), markup=False)
 
 
 @command(

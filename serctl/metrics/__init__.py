@@ -23,6 +23,7 @@ from serctl.metrics.counts import (
     uar,
     wa,
 )
+from serctl.metrics.doubt import doubtful_labels
 from serctl.metrics.intervals import Interval, bootstrap_interval
 from serctl.metrics.paired import Comparison, Difference, paired_differences
 from serctl.metrics.scores import Scores, score, score_by
@@ -36,6 +37,7 @@ __all__ = [
     "bootstrap_interval",
     "confusion_matrix",
     "coverage_risk",
+    "doubtful_labels",
     "expected_calibration_error",
     "f1_per_class",
     "fit_temperature",

@@ -43,7 +43,7 @@ def examples(name: str) -> list[str]:
 def test_the_commands_are_the_documented_ones() -> None:
     assert set(NAMES) == {
         *("", "predict", "extract", "adapt", "augment", "train", "stream", "evaluate", "export"),
-        *("corpus", "corpus scan", "models", "models list", "models info"),
+        *("corpus", "corpus scan", "corpus suspects", "models", "models list", "models info"),
         *("cache", "cache info", "cache verify", "cache prune", "cache clear"),
         *("config", "config show", "report", "report html", "report merge"),
         *("compare", "explain"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,9 @@ import pytest
 from serctl.errors import ConfigError
 from serctl.reports.markdown import comparison_page
 from serctl.reports.schema import Column
-from serctl.reports.tables import write_report
+from serctl.reports.tables import read_report, write_report
 from serctl.verbs.compare import compare
+from serctl.verbs.suspects import find_suspects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +42,34 @@ def evaluation(folder: Path, right: Sequence[bool], emotions: Sequence[str] = EM
     kinds = [Column(name, "float64" if name.startswith("p_") else "text") for name in table]
     write_report(folder / "predictions.parquet", columns=kinds, tables=[table])
     return folder
+
+
+def with_metrics(folder: Path, seen: int = 0) -> Path:
+    (folder / "metrics.json").write_text(json.dumps({"leakage": {"identical_audio": seen}}))
+    return folder
+
+
+def test_labels_that_the_predictions_doubt_are_listed(tmp_path: Path, serctl: Serctl) -> None:
+    right = [True] * 80
+    right[7] = right[30] = False
+    folder = with_metrics(evaluation(tmp_path / "a", right))
+    assert serctl("corpus", "suspects", str(folder), "-o", str(tmp_path / "s.csv")).code == 0
+    rows = read_report(tmp_path / "s.csv")
+    assert [(row["path"], row["emotion"], row["suggested"]) for row in rows] == [
+        ("3.wav", "sad", "happy"),
+        ("15.wav", "happy", "sad"),
+    ]
+    assert [row["margin"] for row in rows] == [-0.8, -0.8]
+    assert "exists: --overwrite" in serctl("corpus", "suspects", str(folder), "-o", str(tmp_path / "s.csv")).stderr
+    shown = serctl("corpus", "suspects", str(folder))
+    assert (shown.stdout, "2 doubtful labels" in shown.stderr) == ((tmp_path / "s.csv").read_text(), True)
+
+
+def test_predictions_of_what_was_trained_on_doubt_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"5 of the recordings were trained on: expected a cross-validation"):
+        find_suspects(with_metrics(evaluation(tmp_path / "a", flags(0.5)), seen=5))
+    with pytest.raises(ConfigError, match=r"is no evaluation: metrics\.json"):
+        find_suspects(evaluation(tmp_path / "b", flags(0.5)))
 
 
 def flags(share: float, count: int = 80, seed: int = 0) -> list[bool]:
