@@ -18,6 +18,7 @@ KeyboardInterrupt
 
 ValueError
 ├── BadRowError                a row of a manifest cannot be used; never leaves the reading of manifests
+├── EncodingError              a text cannot be decoded; becomes a CorpusError or a ConfigError
 ├── NpzError                   a file is not an npz file of numbers; becomes a BundleError or a ConfigError
 └── RecordError                a value is not what a typed record expects; becomes a BundleError
 
@@ -43,6 +44,7 @@ __all__ = [
     "DamagedEntryError",
     "DisagreementError",
     "DivergedError",
+    "EncodingError",
     "Failure",
     "MissingBundleError",
     "MissingExtraError",
@@ -214,6 +216,10 @@ class RunInterrupted(KeyboardInterrupt):
 
 class BadRowError(ValueError):
     """A row of a manifest cannot be used."""
+
+
+class EncodingError(ValueError):
+    """A text is too long, or in an encoding that is not read."""
 
 
 class NpzError(ValueError):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from serctl.errors import AudioError
 from serctl.files import show_path
+from serctl.texts import not_utf8
 
 if TYPE_CHECKING:
     import re
@@ -192,7 +193,9 @@ def unreadable(path: Path, error: OSError) -> AudioError:
             f"{show_path(path)} is a dangling link: it points to {show_path(path.readlink())}, which does not exist"
         )
     if isinstance(error, FileNotFoundError):
-        return AudioError(f"{show_path(path)} does not exist")
+        byte = not_utf8(str(path))
+        reason = f": its name holds the byte {byte}, which is not UTF-8 but may be Latin-1" if byte else ""
+        return AudioError(f"{show_path(path)} does not exist{reason}")
     if isinstance(error, PermissionError):
         return AudioError(f"{show_path(path)} cannot be read: permission denied")
     if error.errno == errno.ELOOP:

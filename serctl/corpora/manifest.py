@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from serctl.corpora.rows import OVERFLOW, read_rows
 from serctl.corpora.terms import citation_of, licence_of
 from serctl.errors import BadRowError, ConfigError, CorpusError, Remedy
 from serctl.files import atomic_path
+from serctl.texts import find_file, not_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -211,16 +211,11 @@ def _require_utf8(manifest: Path, rows: Sequence[_Row]) -> None:
     """Refuse a text in another encoding, which would put wrong names into reports; file names may be anything."""
     for row in rows:
         for column, cell in row.cells.items():
-            if column not in NAMES_OF_FILES and (byte := _not_utf8(cell)):
+            if column not in NAMES_OF_FILES and (byte := not_utf8(cell)):
                 raise CorpusError(
                     f"{manifest}, row {row.number}: {column} holds the byte {byte}, which is not UTF-8 "
                     "but may be Latin-1 (Windows-1252): save the file in UTF-8"
                 )
-
-
-def _not_utf8(cell: str) -> str | None:
-    """The first byte that is not UTF-8, as 0xf6; None if there is none."""
-    return next((f"0x{ord(mark) - 0xDC00:02x}" for mark in cell if "\udc80" <= mark <= "\udcff"), None)
 
 
 def _utterance(manifest: Path, row: _Row, options: ReadOptions) -> Utterance:
@@ -250,12 +245,10 @@ def _utterance(manifest: Path, row: _Row, options: ReadOptions) -> Utterance:
 
 
 def _find_file(folder: Path, written: str) -> Path:
-    """The file that a cell names: as written, with Windows separators, or with its accents composed in another way."""
-    forms = (written, *(unicodedata.normalize(form, written) for form in ("NFC", "NFD")))
-    for name in dict.fromkeys((*forms, *(form.replace("\\", "/") for form in forms))):
-        if (folder / name).is_file():
-            return folder / name
-    byte = _not_utf8(written)
+    path = find_file(folder, written)
+    if path.is_file():
+        return path
+    byte = not_utf8(written)
     reason = f", whose name holds the byte {byte}: it may be in Latin-1, expected UTF-8" if byte else ""
     raise BadRowError(f"there is no file {folder / written}{reason}")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from serctl.errors import CorpusError
+from serctl import texts
+from serctl.errors import CorpusError, EncodingError
 from serctl.extras import require_extra
 from serctl.files import open_input
 
@@ -25,14 +25,6 @@ OVERFLOW = "\0overflow"
 Row = dict[str, str]
 
 _SEPARATORS = (",", ";", "\t")
-# The longer marks first: that of UTF-16 is the beginning of that of UTF-32.
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -70,25 +62,12 @@ def read_text(path: Path) -> str:
     """
     try:
         with open_input(path) as file:
-            data = file.read()
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if data.startswith(mark):
-            return _decoded(path, data[len(mark) :], encoding)
-    return _decoded(path, data, "utf-8")
-
-
-def _decoded(path: Path, data: bytes, encoding: str) -> str:
-    try:
-        text = data.decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}: its byte order mark says {encoding}, but it is not: {error.reason}") from error
+            text = texts.read_text(file)
+    except (OSError, EncodingError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CorpusError(f"{path}: cannot be read: {reason}") from error
     if "\0" in text:
-        raise CorpusError(
-            f"{path}: holds NUL bytes, as UTF-16 without a byte order mark and lists separated by NUL do: "
-            "expected text in UTF-8, one row a line"
-        )
+        raise CorpusError(f"{path}: holds NUL bytes, as lists separated by NUL do: expected text, one row a line")
     return text
 
 

@@ -225,7 +225,7 @@ def test_a_name_that_is_not_utf8_is_read_as_it_lies_on_the_disk(tmp_path: Path) 
 
 
 def test_latin_1_is_named_where_it_cannot_be_read(tmp_path: Path) -> None:
-    make(tmp_path, "a.wav", "Jörg.wav")
+    make(tmp_path, "a.wav")
     (tmp_path / "manifest.csv").write_bytes(b"path,emotion,speaker\na.wav,sad,J\xf6rg\n")
     with pytest.raises(CorpusError, match=r"row 1: speaker holds the byte 0xf6, which is not UTF-8 but may be Latin-1"):
         load_corpus(tmp_path)

@@ -120,7 +120,7 @@ def test_cells_beyond_the_header_are_kept_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("table.csv", "path\na\n".encode("utf-16-le"), "holds NUL bytes, as UTF-16 without a byte order mark"),
+        ("table.csv", "path\na\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
         ("table.csv", b"a.wav\0b.wav\0", "lists separated by NUL"),
         ("table.csv", b"\xff\xfea", "its byte order mark says utf-16-le, but it is not"),
         ("table.csv", b"path\n" + b"x" * 200_000, "line 2: field larger than field limit"),
