@@ -28,7 +28,7 @@ from serctl.backends.loky import (
     WORKER_DIED,
     WORKER_DIED_MESSAGE,
     cpu_count,
-    current_folder_not_imported_from,
+    safe_start,
 )
 from serctl.backends.serial import attempt, one_thread
 from serctl.errors import ConfigError, Failure, MissingBundleError, Remedy
@@ -124,7 +124,7 @@ def _local_cluster(workers: int) -> Iterator[Any]:
 
     with (
         tempfile.TemporaryDirectory(prefix="serctl-dask-", ignore_cleanup_errors=True) as folder,
-        current_folder_not_imported_from(),
+        safe_start(),
         _script_not_run_again(),
         dask.config.set(_LOCAL),
         ExitStack() as stack,

@@ -37,7 +37,8 @@ _LARGEST_CHUNK = 32
 _CHUNK_S = 0.5
 _ORPHAN_CHECK_S = 1.0
 _FEEDER_ENDS_WITHIN_S = 1.0
-_SAFE_PATH = "PYTHONSAFEPATH"
+_SAFE_PATH, _WARNINGS = "PYTHONSAFEPATH", "PYTHONWARNINGS"
+_NO_LEAKS = "ignore:resource_tracker:UserWarning"
 
 # More than joblib needs for a pool. Linux keeps each on a page of its own below /dev/shm.
 _SEMAPHORES = 64
@@ -79,7 +80,7 @@ def _map(
 ) -> Generator[tuple[int, R | Failure], None, None]:
     if jobs == 1 or len(waiting) < _FEWEST_FOR_A_POOL:
         yield from map_here(function, waiting, limit_s=None if jobs == 1 else _POOL_PAYS_AFTER_S)
-    if waiting and jobs != 1 and _workers_can_start():
+    if waiting and jobs != 1 and workers_can_start():
         workers = min(cpu_count() if jobs == -1 else jobs, len(waiting))
         if workers > 1:
             yield from _map_in_pool(function, waiting, workers)
@@ -87,8 +88,11 @@ def _map(
 
 
 @functools.cache
-def _workers_can_start() -> bool:
-    """Whether the system has room for the semaphores that workers share; says once why not."""
+def workers_can_start() -> bool:
+    """Whether the system has room for the semaphores that worker processes share; says once why not.
+
+    Threads that are managed by `multiprocessing` need them, too.
+    """
     import multiprocessing
 
     if "fork" not in multiprocessing.get_all_start_methods():
@@ -111,7 +115,7 @@ def _map_in_pool(
 ) -> Iterator[tuple[int, R | Failure]]:
     """Work in a pool; when a worker dies, find the item that kills it and go on with the others."""
     pool = _Pool(function, workers)
-    with current_folder_not_imported_from():
+    with safe_start():
         while waiting:
             yield from pool.map(waiting, largest_chunk=_LARGEST_CHUNK)
             yield from _try_again(pool)
@@ -129,20 +133,24 @@ def _try_again(pool: _Pool[T, R]) -> Iterator[tuple[int, R | Failure]]:
 
 
 @contextmanager
-def current_folder_not_imported_from() -> Iterator[None]:
-    """Have the processes that are started meanwhile leave the current folder out of their search for modules.
+def safe_start() -> Iterator[None]:
+    """Set, for the processes that are started meanwhile, what to import and what not to say.
 
-    It may be a folder of downloads, and a random.py in it would be run.
+    The current folder is left out of their search for modules: it may be a folder of downloads, and a random.py in it
+    would be run. The process that removes what a killed run leaves in shared memory does not speak of it.
     """
-    before = os.environ.get(_SAFE_PATH)
+    filters = os.environ.get(_WARNINGS)
+    before = {_SAFE_PATH: os.environ.get(_SAFE_PATH), _WARNINGS: filters}
     os.environ[_SAFE_PATH] = "1"
+    os.environ[_WARNINGS] = f"{filters},{_NO_LEAKS}" if filters else _NO_LEAKS
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serctl.backends.loky import workers_can_start
 from serctl.features import language_input
 from serctl.features.adaptation import Statistics, adapt, draw_subset
 from serctl.models import LANGUAGE_OUTPUT
@@ -51,7 +52,7 @@ class Example:
 class Batches(keras.utils.PyDataset):
     """Batches of (inputs, targets, weights); the same for a seed, whatever was drawn before and however it is resumed.
 
-    Made in two threads while the network learns from those before.
+    Made in two threads, where the system has room for what they share, while the network learns from those before.
 
     Inputs are those that the model takes. Targets, one for each of its outputs, are one-hot, mixed and float32, shape
     (batch, n_classes), or (batch, n_languages) for the output that is trained on the languages; weights balance the
@@ -69,7 +70,7 @@ class Batches(keras.utils.PyDataset):
         options: FitOptions,
     ) -> None:
         # With one worker keras leaves prefetching to tf.data, which spends a third of a training's time waiting.
-        super().__init__(workers=2)
+        super().__init__(workers=2 if workers_can_start() else 1)
         self._examples = examples
         self._spec = spec
         self._input_names = [tensor.name for tensor in model.inputs]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serctl.errors import ConfigError
+from serctl.transforms._librosa import import_librosa
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +46,7 @@ class SpectralMask:
         self, samples: NDArray[np.float32], sample_rate: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], Parameters]:
         """Mask mono float32 samples; parameters masked_hz and masked_s, ranges such as `812.5-1593.8 4000.0-4125.0`."""
-        import librosa
-
+        librosa = import_librosa()
         bands = [_draw_range(self.width, rng) for _ in range(self.masks)]
         stretches = [_draw_range(self.time_width, rng) for _ in range(self.masks)]
         n_fft = max(round(_MASK_WINDOW_S * sample_rate / 4), 1) * 4

@@ -47,3 +47,22 @@ def test_without_shared_memory_one_process_works(
     assert ended.stderr.count(said) == 1
     assert "Traceback" not in ended.stderr
     assert "Warning" not in ended.stderr
+
+
+KILLED = """
+import os, signal
+from serctl.backends.loky import map_unordered
+
+def main():
+    for _ in map_unordered(abs, range(200), jobs=2):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+main()
+"""
+
+
+def test_a_killed_run_leaves_no_message_about_shared_memory(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    # Ends when the last process that holds stderr has ended.
+    ended = subprocess.run([sys.executable, tmp_path / "killed.py"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (-9, "")

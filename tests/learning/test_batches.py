@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -255,3 +257,20 @@ def test_a_share_of_the_examples_is_normalised_by_its_own_corpus() -> None:
     found = adapted_normalisers(examples, normaliser, FitOptions(adapted_share=0.5))
     assert {corpus: len(normalisers) for corpus, normalisers in found.items()} == {"a": SUBSETS + 1, "b": SUBSETS + 1}
     assert not np.array_equal(found["a"][0].functional_mean, found["b"][0].functional_mean)
+
+
+def test_without_shared_memory_one_thread_makes_the_batches(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    from serctl.backends.loky import workers_can_start
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("multiprocessing.synchronize._multiprocessing.SemLock", no_room)
+    workers_can_start.cache_clear()
+    try:
+        batches = make(model, [0, 1, 2] * 8)
+        assert len(list(PyDatasetAdapter(batches).get_numpy_iterator())) == len(batches) == 3
+    finally:
+        workers_can_start.cache_clear()
