@@ -15,7 +15,7 @@ from serctl.bundle.facts import TensorFacts
 from serctl.errors import ConfigError
 from serctl.export.convert import quiet_conversion, saved_for_one_window
 from serctl.features import spectral
-from serctl.features.reader import SILENCE_DB
+from serctl.features.activity import FLOOR_FROM_S, LOWEST_FLOOR_DB, SPEECH_OVER_FLOOR_DB
 from serctl.models import architecture_names, find_architecture
 from serctl.runtime.recogniser import SMALLEST_PROBABILITY
 
@@ -34,7 +34,7 @@ _CENTRINGS = 2
 _LONGEST_WINDOW = 1.5
 """Longest window, in windows of the model, that SegmentReader does not split."""
 
-_LOUD_SHARE = 0.95
+_LOUD_SHARE, _QUIET_SHARE = 0.95, 0.05
 
 
 def check_architecture(architecture: str) -> None:
@@ -133,7 +133,7 @@ def _whole(network: Any, facts: BundleFacts, normaliser: Normaliser) -> Callable
         logarithms = tf.math.log(tf.maximum(raw, SMALLEST_PROBABILITY))
         return {
             "probabilities": tf.nn.softmax(logarithms / facts.temperature),
-            "speech_frames": tf.where(_is_silent(power, first, active), 0, active)[None],
+            "speech_frames": tf.where(_is_silent(power, first, active, config), 0, active)[None],
         }
 
     return run
@@ -178,19 +178,27 @@ def _active_frames(power: Any, count: Any, config: FeatureConfig) -> tuple[Any, 
     return tf.where(end > 0, first, 0), tf.where(end > 0, end - first, count)
 
 
-def _is_silent(power: Any, first: Any, active: Any) -> Any:
+def _is_silent(power: Any, first: Any, active: Any, config: FeatureConfig) -> Any:
     """Decide silence as features.is_silent does, from the power of `active` frames starting at the first."""
     import tensorflow as tf
 
     frame = tf.range(power.shape[0])
     chosen = tf.where((frame >= first) & (frame < first + active), power, -1.0)
     descending = tf.math.top_k(chosen, k=power.shape[0]).values
-    place = (1 - _LOUD_SHARE) * tf.cast(active - 1, tf.float32)
+    long_enough = tf.cast(active, tf.float32) * config.hop_s >= FLOOR_FROM_S
+    floor = tf.where(long_enough, _level(descending, active, _QUIET_SHARE), LOWEST_FLOOR_DB)
+    return _level(descending, active, _LOUD_SHARE) < floor + SPEECH_OVER_FLOOR_DB
+
+
+def _level(descending: Any, active: Any, share: float) -> Any:
+    """The percentile, in dB, of the first `active` of the powers."""
+    import tensorflow as tf
+
+    place = (1 - share) * tf.cast(active - 1, tf.float32)
     above = tf.cast(place, tf.int32)
     below = tf.minimum(above + 1, active - 1)
-    share = place - tf.cast(above, tf.float32)
-    level = _to_db(tf.gather(descending, above)) * (1 - share) + _to_db(tf.gather(descending, below)) * share
-    return level < SILENCE_DB
+    rest = place - tf.cast(above, tf.float32)
+    return _to_db(tf.gather(descending, above)) * (1 - rest) + _to_db(tf.gather(descending, below)) * rest
 
 
 def _log_mel(frames: Any, config: FeatureConfig) -> Any:

@@ -1,5 +1,6 @@
 """Features of speech: frame-level descriptors and utterance-level functionals from one shared spectrum."""
 
+from serctl.features.activity import SpeechGate, is_silent, is_silent_window
 from serctl.features.compute import Features, compute_features
 from serctl.features.config import FEATURE_VERSION, FeatureConfig
 from serctl.features.deep import deep_names, encoder_citations, encoder_parameters
@@ -11,7 +12,6 @@ from serctl.features.reader import (
     Window,
     cached_windows,
     changed_windows,
-    is_silent,
     open_windows,
     windows_of_samples,
 )
@@ -24,6 +24,7 @@ __all__ = [
     "Features",
     "MelStream",
     "Normaliser",
+    "SpeechGate",
     "Window",
     "cached_windows",
     "changed_windows",
@@ -33,6 +34,7 @@ __all__ = [
     "encoder_parameters",
     "functional_names",
     "is_silent",
+    "is_silent_window",
     "language_input",
     "lld_names",
     "open_windows",

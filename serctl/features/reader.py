@@ -37,8 +37,6 @@ READING_VERSION = 2
 NOT_OURS = (KeyError, ValueError, TypeError, IndexError, OverflowError)
 """What unpacking a cache entry raises that another program made, or another version: it is computed again."""
 
-SILENCE_DB = -60.0
-
 
 @dataclass(frozen=True)
 class Window:
@@ -50,11 +48,6 @@ class Window:
     start_s: float
     end_s: float
     features: Features
-
-
-def is_silent(functionals: FloatArray, config: FeatureConfig) -> bool:
-    """Whether hardly a frame (less than 5 %) of the window reaches -60 dB re full scale."""
-    return bool(functionals[functional_names(config).index("level_db_p95")] < SILENCE_DB)
 
 
 class FeatureReader:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl.audio.segments import SegmentReader
-from serctl.features import MelStream
+from serctl.features import MelStream, SpeechGate
 from serctl.live.options import StreamOptions
 from serctl.reports.schema import NO_SPEECH
 
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 
     from serctl.runtime.step import StepRecogniser
 
-
-SPEECH_DB = 10.0
-"""A frame this far above the noise floor counts as speech."""
-
-LOWEST_FLOOR_DB = -65.0
-"""Lowest noise floor, in dB re full scale, so that nothing counts as speech in digital silence."""
-
-FLOOR_RISE_DB_PER_S = 5.0
-"""How fast the noise floor rises to a level that stays up; it falls at once."""
 
 FORGET_S = 0.5
 """After this long without speech the network's state is reset, as before every training example."""
@@ -72,19 +63,6 @@ def samples_of_file(path: Path, *, rate: int, piece_s: float) -> Iterator[NDArra
         step = round(piece_s * rate)
         for first in range(0, len(segment.samples), step):
             yield segment.samples[first : first + step]
-
-
-class SpeechGate:
-    """Detects speech by the level of each frame above an adaptive noise floor."""
-
-    def __init__(self, frame_s: float) -> None:
-        self._rise_db = FLOOR_RISE_DB_PER_S * frame_s
-        self._floor_db = LOWEST_FLOOR_DB
-
-    def is_speech(self, level_db: float) -> bool:
-        """Return whether the next frame, of this level, is speech."""
-        self._floor_db = max(min(level_db, self._floor_db + self._rise_db), LOWEST_FLOOR_DB)
-        return level_db > self._floor_db + SPEECH_DB
 
 
 class SpeechStream:

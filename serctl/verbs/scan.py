@@ -11,7 +11,8 @@ from serctl.corpora import Corpus, ReadOptions, Utterance, citation_of, licence_
 from serctl.corpora.columns import LABEL_COLUMNS, SOURCE_COLUMNS
 from serctl.corpora.manifest import WRITTEN_SUFFIXES, utterance_cells, write_manifest
 from serctl.errors import ConfigError, Failure
-from serctl.files import claiming
+from serctl.features import FeatureConfig, is_silent_window
+from serctl.files import claiming, show_path
 from serctl.reports.tables import check_output
 from serctl.run import Progress, Run
 
@@ -21,8 +22,17 @@ if TYPE_CHECKING:
 
     from serctl.corpora.manifest import Cell
 
-_READ_RATE = 16_000
-_READ_WINDOW_S = 10.0
+
+_ROUNDED_S = 0.01
+"""Times in manifests are rounded: what ends no more than this behind the recording ends with it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What reading a recording to its end gave: its duration in seconds, and whether there is speech in it."""
+
+    duration_s: float
+    speech: bool
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,8 @@ def scan(
     """Recognise corpora and count what is in them; write their utterances as one manifest.
 
     Every recording is read to its end, as training and prediction read it. One that cannot be read is a problem of its
-    corpus, and stays in the manifest without a duration. Paths in the manifest are relative to its folder where they
-    are below it.
+    corpus, and stays in the manifest without a duration; one without speech is a problem, too. Paths in the manifest
+    are relative to its folder where they are below it.
 
     Args:
         paths: folders of corpora, or manifests.
@@ -90,13 +100,13 @@ def scan(
         _check_output(output, overwrite=run.overwrite)
     corpora = load_corpora(paths, options)
     utterances = [utterance for corpus in corpora for utterance in corpus.utterances]
-    durations, unreadable = _read(utterances, run)
+    durations, faults = _read(utterances, run)
     columns = _columns(utterances)
     folder = output.parent if output else None
     rows = tuple(utterance_cells(each, folder, _duration(each, durations)) for each in utterances)
     if output:
         write_manifest(output, rows, columns)
-    reports = [report for corpus in corpora for report in _reports(corpus, durations, unreadable)]
+    reports = [report for corpus in corpora for report in _reports(corpus, durations, faults)]
     return ScanResult(corpora=tuple(reports), manifest=output, columns=columns, rows=rows)
 
 
@@ -108,32 +118,31 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 
 
 def _read(utterances: Iterable[Utterance], run: Run) -> tuple[dict[Path, float], dict[Path, str]]:
-    """The duration of each recording in seconds, and of those that cannot be read, why."""
+    """The duration of each recording in seconds, and what is wrong with those that cannot be read or hold no speech."""
     durations: dict[Path, float] = {}
-    unreadable: dict[Path, str] = {}
+    faults: dict[Path, str] = {}
     paths = list(dict.fromkeys(utterance.path for utterance in utterances))
-    for done, (index, result) in enumerate(run.map(read_duration, paths), start=1):
+    for done, (index, result) in enumerate(run.map(read_recording, paths), start=1):
         if isinstance(result, Failure):
-            unreadable[paths[index]] = result.message
+            faults[paths[index]] = result.message
         else:
-            durations[paths[index]] = result
-        run.progress(Progress(done, len(paths), len(unreadable)))
-    return durations, unreadable
+            durations[paths[index]] = result.duration_s
+            if not result.speech:
+                faults[paths[index]] = f"{show_path(paths[index])} holds no speech"
+        run.progress(Progress(done, len(paths), done - len(durations)))
+    return durations, faults
 
 
-def read_duration(path: Path) -> float:
+def read_recording(path: Path) -> Reading:
     """Read a recording as training and prediction do; runs in a worker process.
-
-    Returns:
-        Its duration in seconds, counted in samples.
 
     Raises:
         AudioError: it cannot be read to its end.
     """
-    reader = SegmentReader(path, sample_rate=_READ_RATE, window_s=_READ_WINDOW_S)
-    for _ in reader:
-        pass
-    return reader.info.duration_s
+    config = FeatureConfig()
+    reader = SegmentReader(path, sample_rate=config.sample_rate, window_s=config.window_s)
+    silent = [is_silent_window(segment.samples, config) for segment in reader]
+    return Reading(reader.info.duration_s, not all(silent))
 
 
 def _duration(utterance: Utterance, durations: Mapping[Path, float]) -> float | None:
@@ -144,7 +153,7 @@ def _duration(utterance: Utterance, durations: Mapping[Path, float]) -> float | 
     return max(end_s - utterance.start_s, 0.0)
 
 
-def _reports(corpus: Corpus, durations: Mapping[Path, float], unreadable: Mapping[Path, str]) -> list[CorpusReport]:
+def _reports(corpus: Corpus, durations: Mapping[Path, float], faults: Mapping[Path, str]) -> list[CorpusReport]:
     """One report, or one for each corpus that a joint manifest names; what is wrong with the manifest comes first."""
     by_name: dict[str, list[Utterance]] = {}
     for utterance in corpus.utterances:
@@ -154,20 +163,23 @@ def _reports(corpus: Corpus, durations: Mapping[Path, float], unreadable: Mappin
         paths = dict.fromkeys(utterance.path for utterance in utterances)
         problems = (
             *(corpus.problems if number == 0 else ()),
-            *(unreadable[path] for path in paths if path in unreadable),
-            *_starts_beyond(utterances, durations),
+            *(faults[path] for path in paths if path in faults),
+            *_beyond_the_end(utterances, durations),
         )
         reports.append(_report(name, corpus.root, utterances, durations, problems))
     return reports
 
 
-def _starts_beyond(utterances: Iterable[Utterance], durations: Mapping[Path, float]) -> Iterator[str]:
+def _beyond_the_end(utterances: Iterable[Utterance], durations: Mapping[Path, float]) -> Iterator[str]:
     for utterance in utterances:
         whole_s = durations.get(utterance.path)
-        if whole_s is not None and utterance.start_s >= whole_s:
-            yield (
-                f"{utterance.path}: lasts {whole_s:.3f} s: there is nothing to read from {utterance.start_s:.3f} s on"
-            )
+        if whole_s is None:
+            continue
+        lasts = f"{utterance.path}: lasts {whole_s:.3f} s"
+        if utterance.start_s >= whole_s:
+            yield f"{lasts}: there is nothing to read from {utterance.start_s:.3f} s on"
+        elif utterance.end_s is not None and utterance.end_s > whole_s + _ROUNDED_S:
+            yield f"{lasts}: an utterance ends at {utterance.end_s:.3f} s, and is read up to the recording's end"
 
 
 def _report(

@@ -19,7 +19,6 @@ from serctl.features import (
     FeatureReader,
     changed_windows,
     compute_features,
-    is_silent,
     lld_names,
     reader,
 )
@@ -456,19 +455,3 @@ def test_changed_windows_do_not_mix_with_those_of_the_recording(short, cache):
     altered = changed(short, cache, Halve(), "")
     assert_same_windows(read(short, cache, with_frames=True)[0], plain)
     assert not np.array_equal(altered[0].features.lld, plain[0].features.lld)
-
-
-@pytest.mark.parametrize(
-    ("samples", "silent"),
-    [
-        (np.zeros(RATE, np.float32), True),
-        (np.full(RATE, 0.5, np.float32), True),
-        (noise(-61.5), True),
-        (noise(-58.5), False),
-        (np.pad(speech(0.3), RATE), False),
-    ],
-    ids=["zeros", "DC", "below -60 dB", "above -60 dB", "speech in silence"],
-)
-def test_what_stays_below_minus_60_db_is_silent(samples, silent):
-    config = FeatureConfig()
-    assert is_silent(compute_features(samples, config).functionals, config) is silent

@@ -195,11 +195,23 @@ def test_a_steady_noise_ceases_to_be_speech_and_speech_over_it_is_heard() -> Non
     gate = SpeechGate(0.01)
     heard = [gate.is_speech(-35.0) for _ in range(1_000)]
     assert heard[0]
-    # From 10 dB below -55 dB the floor rises 5 dB a second, and has to come within 10 dB.
+    # When 95 % of the last 3 s are noise.
     assert [key for key, _ in groupby(heard)] == [True, False]
-    assert heard.index(False) == pytest.approx(400, abs=2)
+    assert heard.index(False) == pytest.approx(285, abs=2)
     assert gate.is_speech(-20.0)
     assert not gate.is_speech(-35.0)
+
+
+@pytest.mark.parametrize("gain_db", [0, -20, -35])
+def test_speech_is_heard_in_a_quiet_stream_after_a_fifth_of_a_second(gain_db: int) -> None:
+    gate = SpeechGate(0.01)
+    heard = [gate.is_speech(level + gain_db) for level in [-62.0] * 20 + [-30.0] * 50 + [-61.0] * 50]
+    assert heard == [False] * 20 + [True] * 50 + [False] * 50
+
+
+def test_a_microphone_that_is_switched_on_is_no_speech() -> None:
+    gate = SpeechGate(0.01)
+    assert not any(gate.is_speech(level) for level in [-62.0] * 300 + [-100.0] * 1_000 + [-62.0] * 300)
 
 
 def test_after_half_a_second_of_silence_a_stream_is_as_new(recogniser: Counting, talk: NDArray[np.float32]) -> None:

@@ -30,7 +30,8 @@ RATE = 8000
 
 def record(path: Path, seconds: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.zeros(round(seconds * RATE)), RATE)
+    samples = np.random.default_rng(0).standard_normal(round(seconds * RATE))
+    soundfile.write(path, 0.05 * samples * (np.arange(len(samples)) // 2_000 % 2), RATE)
 
 
 @pytest.fixture
@@ -147,6 +148,22 @@ def test_a_recording_is_read_to_its_end_as_prediction_reads_it(tmp_path: Path) -
     (report,) = scan([tmp_path]).corpora
     assert sorted(problem.partition("' ")[2].split(" ")[1] for problem in report.problems) == ["damaged", "truncated:"]
     assert report.hours == pytest.approx(2 / 3600)
+
+
+def test_a_part_that_ends_beyond_its_recording_is_a_problem(tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", 2)
+    rows = "a.wav,sad,0,1.5\na.wav,sad,1,2.005\na.wav,happy,1.5,2.5\n"
+    (tmp_path / "manifest.csv").write_text(f"path,emotion,start,end\n{rows}")
+    (problem,) = scan([tmp_path]).corpora[0].problems
+    assert problem.endswith("a.wav: lasts 2.000 s: an utterance ends at 2.500 s, and is read up to the recording's end")
+
+
+def test_a_recording_without_speech_is_a_problem(tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", 2)
+    soundfile.write(tmp_path / "b.wav", np.random.default_rng(0).normal(0, 0.01, 4 * RATE), RATE)
+    (tmp_path / "manifest.csv").write_text("path,emotion\na.wav,sad\nb.wav,happy\n")
+    (problem,) = scan([tmp_path]).corpora[0].problems
+    assert problem.endswith("b.wav' holds no speech")
 
 
 def test_a_part_that_starts_beyond_its_recording_is_a_problem(tmp_path: Path) -> None:
