@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 DEAD_BELOW_LOUDEST = 1e-4
 """A channel of less than this share of the loudest one's power (-40 dB) is dead."""
 
+FAINT_BELOW_LOUDEST = 1e-2
+"""A channel of less than this share of the loudest one's power (-20 dB) hardly counts in the mean."""
+
 OPPOSITE_CORRELATION = -0.7
 """A channel whose correlation with the loudest one is below this is in opposite phase: the sum would lose 8 dB."""
 
@@ -49,9 +52,15 @@ def find_mix(blocks: Iterable[NDArray[np.float32]], channels: int) -> Mix:
         return mean_of(channels)
     dead = powers < DEAD_BELOW_LOUDEST * powers[loudest]
     opposite = ~dead & (covariance[loudest] < OPPOSITE_CORRELATION * np.sqrt(powers * powers[loudest]))
+    faint = ~dead & (powers < FAINT_BELOW_LOUDEST * powers[loudest])
     signs = np.where(dead, 0.0, np.where(opposite, -1.0, 1.0))
     weights = (signs / np.count_nonzero(signs)).astype(np.float32)
-    return Mix(weights, (*_notes(dead, "silent: left out of the mix"), *_notes(opposite, _opposite_to(loudest))))
+    notes = (
+        *_notes(dead, "silent: left out of the mix"),
+        *_notes(faint, f"over 20 dB below channel {loudest + 1}: it hardly counts in the mix"),
+        *_notes(opposite, _opposite_to(loudest)),
+    )
+    return Mix(weights, notes)
 
 
 def _covariance(blocks: Iterable[NDArray[np.float32]], channels: int) -> NDArray[np.float64]:

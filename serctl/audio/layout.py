@@ -27,6 +27,10 @@ def find_parts(file: RecordingFile) -> tuple[Part, ...]:
         parts.append(part)
         if len(parts) > _MOST_PARTS:
             raise file.error(f"is damaged: it falls into more than {_MOST_PARTS} parts")
+    if parts and position < file.size:
+        parts[-1] = replace(
+            parts[-1], notes=(*parts[-1].notes, f"{file.size - position} bytes at its end are no audio")
+        )
     return tuple(parts)
 
 

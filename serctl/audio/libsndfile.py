@@ -171,7 +171,9 @@ class PartsDecoder:
             with self._silence():
                 yield
         except soundfile.LibsndfileError as error:
-            where = f"in the block after {self._read_frames} of {self._decoder.frames} samples"
+            promised = self._frames()
+            of_all = "" if promised is None else f" of {promised}"
+            where = f"in the block after {self._read_frames}{of_all} samples"
             raise self._file.error(f"is damaged or truncated: decoding stopped {where}") from error
         self._raise_failure()
 

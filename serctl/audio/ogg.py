@@ -39,7 +39,7 @@ def scan(file: RecordingFile, start: int) -> Part | None:
     """
     if not _CAPTURE.match(file.bytes_at(start, 5)):
         return None
-    end = start
+    end, strange = start, 0
     unfinished: set[bytes] = set()
     latest: dict[bytes, _Page] = {}
     begun = False
@@ -50,8 +50,10 @@ def scan(file: RecordingFile, start: int) -> Part | None:
         begun = not page.first
         latest[page.serial] = page
         (unfinished.discard if page.last else unfinished.add)(page.serial)
+        strange += page.start - end
         end = page.end
-    return Part(start, end, notes=(_NO_END,) if unfinished else ())
+    notes = (f"{strange} bytes between its Ogg pages are no audio",) if strange else ()
+    return Part(start, end, notes=(*notes, _NO_END) if unfinished else notes)
 
 
 def _pages(file: RecordingFile, position: int) -> Iterator[_Page]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import re
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -72,23 +72,18 @@ def _name_others(others: Counter[str], most: int = 5) -> str:
 
 
 def _listed(files_from: str) -> list[Path]:
+    from serctl.errors import EncodingError
     from serctl.files import open_input
+    from serctl.texts import find_file, read_text, split_list
 
-    if files_from == "-":
-        if sys.stdin is None:
-            raise ConfigError("expected paths on stdin, which is closed")
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-        return _paths(sys.stdin)
+    if files_from == "-" and sys.stdin is None:
+        raise ConfigError("expected paths on stdin, which is closed")
     try:
-        with io.TextIOWrapper(open_input(Path(files_from), pipe=True), "utf-8", "surrogateescape") as stream:
-            return _paths(stream)
-    except OSError as error:
-        raise ConfigError(f"--files-from {files_from}: {error.strerror}") from error
-
-
-def _paths(stream: TextIO) -> list[Path]:
-    return [Path(line.rstrip("\r\n")) for line in stream if line.strip()]
+        with nullcontext(sys.stdin.buffer) if files_from == "-" else open_input(Path(files_from), pipe=True) as stream:
+            return [find_file(Path(), name) for name in split_list(read_text(stream))]
+    except (OSError, EncodingError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"--files-from {files_from}: {reason}") from error
 
 
 def to_file(output: Path | None) -> Path | None:
@@ -112,9 +107,11 @@ def check_summary_json(path: Path | None, output: Path | None) -> None:
         if output is None:
             raise ConfigError("--summary-json - writes to stdout, as the report does: expected -o FILE with it")
         return
-    from serctl.files import check_new_file
+    from serctl.files import check_new_file, is_stream
 
     try:
+        if output is not None and path.resolve() == output.resolve() and not is_stream(path):
+            raise ConfigError(f"{path} is to hold the report: expected another file")
         check_new_file(path, overwrite=True)
     except ConfigError as error:
         raise ConfigError(f"--summary-json: {error}") from error

@@ -69,6 +69,8 @@ def open_standard_streams() -> None:
         if not _is_open(number):
             os.set_inheritable(os.open(os.devnull, mode), True)  # takes the lowest free number
     sys.stdout = _utf8(sys.stdout, 1, errors="surrogateescape")
+    if _leads_to(sys.stderr, 2):
+        sys.stderr = io.TextIOWrapper(io.BufferedWriter(_LossyFile(2)), line_buffering=True)
     sys.stderr = _utf8(sys.stderr, 2, errors="backslashreplace")
 
 
@@ -86,6 +88,36 @@ def _utf8(stream: Any, number: int, *, errors: str) -> Any:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8", errors=errors)
     return stream
+
+
+def _leads_to(stream: Any, number: int) -> bool:
+    try:
+        return bool(stream.fileno() == number)
+    except (AttributeError, OSError):  # closed, or none of the system's
+        return False
+
+
+class _LossyFile(io.RawIOBase):
+    """A descriptor to which writing never fails: what a full disk does not take is lost, and the work goes on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def write(self, data: Any) -> int:
+        try:
+            return os.write(self._number, data)
+        except OSError:
+            return len(data)
 
 
 def end_output() -> None:

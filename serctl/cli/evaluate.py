@@ -126,7 +126,7 @@ def _fold_printer(*, quiet: bool) -> FoldCallback:
 
 
 def _print_result(evaluation: Evaluation) -> None:
-    from serctl.reports.markdown import stamp
+    from serctl.reports.markdown import left_out, stamp
 
     out = console()
     scores = evaluation.scores
@@ -146,5 +146,7 @@ def _print_result(evaluation: Evaluation) -> None:
     out.print(f"recall: {recalls}", markup=False)
     if silent := int(scores.no_speech.sum()):
         out.print(f"no speech was found in {silent} of {scores.n} utterances: they count as wrong", style="yellow")
+    if (count := left_out(evaluation.metrics)) != "none":
+        out.print(f"left out: {count}", style="yellow", markup=False)
     out.print(stamp(evaluation.metrics), style="yellow" if "independent" not in stamp(evaluation.metrics) else None)
     out.print(f"evaluation: {evaluation.folder}/report.md", markup=False)

@@ -73,6 +73,7 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
     scores, facts = result.scores, result.facts
     interval = scores.intervals["uar"]
     counts = ", ".join(f"{label} {sum(scores.confusion[index])}" for index, label in enumerate(scores.classes))
+    left_out = {"marked test": result.dataset.marked_test, "of other classes": result.dataset.other_classes}
     lines = [
         f"Trained {facts.architecture} ({facts.parameters:,} parameters) on {len(result.split.train)} utterances, "
         + (
@@ -81,7 +82,7 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
             else "and no epoch was better than the base by more than chance: kept it"
         ),
         f"held out: {len(result.split.held_out)} utterances ({counts}); {result.split.reason}",
-        *([f"left out: {result.dataset.marked_test} utterances marked test"] if result.dataset.marked_test else []),
+        *(f"left out: {count} utterances {which}" for which, count in left_out.items() if count),
         f"UAR on the held-out part {100 * scores.uar:.1f} % (95 % interval {100 * interval.low:.1f} to "
         f"{100 * interval.high:.1f}, over {interval.unit}s), WA {100 * scores.wa:.1f} %, ECE {scores.ece:.3f}; "
         "optimistic: this part selected the epoch; `serctl evaluate --protocol` gives honest scores",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from serctl.audio.find import find_recordings
 from serctl.corpora import filename, folders, iemocap, manifest
-from serctl.corpora.base import ReadOptions, same_label
+from serctl.corpora.base import ReadOptions, normalise_emotion, same_label
 from serctl.errors import AudioError, CorpusError
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def load_corpora(paths: Sequence[Path], options: ReadOptions | None = None) -> l
 
 def _require_labels(corpora: Sequence[Corpus], options: ReadOptions) -> None:
     found = {label for corpus in corpora for label in corpus.own_labels}
-    unused = [label for label, _ in options.labels if not any(same_label(label, other) for other in found)]
+    new = [label for label, emotion in options.labels if normalise_emotion(label) != emotion]
+    unused = [label for label in new if not any(same_label(label, other) for other in found)]
     if unused:
         listed = ", ".join(sorted(found)) or "none"
         raise CorpusError(f"no utterance is labelled {', '.join(unused)}. Labels that mean no emotion here: {listed}")

@@ -59,7 +59,8 @@ class Sample:
 class Dataset:
     """Samples, the classes their labels index, what was left out, and the corpora they come from.
 
-    failed: recordings that could not be read. other_classes: utterances whose emotion does not take part. marked_test:
+    failed: recordings that could not be read. other_classes: utterances whose emotion does not take part. repeated:
+    samples, no copies, whose recording another sample has, so that they are never tested. marked_test:
     utterances left out because a manifest or a folder's name marks them as test.
     """
 
@@ -69,12 +70,18 @@ class Dataset:
     corpora: tuple[Corpus, ...]
     failed: int = 0
     other_classes: int = 0
+    repeated: int = 0
     marked_test: int = 0
 
     @cached_property
     def utterances(self) -> tuple[Utterance, ...]:
         """The utterances, in the order of the samples; the source of each is known, its own digest for an original."""
         return tuple(replace(sample.utterance, source=sample.origin) for sample in self.samples)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Return how many are left out of a test, by the reason."""
+        return {"failed": self.failed, "other_classes": self.other_classes, "repeated": self.repeated}
 
     @property
     def labels(self) -> NDArray[np.intp]:
@@ -107,6 +114,7 @@ def load_dataset(
     if check:
         check(utterances)
     samples, unread = _featurise(utterances, config, augmentation, run)
+    originals = [sample.origin for sample in samples if not sample.utterance.is_copy]
     return Dataset(
         tuple(samples),
         _classes(samples, labels, found, unread),
@@ -114,6 +122,7 @@ def load_dataset(
         corpora,
         failed=len(utterances) - len(samples),
         other_classes=len(found) - len(taking_part),
+        repeated=len(originals) - len(set(originals)),
         marked_test=len(taking_part) - len(utterances),
     )
 

@@ -32,8 +32,7 @@ def evaluation_page(metrics: Mapping[str, Any], scores: Scores) -> str:
         f"serctl {metrics['package_version']}, commit {metrics['commit'] or 'unknown'}.",
         f"In training as in test, the same or as an augmented copy: {leakage['identical_audio']} of "
         f"{leakage['test_utterances']} test utterances. Speakers in both: {leakage['speakers_shared']}.",
-        f"Left out: {metrics['left_out']['failed']} recordings that failed, {metrics['left_out']['other_classes']} "
-        "utterances of other classes.",
+        f"Left out: {left_out(metrics)}.",
         f"No speech was found in {scores.no_speech.sum()} of the utterances: they count as wrong.",
         "| emotion | n | recall | precision | F1 |\n|---|---|---|---|---|\n" + "\n".join(_class_rows(metrics)),
         *(_group_table(name, metrics[name]) for name in ("per_corpus", "per_language", "per_gender") if metrics[name]),
@@ -58,6 +57,24 @@ def stamp(metrics: Mapping[str, Any]) -> str:
         + (by_speaker if metrics.get("transductive") else "")
         + (by_corpus if metrics.get("adapted") else "")
     )
+
+
+def left_out(metrics: Mapping[str, Any]) -> str:
+    """Return how many utterances were not tested and why; "none" if there are none.
+
+    Args:
+        metrics: content of metrics.json.
+
+    Returns:
+        The counts, without a full stop.
+    """
+    reasons = {
+        "failed": "recordings that failed",
+        "other_classes": "utterances of other classes",
+        "repeated": "utterances whose recording is there already",
+    }
+    counts = {reason: metrics["left_out"].get(name, 0) for name, reason in reasons.items()}
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count) or "none"
 
 
 def _shared_with_training(metrics: Mapping[str, Any]) -> str:

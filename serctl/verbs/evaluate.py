@@ -317,7 +317,7 @@ def _write(output: Path, tested_part: _Tested, dataset: Dataset, facts: dict[str
     metrics = {
         **facts,
         "corpus": sorted({utterance.corpus for utterance in tested_part.utterances}),
-        "left_out": {"failed": dataset.failed, "other_classes": dataset.other_classes},
+        "left_out": dataset.left_out,
         **scores.to_dict(),
         "risk_at_coverage": _risks(tested_part),
         **_scores_by_group(tested_part, dataset.classes),

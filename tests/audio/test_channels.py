@@ -46,6 +46,12 @@ def test_a_dead_channel_is_left_out(tmp_path, voice, level):
     assert reader.info.notes == ("channel 1 is silent: left out of the mix",)
 
 
+def test_a_faint_channel_is_said(tmp_path, voice):
+    samples, reader = read(tmp_path / "a.wav", [0.05 * other(voice), voice])
+    assert samples == pytest.approx(voice / 2, abs=0.02)
+    assert reader.info.notes == ("channel 1 is over 20 dB below channel 2: it hardly counts in the mix",)
+
+
 def test_a_constant_channel_is_dead(tmp_path, voice):
     samples, _ = read(tmp_path / "a.wav", [voice, np.full_like(voice, 0.7)])
     assert np.array_equal(samples, voice)

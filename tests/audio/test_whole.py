@@ -129,6 +129,18 @@ class TestOgg:
         with pytest.raises(AudioError, match="Ogg pages are missing from its middle"):
             read(saved(b"OggS".join([*pages[:-2], pages[-1]])))
 
+    @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+    def test_what_is_no_page_is_noted(self, saved, subtype):
+        content = encoded(sweep(20), format="OGG", subtype=subtype)
+        expected, _ = read(saved(content))
+        samples, info = read(saved(content + b"garbage"))
+        assert np.array_equal(samples, expected)
+        assert info.notes == ("7 bytes at its end are no audio",)
+        last = content.rindex(b"OggS")
+        samples, info = read(saved(content[:last] + b"garbage" + content[last:]))
+        assert np.array_equal(samples, expected)
+        assert info.notes == ("7 bytes between its Ogg pages are no audio",)
+
 
 class TestOneAfterTheOther:
     @pytest.mark.parametrize(
@@ -200,6 +212,13 @@ class TestHeaders:
         content = encoded(np.zeros(4_000_000, np.float32), 1_000, format="FLAC")
         with pytest.raises(AudioError, match=r"claims more than .* s of audio in"):
             read(saved(content))
+
+    def test_half_a_flac_without_a_length_names_no_length(self, saved):
+        content = bytearray(encoded(sweep(3), format="FLAC"))
+        content[21] &= 0xF0
+        content[22:26] = bytes(4)
+        with pytest.raises(AudioError, match=r"decoding stopped in the block after \d+ samples$"):
+            read(saved(bytes(content[: len(content) // 2])))
 
     def test_a_flac_without_a_length_is_read_and_noted(self, saved):
         content = bytearray(encoded(sweep(3), format="FLAC"))

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,38 @@ def test_a_path_in_a_closed_folder_costs_one_row(extract: Callable[..., Any], sa
     result = extract(samples / "tom-sad.flac", closed / "x.flac")
     closed.chmod(0o700)
     assert (result.code, "permission denied" in result.stdout) == (3, True)
+
+
+LISTS = {
+    "byte order mark": lambda text: text.encode("utf-8-sig"),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "CRLF": lambda text: text.replace("\n", "\r\n").encode(),
+    "NUL": lambda text: text.replace("\n", "\0").encode(),
+    "Windows": lambda text: text.replace("/", "\\").encode(),
+    "NFD": lambda text: unicodedata.normalize("NFD", text).encode(),
+    "Latin-1": lambda text: text.encode("latin-1"),
+}
+
+
+@pytest.mark.parametrize("how", ["file", "stdin"])
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_of_another_system_finds_its_recordings(
+    extract: Callable[..., Any], samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "für").mkdir()
+    recording, *_ = sorted(samples.glob("*.flac"))
+    (tmp_path / "für" / "é.flac").symlink_to(recording)
+    data = LISTS[kind]("für/é.flac\n")
+    (tmp_path / "list.txt").write_bytes(data)
+    result = extract("--files-from", "list.txt") if how == "file" else extract("--files-from", "-", stdin=data)
+    (row,) = csv.DictReader(result.stdout.splitlines())
+    assert (result.code, row["path"], row["status"]) == (0, "für/é.flac", "ok")
+
+
+def test_a_missing_name_in_latin_1_says_so(extract: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"J\xf6rg.wav\n")
+    assert "0xf6, which is not UTF-8 but may be Latin-1" in extract("--files-from", tmp_path / "list.txt").stderr
 
 
 # Files that are no recordings
@@ -135,6 +168,16 @@ def test_a_summary_that_cannot_be_written_is_refused_before_any_work(
     assert (result.code, result.stdout) == (2, "")
     assert re.search(message, result.stderr)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_summary_in_the_place_of_the_report_is_refused(
+    extract: Callable[..., Any], samples: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link.json").symlink_to("o.jsonl")
+    for summary in ("o.jsonl", "link.json", f"../{tmp_path.name}/o.jsonl"):
+        result = extract(samples, "-o", tmp_path / "o.jsonl", "--summary-json", tmp_path / summary)
+        assert (result.code, "is to hold the report: expected another file" in result.stderr) == (2, True)
+    assert not (tmp_path / "o.jsonl").exists()
 
 
 def test_the_summary_goes_to_stdout_if_the_report_does_not(

@@ -58,6 +58,20 @@ def test_the_bundled_model_is_scored_by_default(serctl: Any, samples: Path, tmp_
     assert json.loads((tmp_path / "e" / "metrics.json").read_text())["model"].startswith("serctl-base@")
 
 
+def test_what_is_left_out_is_said(serctl: Any, samples: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    recordings = iter(sorted(samples.glob("*.flac")))
+    for emotion in ("happy", "sad", "boredom"):
+        (tmp_path / "corpus" / emotion).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "corpus" / emotion / f"{number}.flac").write_bytes(next(recordings).read_bytes())
+    again = (tmp_path / "corpus" / "sad" / "0.flac").read_bytes()
+    (tmp_path / "corpus" / "sad" / "again.flac").write_bytes(again)
+    result = serctl("evaluate", tmp_path / "corpus", "--model", tiny_bundle.folder, "-o", tmp_path / "e", "--jobs", 1)
+    left_out = "left out: 2 utterances of other classes, 1 utterances whose recording is there already"
+    assert left_out in result.stderr
+    assert left_out.capitalize() in (tmp_path / "e" / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--arch", "hybrid"], ["--protocol", "loso"], ["--model", "m", "--arch", "hybrid", "--protocol", "loso"]],

@@ -62,6 +62,14 @@ def test_a_stdout_that_is_full_is_an_error_of_one_line(recording: Path, command:
     assert (ended.returncode, ended.stderr) == (1, b"error: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize(("command", "code"), [("extract 'RECORDING' -o FOLDER/o.csv", 0), ("extract --nonsense", 2)])
+def test_a_stderr_that_is_full_changes_nothing(recording: Path, tmp_path: Path, command: str, code: int) -> None:
+    command = command.replace("RECORDING", str(recording)).replace("FOLDER", str(tmp_path))
+    assert shell(f"{SERCTL} {command} --no-cache 2> /dev/full").returncode == code
+    assert code or b",ok," in (tmp_path / "o.csv").read_bytes()
+
+
 @pytest.mark.parametrize("source", ["predict --files-from -", "stream -"])
 def test_a_closed_stdin_is_a_usage_error(source: str) -> None:
     ended = shell(f"{SERCTL} {source} <&-")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from serctl.corpora import load_corpora, load_corpus
+from serctl.corpora import ReadOptions, load_corpora, load_corpus
 from serctl.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -92,3 +92,9 @@ def test_the_same_recording_twice_is_an_error(tmp_path: Path, second: str) -> No
     (tmp_path / "link").symlink_to(tmp_path / "corpus")
     with pytest.raises(CorpusError, match=r"03a01Fa.wav is in both .*corpus and "):
         load_corpora([tmp_path / "corpus", tmp_path / second])
+
+
+def test_a_label_may_be_said_to_mean_what_it_means_anyway(tmp_path: Path) -> None:
+    make(tmp_path, "Joyful/a.wav", "sad/b.wav")
+    options = ReadOptions(labels=(("joyful", "happy"), ("afraid", "fearful")))
+    assert [each.emotion for each in load_corpora([tmp_path], options)[0].utterances] == ["happy", "sad"]
