@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from _common import Row, save_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -409,13 +410,18 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the repetitions, such as 0.1 for a quick look")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="do finished parts again")
+    parser.add_argument("--save", action="store_true", help="write the counts to benchmarks/results/abuse.json")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    bad = 0
-    for name in options.only or PARTS:
-        counts = _part(name, options)
+    figures = {name: _part(name, options) for name in options.only or PARTS}
+    rows = []
+    for name, counts in figures.items():
         print(f"{name}: " + ", ".join(f"{count} x {what}" for what, count in sorted(counts.items())))
-        bad += sum(count for what, count in counts.items() if what.startswith("BAD"))
+        bad = sum(count for what, count in counts.items() if what.startswith("BAD"))
+        rows.append(Row(f"{name}: did not hold", bad, "times", 1))
+    if options.save:
+        save_result("abuse", rows, figures={"share": options.share, "seed": options.seed, **figures})
+    bad = sum(int(row.figure or 0) for row in rows)
     print(f"{bad} did not hold")
     return int(bad > 0)
 
