@@ -34,8 +34,8 @@ LOWEST_FLOOR_DB = 10 * float(np.log10(spectral.FLOOR))
 REMEMBERED_S = 3.0
 """The floor of a stream is that of so much before: as long as the windows of a recording."""
 
-ASSUMED_FLOOR_DB = -65.0
-"""Re full scale; the floor of a stream of which nothing is known yet."""
+ASSUMED_FLOOR_DB, ASSUMED_S = -65.0, 0.5
+"""Re full scale; the level of so much before the stream, of which nothing is known."""
 
 _QUIET_SHARE = 0.05
 
@@ -77,19 +77,21 @@ def _is_silent(quiet_db: float, loud_db: float, active_s: float) -> bool:
 class SpeechGate:
     """Tells, frame by frame of a stream, speech from what goes on all the time; it knows nothing of later frames.
 
-    The floor is the 5th percentile of the frames of the last REMEMBERED_S, before which ASSUMED_FLOOR_DB stands. Frames
-    of digital silence do not count: a microphone that was switched off says nothing of the room.
+    The floor is the 5th percentile of the frames of the last REMEMBERED_S, ASSUMED_S of ASSUMED_FLOOR_DB before the
+    first. Frames of digital silence do not count: a microphone that was switched off says nothing of the room.
     """
 
     def __init__(self, frame_s: float) -> None:
-        self._ordered = [ASSUMED_FLOOR_DB] * max(round(REMEMBERED_S / frame_s), 1)
+        self._remembered = max(round(REMEMBERED_S / frame_s), 1)
+        self._ordered = [ASSUMED_FLOOR_DB] * max(round(ASSUMED_S / frame_s), 1)
         self._levels = deque(self._ordered)
 
     def is_speech(self, level_db: float) -> bool:
         """Return whether the next frame, of this level in dB re full scale, is speech."""
         if level_db <= LOWEST_FLOOR_DB:
             return False
-        del self._ordered[bisect.bisect_left(self._ordered, self._levels.popleft())]
+        if len(self._levels) == self._remembered:
+            del self._ordered[bisect.bisect_left(self._ordered, self._levels.popleft())]
         self._levels.append(level_db)
         bisect.insort(self._ordered, level_db)
         return stands_out(level_db, self._ordered[int(_QUIET_SHARE * (len(self._ordered) - 1))])

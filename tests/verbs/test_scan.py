@@ -31,7 +31,7 @@ RATE = 8000
 def record(path: Path, seconds: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = np.random.default_rng(0).standard_normal(round(seconds * RATE))
-    soundfile.write(path, 0.05 * samples * (np.arange(len(samples)) // 2_000 % 2), RATE)
+    soundfile.write(path, 0.05 * samples * (np.arange(len(samples)) // 2_000 % 2 == 0), RATE)
 
 
 @pytest.fixture
