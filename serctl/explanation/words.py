@@ -21,7 +21,7 @@ def answer_words(each: Explanation) -> str:
     answer = f"The answer is {each.answer}, {100 * each.confidence:.0f} %."
     if each.emotion == each.answer:
         return answer
-    return f"{answer} Explained here: {each.emotion}, {100 * each.probability:.0f} % in its likeliest window."
+    return f"{answer} Explained here: {each.emotion}, {100 * each.probability:.0f} % in the window explained."
 
 
 def change_words(each: Explanation) -> list[str]:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from serctl.explanation.counterfactuals import Counterfactual
+from serctl.explanation.faithfulness import Faithfulness
+from serctl.explanation.page import make_page
+from serctl.explanation.recording import Explanation
+from serctl.explanation.words import agreement_words, answer_words, change_words, novelty_words, order_words
+
+FAITH = Faithfulness((0.7, 0.2), (0.2, 0.7), (0.7, 0.2), 0.3, 0.6, 0.45, 0.1, 0.99)
+
+
+@pytest.fixture
+def explanation() -> Explanation:
+    """A recording of three windows, the second one silent."""
+    return Explanation(
+        path="call.wav",
+        model="m@1",
+        answer="angry",
+        confidence=0.7,
+        emotion="angry",
+        window_start_s=(0, 3, 6),
+        window_end_s=(3, 6, 9),
+        window_probability=(0.72, math.nan, 0.6),
+        start_s=0,
+        end_s=3,
+        probabilities={"angry": 0.72, "sad": 0.28},
+        edges_s=(0.5, 1, 1.5),
+        importance=(0.5, -0.1),
+        hidden_probability=0.32,
+        edges_hz=(0, 8000),
+        band_importance=((0.1, 0.0),),
+        contributions=None,
+        counterfactuals=(
+            Counterfactual("pitch", "20 % lower", "sad", 0.9, 0.1),
+            Counterfactual("pitch", "10 % lower", "sad", 0.61, 0.39),
+            Counterfactual("pitch", "10 % higher", "angry", 0.8, 0.8),
+            Counterfactual("tempo", "20 % slower", "sad", 0.55, 0.45),
+        ),
+        faithfulness=FAITH,
+        novelty=0.97,
+    )
+
+
+def test_the_smallest_change_of_each_quality_is_named(explanation: Explanation) -> None:
+    assert change_words(explanation) == [
+        "With pitch 10 % lower: sad 0.61 instead of angry 0.72.",
+        "With tempo 20 % slower: sad 0.55 instead of angry 0.72.",
+    ]
+    firm = replace(explanation, counterfactuals=explanation.counterfactuals[2:3])
+    assert change_words(firm) == ["None of the 1 changes to the voice changes the answer."]
+
+
+def test_another_emotion_than_the_answer_is_said_to_be_explained(explanation: Explanation) -> None:
+    assert answer_words(explanation) == "The answer is angry, 70 %."
+    assert answer_words(replace(explanation, emotion="sad")).endswith(
+        "Explained here: sad, 28 % in the window explained."
+    )
+
+
+@pytest.mark.parametrize(("novelty", "warned"), [(None, False), (0.94, False), (0.95, True)])
+def test_a_new_recording_is_warned_of(explanation: Explanation, novelty: float | None, warned: bool) -> None:
+    assert bool(novelty_words(replace(explanation, novelty=novelty))) == warned
+
+
+def test_an_explanation_no_better_than_chance_is_called_so() -> None:
+    assert order_words(FAITH).endswith("faithful.")
+    assert order_words(replace(FAITH, deletion_auc=0.45)).endswith("do not rely on them.")
+    assert ["low" in text for text in agreement_words(FAITH)] == [True, False]
+    assert agreement_words(replace(FAITH, agreement=None, stability=None)) == []
+
+
+def test_a_page_and_json_have_a_silent_window(explanation: Explanation) -> None:
+    assert "in each window" in make_page([explanation])
+    content = json.loads(json.dumps(explanation.to_dict(), allow_nan=False))
+    assert content["window_probability"] == [0.72, None, 0.6]
