@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from serctl.explanation.charts import bars_over_time, curves, heat_map
 from serctl.explanation.words import agreement_words, answer_words, change_words, novelty_words, order_words
-from serctl.reports.schema import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,7 +82,7 @@ def make_page(explanations: Sequence[Explanation], failures: Sequence[tuple[str,
 
 
 def _safe(text: str) -> str:
-    return escape(utf8(text))
+    return escape(text)
 
 
 def _name(path: str) -> str:

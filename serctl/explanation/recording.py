@@ -18,6 +18,7 @@ from serctl.explanation.listener import Listener
 from serctl.explanation.occlusion import Occluder, band_edges, hide_cells, try_random_orders
 from serctl.features import FeatureReader, is_silent
 from serctl.features.compute import compute_features
+from serctl.reports.schema import utf8
 from serctl.runtime.recogniser import merge_probabilities
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Explanation:
     """Why a recording gets its answer. Times in seconds from its start; probabilities are calibrated, 0 to 1.
 
     Attributes:
-        path: the recording.
+        path: the recording; bytes of its name that are not UTF-8 are spelt out.
         model: name and digest of the model.
         answer, confidence: of the whole recording, as a prediction says.
         emotion: the one that is explained; `probability` without another word is that of this emotion.
@@ -148,7 +149,7 @@ def explain_recording(
     best = int(whole.argmax())
     spoken = np.where(course.frames > 0, course.probabilities[:, target], np.nan)
     return Explanation(
-        path=str(path),
+        path=utf8(str(path)),
         model=recogniser.bundle.identity,
         answer=labels[best],
         confidence=float(whole[best]),

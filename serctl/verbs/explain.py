@@ -13,9 +13,11 @@ from serctl.explanation.options import ExplainOptions
 from serctl.explanation.recording import Explanation, explain_recording, find_emotion
 from serctl.extras import require_extra
 from serctl.files import atomic_path, check_new_file
+from serctl.reports.schema import utf8
 from serctl.run import Progress, Run
 from serctl.runtime.trial import try_network
 from serctl.verbs.adapt import load_recogniser
+from serctl.verbs.predict import check_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +83,7 @@ def _explain(recordings: Sequence[Recording], model: Bundle, options: ExplainOpt
     failed: dict[int, tuple[str, str]] = {}
     for index, result in run.map(function, paths):
         if isinstance(result, Failure):
-            failed[index] = (str(paths[index]), result.message)
+            failed[index] = (utf8(str(paths[index])), utf8(result.message))
         else:
             found[index] = result
         run.progress(Progress(len(found) + len(failed), len(paths), len(failed)))
@@ -96,9 +98,11 @@ def explain_path(path: Path, *, folder: Path, digest: str, options: ExplainOptio
 def explain_one(
     path: Path, *, recogniser: Recogniser, options: ExplainOptions, cache: Cache | None = None
 ) -> Explanation:
-    """Explain one recording on one thread; see explain_recording."""
+    """Explain one recording on one thread; see explain_recording. Raises AudioError for one below 0.1 s too."""
     with one_thread():
-        return explain_recording(path, recogniser=recogniser, options=options, cache=cache)
+        found = explain_recording(path, recogniser=recogniser, options=options, cache=cache)
+    check_duration(repr(str(path)), found.window_end_s[-1])
+    return found
 
 
 def _check_output(output: Path, form: Format | None, *, recordings: int, overwrite: bool) -> Format:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Serctl
 
-NASTY = '<script>alert("x")</script>&.wav'
+NASTY = '<script>alert("x")<script>&\udcff.wav'
 
 
 class Reader(HTMLParser):
@@ -48,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
     voice, rate = soundfile.read(samples / "emma-angry.wav", frames=18_000)
     soundfile.write(folder / "voice.wav", voice, rate)
     (folder / "nasty").mkdir()
-    soundfile.write(str(folder / "nasty" / NASTY.replace("/", "")), voice, rate)
+    shutil.copy(folder / "voice.wav", folder / "nasty" / NASTY)
     soundfile.write(folder / "silence.wav", np.zeros(rate), rate)
     return folder
 
@@ -102,6 +103,7 @@ def test_json_holds_every_number(explained: verb.Explained) -> None:
     assert set(one) == set(type(explained.explanations[0]).__dataclass_fields__)
     assert one["faithfulness"]["random_auc"] == explained.explanations[0].faithfulness.random_auc
     assert content["failures"][0]["path"].endswith("silence.wav")
+    assert one["path"].endswith(r"\udcff.wav")
 
 
 def test_a_picture_is_drawn(explained: verb.Explained, tmp_path: Path) -> None:
@@ -144,6 +146,13 @@ def test_a_picture_of_several_recordings_is_refused(serctl: Serctl, folder: Path
     ended = serctl("explain", folder, "-o", tmp_path / "why.png")
     assert ended.code == 2
     assert "a picture shows one recording" in ended.stderr
+
+
+def test_a_recording_too_short_for_speech_fails(folder: Path, tmp_path: Path) -> None:
+    voice, rate = soundfile.read(folder / "voice.wav", start=8_000, frames=1_000)
+    soundfile.write(tmp_path / "short.wav", voice, rate)
+    with pytest.raises(library.SerctlError, match=r"expected at least 0\.1 s of speech"):
+        library.explain(tmp_path / "short.wav", model="serctl-live")
 
 
 def test_a_time_without_speech_fails(folder: Path) -> None:
