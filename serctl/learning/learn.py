@@ -80,13 +80,12 @@ def calibrate_as_base(learned: Learned, base: Bundle) -> Learned:
 def _leave_out(
     recipe: Recipe, training: Sequence[Sample], validation: Sequence[Sample], *, classes: Sequence[str], folder: Path
 ) -> tuple[LeftOut, ...]:
-    """Train without each corpus in turn, and without teachers, which may know it; not where a base does."""
+    """Train without each corpus in turn; not from a base, whose weights may know it."""
     if recipe.base or not recipe.architecture_facts.leaves_corpora_out:
         return ()
-    alone = replace(recipe, teachers=())
 
     def fit_some(training: Sequence[Sample], validation: Sequence[Sample], folder: Path) -> Learned:
-        return fit_network(alone, training, validation, classes=classes, folder=folder, on_epoch=_ignore_epoch)[0]
+        return fit_network(recipe, training, validation, classes=classes, folder=folder, on_epoch=_ignore_epoch)[0]
 
     return leave_corpora_out(training, validation, classes=classes, fit=fit_some, folder=folder)
 

@@ -305,7 +305,7 @@ def _left_out_metrics(learned: Learned, classes: Sequence[str], options: TrainOp
     for name, adapted in (("left_out", False), ("left_out_adapted", True)):
         values = score_left_out(learned.left_out, classes=classes, seed=options.fit.seed, adapted=adapted)
         if options.teachers:
-            values["protocol"]["description"] += "; these networks had no teachers"
+            values["protocol"]["description"] += "; optimistic where the teachers were trained on it"
         parts[name] = read_record(ScoredPart, values)
     return parts
 
