@@ -56,6 +56,12 @@ SPEECH_RUNS = tuple(
     evaluation(SPEECH, corpus, protocol, "--noise-dir", "data/noise")
     for corpus, (protocol, _, _) in SPEECH_CORPORA.items()
 )
+SEED_RUNS = tuple(
+    evaluation(SPEECH, corpus, SPEECH_CORPORA[corpus][0], "--noise-dir", "data/noise", "--seed", "1", suffix="-seed1")
+    for corpus in ("ravdess", "emodb")
+)
+"""Once more with another seed, where the first figure is within two points of its target."""
+
 MAIN = RUNS[0].name
 
 LONGER = ("--batch-size", "16", "--lr", "1e-3")
@@ -76,7 +82,7 @@ PRETRAINED = Run(
 )
 """RAVDESS once more, going on from a model of the three other corpora."""
 
-NAMES = tuple(run.name for run in (*SPEECH_RUNS, *RUNS, PRETRAINED))
+NAMES = tuple(run.name for run in (*SPEECH_RUNS, *SEED_RUNS, *RUNS, PRETRAINED))
 PLOTS = (
     ("confusion.png", f"{ARCHITECTURE}-confusion.png", f"Confusion matrix of {ARCHITECTURE} on RAVDESS"),
     ("history.png", f"{ARCHITECTURE}-history.png", f"Learning curve of {ARCHITECTURE}, first fold of RAVDESS"),
@@ -87,6 +93,10 @@ PLOTS = (
 def make_rows(found: Found) -> list[Row]:
     """The scores against their targets and the best classical baseline on the same folds."""
     rows = [_corpus_row(found, corpus, "", SPEECH) for corpus in SPEECH_CORPORA]
+    rows += [
+        Row(f"the same on {run.corpora[0]} with seed 1{_span(found[run.name])}", percent(found[run.name], "uar"), "%")
+        for run in SEED_RUNS
+    ]
     rows += [_corpus_row(found, corpus, suffix, ARCHITECTURE) for suffix in ("", NORMALISED) for corpus in CORPORA]
     rows.append(
         Row(
@@ -190,7 +200,7 @@ def _origin(metrics: Metrics) -> dict[str, Any]:
 
 def main() -> None:
     """Evaluate where that is still to be done, print, save."""
-    args = run_claim(CLAIM, (*SPEECH_RUNS, *RUNS, PRETRAINED), __doc__)
+    args = run_claim(CLAIM, (*SPEECH_RUNS, *SEED_RUNS, *RUNS, PRETRAINED), __doc__)
     if args.save:
         save(CLAIM.find())
 

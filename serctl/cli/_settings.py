@@ -31,7 +31,7 @@ _NEVER = frozenset({"overwrite", "resume", "update", "quiet", "backend", "format
 """Options that a file may not set: they replace or redirect outputs, start a cluster, or silence what is said."""
 
 _SAFE_TEXTS: dict[str, frozenset[str]] = {
-    "model": frozenset({"serctl-base", "serctl-live"}),
+    "model": frozenset({"serctl-base", "serctl-fast", "serctl-live"}),
     "adapt": frozenset({"none", "recordings", "auto"}),
     "channels": frozenset({"mix", "each", "left", "right", *map(str, range(1, 257))}),
 }

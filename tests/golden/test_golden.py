@@ -1,4 +1,4 @@
-"""The features, both bundled models, each report format and a stream give what was recorded.
+"""The features, the bundled models, each report format and a stream give what was recorded.
 
 A failure means that users get other answers than before. If that is intended, record them anew and say in CHANGELOG.md
 what changed: `python tests/golden/test_golden.py`. It refuses to record other features under the same FEATURE_VERSION,
@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "base.csv": ("predict", "sample_audio"),
     "base.jsonl": ("predict", "sample_audio", "--per", "window"),
     "base.parquet": ("predict", "sample_audio"),
+    "fast.csv": ("predict", "sample_audio", "--model", "serctl-fast"),
     "live.csv": ("predict", "sample_audio", "--model", "serctl-live"),
     FEATURES: ("extract", *(f"sample_audio/{name}" for name in FEATURE_SAMPLES), "--deep"),
 }
