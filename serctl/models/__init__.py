@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from serctl.errors import ConfigError
 from serctl.models import (
+    acoustic,
     attention,
     cnn,
     cnn_large,
-    functionals,
     hybrid,
     lstm,
     mfcc,
@@ -46,7 +46,7 @@ ARCHITECTURES = {
     module.ARCHITECTURE.name: module.ARCHITECTURE
     for module in (
         *(hybrid, mfcc, cnn, attention, resnet, lstm),
-        *(separable, separable_small, cnn_large, shared_private, speech, functionals),
+        *(separable, separable_small, cnn_large, shared_private, speech, acoustic),
     )
 }
 """Every architecture by its name, in the order that lists show."""

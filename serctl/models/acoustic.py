@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def build(spec: ModelSpec) -> keras.Model:
     """Input functionals (n_functionals,). Outputs: see blocks.mixed_experts."""
     functionals = functionals_input(spec)
-    return keras.Model([functionals], mixed_experts(functionals, spec), name="functionals")
+    return keras.Model([functionals], mixed_experts(functionals, spec), name="acoustic")
 
 
 ARCHITECTURE = Architecture(
-    name="functionals",
+    name="acoustic",
     build=build,
     inputs=FUNCTIONALS,
     leaves_corpora_out=True,
