@@ -61,8 +61,7 @@ def write_page(path: Path, rows: Iterable[Mapping[str, Any]], page: Page) -> Non
 
 def _render(summary: Summary, page: Page) -> str:
     style, script = page_part("page.css"), page_part("page.js")
-    sounds = list(_sounds(summary, page))
-    embedded = {index for index, _ in sounds}
+    sounds = dict(_sounds(summary, page))
     return Template(page_part("page.html")).substitute(
         policy=page_policy(style, script),
         version=escape(__version__),
@@ -77,9 +76,10 @@ def _render(summary: Summary, page: Page) -> str:
         course_table=_table(summary),
         about="".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in page.about),
         limits="".join(f"<li>{escape(each)}</li>" for each in page.limits),
-        data=_packed(summary, page, embedded),
+        data=_packed(summary, page, list(sounds)),
         sounds="\n".join(
-            f'<script type="application/octet-stream" id="sound-{index}">{text}</script>' for index, text in sounds
+            f'<script type="application/octet-stream" id="sound-{number}">{text}</script>'
+            for number, text in enumerate(sounds.values())
         ),
         script=script,
     )
@@ -143,12 +143,13 @@ def _table(summary: Summary) -> str:
     return "".join(lines)
 
 
-def _packed(summary: Summary, page: Page, embedded: set[int]) -> str:
+def _packed(summary: Summary, page: Page, sounds: list[str]) -> str:
     """What the script shows, as JSON, compressed; base64 has no character that could end the element it is in."""
     recordings = []
-    for index, each in enumerate(summary.recordings):
+    numbers = {path: number for number, path in enumerate(sounds)}
+    for each in summary.recordings:
         entry = {name: value for name, value in asdict(each).items() if name != "path"}
-        sound = {"sound": index} if index in embedded else {"link": page.link(each.path)}
+        sound = {"sound": numbers[each.path]} if each.path in numbers else {"link": page.link(each.path)}
         recordings.append(entry | sound)
     data = {
         "emotions": summary.emotions,
@@ -161,8 +162,9 @@ def _packed(summary: Summary, page: Page, embedded: set[int]) -> str:
     return base64.b64encode(gzip.compress(text.encode("ascii"), mtime=0)).decode("ascii")
 
 
-def _sounds(summary: Summary, page: Page) -> Iterator[tuple[int, str]]:
-    for index, each in enumerate(summary.recordings):
-        sound = None if each.error else page.sound(each.path)
+def _sounds(summary: Summary, page: Page) -> Iterator[tuple[str, str]]:
+    """The recordings to embed, by their path; each once, however many channels are shown."""
+    for path in dict.fromkeys(each.path for each in summary.recordings if not each.error):
+        sound = page.sound(path)
         if sound is not None:
-            yield index, base64.b64encode(sound).decode("ascii")
+            yield path, base64.b64encode(sound).decode("ascii")

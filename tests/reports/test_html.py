@@ -112,9 +112,19 @@ def test_the_hour_is_taken_from_the_names() -> None:
     }
 
 
-def test_channels_are_shown_apart() -> None:
-    rows = [row("call.wav", channel=1), row("call.wav", channel=2, emotion="angry")]
-    assert [(each.name, each.channel) for each in summarise(rows).recordings] == [("call.wav", 1), ("call.wav", 2)]
+def test_channels_are_shown_apart_and_their_recording_is_embedded_once(tmp_path: Path) -> None:
+    rows = [row("call.wav", channel=1), row("call.wav", channel=2, emotion="angry"), row("x.wav"), row("y.wav")]
+    found = [(each.name, each.channel) for each in summarise(rows).recordings]
+    assert found == [("call.wav", 1), ("call.wav", 2), ("x.wav", None), ("y.wav", None)]
+    write_page(tmp_path / "page.html", rows, Page(sound=lambda path: None if path == "x.wav" else path.encode()))
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    sounds = dict(re.findall(r'id="sound-(\d+)">([A-Za-z0-9+/=]+)<', text))
+    shown = [
+        (each["name"], sounds.get(str(each.get("sound")))) for each in packed(tmp_path / "page.html")["recordings"]
+    ]
+    call, y = (base64.b64encode(name).decode() for name in (b"call.wav", b"y.wav"))
+    assert shown == [("call.wav", call), ("call.wav", call), ("x.wav", None), ("y.wav", y)]
+    assert len(sounds) == 2
 
 
 @pytest.fixture(scope="module")

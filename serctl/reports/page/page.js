@@ -17,6 +17,7 @@
     const minutes = Math.floor(whole / 60);
     return `${minutes}:${(whole - 60 * minutes).toFixed(1).padStart(4, "0")}`;
   };
+  const titled = ({ name, channel }) => (channel ? `${name}, channel ${channel}` : name);
   const percent = (value) => (value == null ? "" : `${Math.round(100 * value)} %`);
   const colour = (index) => `var(--${data.colours[index]})`;
 
@@ -44,7 +45,7 @@
   const row = (recording, index) => {
     const line = make("tr", undefined, { "aria-rowindex": index + 2 });
     const name = make("td");
-    const open = make("button", recording.name, { type: "button", class: "open", title: recording.name });
+    const open = make("button", titled(recording), { type: "button", class: "open", title: titled(recording) });
     open.addEventListener("click", () => show(recording));
     name.append(open);
     const emotion = make("td", undefined);
@@ -99,7 +100,7 @@
   };
 
   const values = {
-    name: (each) => each.name,
+    name: titled,
     emotion: (each) => (each.error ? "~" : data.emotions[each.emotion]),
     confidence: (each) => each.confidence ?? -1,
     duration: (each) => each.duration ?? -1,
@@ -160,7 +161,7 @@
   };
   const show = (recording) => {
     current = recording;
-    find("details-title").textContent = recording.name + (recording.channel ? `, channel ${recording.channel}` : "");
+    find("details-title").textContent = titled(recording);
     find("details-result").textContent = recording.error
       ? recording.error
       : [data.emotions[recording.emotion], percent(recording.confidence)].filter(Boolean).join(", ");
