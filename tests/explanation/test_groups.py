@@ -57,6 +57,21 @@ def test_every_feature_has_a_group_that_people_know() -> None:
     assert {name: found[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("model", "used"),
+    [
+        ("serctl-base", {f"speech encoder, layer {layer}" for layer in (1, 2, 3)}),
+        ("serctl-fast", {"pitch", "loudness", "pauses", "tempo", "voice quality", TIMBRE}),
+    ],
+)
+def test_only_what_a_network_uses_contributes(speech: np.ndarray, model: str, used: set[str]) -> None:
+    recogniser = Recogniser(load_bundle(model))
+    features = compute_features(speech, recogniser.bundle.facts.features)
+    found = contributions(features, Listener(recogniser, 0))
+    assert found is not None
+    assert {each.group for each in found.groups} == used
+
+
 def test_contributions_lead_from_the_average_recording_to_the_answer(speech: np.ndarray) -> None:
     recogniser = Recogniser(load_bundle("serctl-base"))
     features = compute_features(speech, recogniser.bundle.facts.features)
