@@ -58,7 +58,7 @@ SPEECH_RUNS = tuple(
 )
 SEED_RUNS = tuple(
     evaluation(SPEECH, corpus, SPEECH_CORPORA[corpus][0], "--noise-dir", "data/noise", "--seed", "1", suffix="-seed1")
-    for corpus in ("emodb",)
+    for corpus in ("ravdess", "emodb")
 )
 """Once more with another seed, where the first figure is within two points of its target."""
 
