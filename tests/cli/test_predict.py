@@ -254,7 +254,7 @@ def test_resuming_needs_a_file(predict: Callable[..., Any], mixed: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-o", "o.txt"], "expected an output ending in .csv, .parquet, .jsonl"),
+        (["-o", "o.xyz"], "expected an output ending in .csv, .parquet, .jsonl"),
         (["-o", "."], "expected"),
         (["--window", "0.1"], "Invalid value for '--window'"),
         (["--min-confidence", "1.5"], "1.5"),
