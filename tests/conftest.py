@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +20,7 @@ import pytest
 from serctl.audio.find import find_recordings
 from serctl.bundle.store import load_bundle, write_bundle
 from serctl.features import FeatureReader, functional_names
+from serctl.files import atomic_folder
 from serctl.models import ModelSpec
 from serctl.run import Run
 from serctl.runtime.recogniser import network_inputs
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
     from serctl.cache import Cache
     from serctl.features import Features
-    from serctl.verbs.train import TrainOptions, TrainResult
+    from serctl.verbs.train import TrainOptions
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -45,6 +49,7 @@ class Outcome:
 
 
 Serctl = Callable[..., Outcome]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(autouse=True)
@@ -86,20 +91,67 @@ def samples() -> Path:
 
 @pytest.fixture(scope="session")
 def tensorflow() -> None:
-    """TensorFlow, imported; some of its own dependencies warn."""
+    """TensorFlow, imported; some of its own dependencies warn.
+
+    It runs each step at once: to trace a network takes seconds, and the tests that train take only a few steps.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from serctl.learning.backend import import_tensorflow
 
         import_tensorflow()
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+
+
+@contextmanager
+def traced_networks() -> Iterator[None]:
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        tensorflow.config.run_functions_eagerly(True)
+
+
+@pytest.fixture
+def traced(tensorflow: None) -> Iterator[None]:
+    """Networks are traced before they are trained, as they are outside of the tests."""
+    with traced_networks():
+        yield
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all worker processes of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def made_once(shared_folder: Path) -> MadeOnce:
+    """Makes a folder by a function in the first worker process that asks for it; the others wait and use it."""
+
+    def find(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared_folder / "made-once" / name / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (shared_folder / "made-once" / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                make(folder)
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def shared_cache(shared_folder: Path) -> Cache:
     """A cache for the tests that train, which would otherwise compute the same features again and again."""
     from serctl.cache import Cache
 
-    return Cache(tmp_path_factory.mktemp("cache"))
+    return Cache(shared_folder / "shared-cache")
 
 
 @pytest.fixture(scope="session")
@@ -118,26 +170,17 @@ def tiny_options() -> TrainOptions:
 
 
 @pytest.fixture(scope="session")
-def trained(
-    samples: Path,
-    shared_cache: Cache,
-    tiny_options: TrainOptions,
-    tmp_path_factory: pytest.TempPathFactory,
-    tensorflow: None,
-) -> TrainResult:
+def tiny_bundle(
+    samples: Path, shared_cache: Cache, tiny_options: TrainOptions, made_once: MadeOnce, tensorflow: None
+) -> Bundle:
     """A model trained on the sample recordings by the real pipeline; never to be changed."""
     from serctl.verbs.train import train
 
-    output = tmp_path_factory.mktemp("models") / "tiny"
-    return train([samples], output=output, options=tiny_options, run=Run(shared_cache, jobs=1))
+    def make(folder: Path) -> None:
+        with traced_networks():
+            train([samples], output=folder, options=tiny_options, run=Run(shared_cache, jobs=1))
 
-
-@pytest.fixture(scope="session")
-def tiny_bundle(trained: TrainResult) -> Bundle:
-    """The bundle of the small model."""
-    from serctl.bundle.store import load_bundle
-
-    return load_bundle(trained.folder)
+    return load_bundle(made_once("tiny", make))
 
 
 @pytest.fixture
@@ -159,11 +202,8 @@ def manifest(samples: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def small_bundle(
-    samples: Path, shared_cache: Cache, tmp_path_factory: pytest.TempPathFactory, tensorflow: None
-) -> Callable[..., Bundle]:
-    """Trains a model of an architecture for one epoch, by the real pipeline."""
-    from serctl.bundle.store import load_bundle
+def small_bundle(samples: Path, shared_cache: Cache, made_once: MadeOnce, tensorflow: None) -> Callable[..., Bundle]:
+    """Trains a model of an architecture for one epoch, by the real pipeline; never to be changed."""
     from serctl.learning.options import Augmentation, FitOptions, LabelOptions
     from serctl.verbs.train import TrainOptions, train
 
@@ -176,8 +216,13 @@ def small_bundle(
             validation_share=0.25,
             licence="CC0-1.0",
         )
-        output = tmp_path_factory.mktemp("models") / architecture
-        return load_bundle(train([samples], output=output, options=options, run=Run(shared_cache, jobs=1)).folder)
+        run = Run(shared_cache, jobs=1)
+        return load_bundle(
+            made_once(
+                "-".join((architecture, *classes)),
+                lambda folder: train([samples], output=folder, options=options, run=run),
+            )
+        )
 
     return make
 
@@ -221,28 +266,27 @@ def causal_network(tensorflow: None) -> Callable[[ModelSpec], Any]:
 
 
 @pytest.fixture(scope="session")
-def live_bundle(
-    mfcc_bundle: Bundle, causal_network: Callable[[ModelSpec], Any], tmp_path_factory: pytest.TempPathFactory
-) -> Bundle:
+def live_bundle(mfcc_bundle: Bundle, causal_network: Callable[[ModelSpec], Any], made_once: MadeOnce) -> Bundle:
     """A bundle for streams, of the four emotions, with that network's step; never to be changed."""
-    from serctl.bundle.store import load_bundle, write_bundle
     from serctl.export.convert import step_to_litert
 
     facts = mfcc_bundle.facts
     spec = ModelSpec(facts.n_frames, facts.features.n_mels, (), len(facts.labels), causal=True)
-    folder = tmp_path_factory.mktemp("models") / "live"
-    folder.mkdir()
-    write_bundle(
-        folder,
-        replace(facts, name="live", temperature=1.0),
-        model=mfcc_bundle.model_path.read_bytes(),
-        weights=[],
-        normaliser=mfcc_bundle.normaliser,
-        training=[],
-        card="",
-        step=step_to_litert("lstm", causal_network(spec), spec),
-    )
-    return load_bundle(folder)
+
+    def make(folder: Path) -> None:
+        with atomic_folder(folder) as draft:
+            write_bundle(
+                draft,
+                replace(facts, name="live", temperature=1.0),
+                model=mfcc_bundle.model_path.read_bytes(),
+                weights=[],
+                normaliser=mfcc_bundle.normaliser,
+                training=[],
+                card="",
+                step=step_to_litert("lstm", causal_network(spec), spec),
+            )
+
+    return load_bundle(made_once("live", make))
 
 
 @pytest.fixture(scope="session")
@@ -273,8 +317,8 @@ def windows(recordings: list[Path], tiny_bundle: Bundle, shared_cache: Cache) ->
 
 @pytest.fixture(scope="session")
 def opinionated(
-    tiny_bundle: Bundle, recordings: list[Path], windows: list[Features], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Bundle]:
+    tiny_bundle: Bundle, recordings: list[Path], windows: list[Features], made_once: MadeOnce
+) -> Callable[..., Bundle]:
     """Makes a bundle of an architecture that knows the emotions of the sample recordings by heart.
 
     Its weights are random but for two things. Batch normalisation is that of the windows: without it the windows would
@@ -291,7 +335,7 @@ def opinionated(
     emotions = [facts.labels.index(path.stem.split("-")[1]) for path in recordings]
     wanted = HEAD_GAIN * (np.eye(len(facts.labels))[emotions] - 1 / len(facts.labels))
 
-    def make(architecture: str) -> Bundle:
+    def write(folder: Path, architecture: str) -> None:
         languages = ("de", "pl") if architecture == "shared_private" else ()
         spec = ModelSpec(
             facts.n_frames, facts.features.n_mels, functional_names(facts.features), len(facts.labels), languages
@@ -310,23 +354,25 @@ def opinionated(
                 gram = centred @ centred.T
                 kernel = centred.T @ np.linalg.solve(gram + RIDGE * gram.diagonal().mean() * np.eye(len(gram)), wanted)
                 layer.set_weights([kernel, -seen.mean(axis=0) @ kernel])
-        folder = tmp_path_factory.mktemp("models") / architecture
-        folder.mkdir()
-        write_bundle(
-            folder,
-            replace(facts, name=architecture, architecture=architecture, languages=languages, temperature=1.0),
-            model=to_litert(restore(architecture, spec, model.get_weights()), n_frames=facts.n_frames),
-            weights=model.get_weights(),
-            normaliser=tiny_bundle.normaliser,
-            training=tiny_bundle.training_list(),
-            card="",
-        )
-        return load_bundle(folder)
+        network = restore(architecture, spec, model.get_weights())
+        with atomic_folder(folder) as draft:
+            write_bundle(
+                draft,
+                replace(facts, name=architecture, architecture=architecture, languages=languages, temperature=1.0),
+                model=to_litert(network, n_frames=facts.n_frames),
+                weights=model.get_weights(),
+                normaliser=tiny_bundle.normaliser,
+                training=tiny_bundle.training_list(),
+                card="",
+            )
+
+    def make(architecture: str) -> Bundle:
+        return load_bundle(made_once(f"opinionated-{architecture}", lambda folder: write(folder, architecture)))
 
     return make
 
 
 @pytest.fixture(scope="session")
-def separable(opinionated: Callable[[str], Bundle]) -> Bundle:
+def separable(opinionated: Callable[..., Bundle]) -> Bundle:
     """The one for small devices; never to be changed."""
     return opinionated("separable")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from serctl.bundle.store import Bundle
     from serctl.cache import Cache
-    from serctl.verbs.train import TrainOptions, TrainResult
+    from serctl.verbs.train import TrainOptions
 
 HEAVY = {"numpy", "scipy", "pandas", "pyarrow", "tensorflow", "keras", "librosa", "matplotlib", "rich", "typer"}
 
@@ -167,7 +167,7 @@ def test_a_scan_is_a_manifest_with_the_problems_beside_it(samples: Path, tmp_pat
 
 
 def test_training_and_evaluation_take_the_options_of_the_commands(
-    trained: TrainResult, tiny_options: TrainOptions, samples: Path, shared_cache: Cache, tmp_path: Path
+    tiny_options: TrainOptions, samples: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
 ) -> None:
     run = serctl.Run(shared_cache, jobs=1)
     options = replace(tiny_options, architecture="mfcc")

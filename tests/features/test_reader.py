@@ -336,14 +336,13 @@ def test_a_missing_piece_is_computed_again(long, cache, computed, missing, recom
     assert not computed
 
 
-@pytest.mark.parametrize(("missing", "recomputed"), [(0, 150), (1, 86), (2, 22)])
-def test_deep_features_do_not_depend_on_what_is_cached(long, cache, computed, missing, recomputed):
+def test_deep_features_do_not_depend_on_what_is_cached(long, cache, computed):
     config = FeatureConfig(window_s=0.1, voice_encoder=True)
     first, _ = read(long, cache, config)
-    entry_of(cache, missing).unlink()
+    entry_of(cache, 1).unlink()
     computed.clear()
     assert_same_windows(read(long, cache, config)[0], first)
-    assert len(computed) == recomputed
+    assert len(computed) == 86
 
 
 def test_a_reading_that_stops_half_way_leaves_the_cache_consistent(long, cache, computed):

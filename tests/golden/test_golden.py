@@ -12,14 +12,19 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from serctl.features import FEATURE_VERSION
 from serctl.reports.tables import read_report
+
+if TYPE_CHECKING:
+    from serctl.cache import Cache
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -44,21 +49,38 @@ PROBABILITY_TOLERANCE = 2e-3
 FEATURE_TOLERANCE = 1e-3
 
 
-def serctl(*arguments: str) -> str:
+Runner = Callable[..., str]
+
+
+def in_a_process(*arguments: object) -> str:
     """Run the command line in the root of the repository and return its standard output."""
-    command = [sys.executable, "-m", "serctl", *arguments]
+    command = [sys.executable, "-m", "serctl", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300).stdout
 
 
-def write_report(name: str, folder: Path) -> Path:
+@pytest.fixture
+def in_this_process(serctl: Any, shared_cache: Cache, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """Does the same, with features that are computed once for all reports."""
+
+    def run(*arguments: object) -> str:
+        ended = serctl(*arguments)
+        assert ended.code == 0, ended.stderr
+        return ended.stdout
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SERCTL_CACHE_DIR", str(shared_cache.folder))
+    return run
+
+
+def write_report(run: Runner, name: str, folder: Path) -> Path:
     output = folder / name
-    serctl(*COMMANDS[name], "-q", "--overwrite", "-o", str(output))
+    run(*COMMANDS[name], "-q", "--overwrite", "--jobs", 1, "-o", output)
     return output
 
 
-def stream_lines() -> list[dict[str, object]]:
+def stream_lines(run: Runner) -> list[dict[str, object]]:
     """The lines of the stream without the latencies, which are measured times."""
-    lines = [json.loads(line) for line in serctl(*STREAM).splitlines()]
+    lines = [json.loads(line) for line in run(*STREAM).splitlines()]
     return [{name: value for name, value in line.items() if name != "latency_ms"} for line in lines]
 
 
@@ -78,14 +100,14 @@ def assert_same_rows(found: list[dict[str, object]], recorded: list[dict[str, ob
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_report_has_the_recorded_rows(name: str, tmp_path: Path) -> None:
+def test_a_report_has_the_recorded_rows(name: str, in_this_process: Runner, tmp_path: Path) -> None:
     tolerance = FEATURE_TOLERANCE if name.startswith("features") else PROBABILITY_TOLERANCE
-    assert_same_rows(read_report(write_report(name, tmp_path)), read_report(HERE / name), tolerance)
+    assert_same_rows(read_report(write_report(in_this_process, name, tmp_path)), read_report(HERE / name), tolerance)
 
 
-def test_a_stream_has_the_recorded_lines() -> None:
+def test_a_stream_has_the_recorded_lines(in_this_process: Runner) -> None:
     recorded = [json.loads(line) for line in (HERE / "stream.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert_same_rows(stream_lines(), recorded, PROBABILITY_TOLERANCE)
+    assert_same_rows(stream_lines(in_this_process), recorded, PROBABILITY_TOLERANCE)
 
 
 def test_the_features_were_recorded_under_this_version() -> None:
@@ -95,12 +117,12 @@ def test_the_features_were_recorded_under_this_version() -> None:
 def record() -> None:
     """Record everything anew, in this folder."""
     with TemporaryDirectory() as name:
-        reports = [write_report(report, Path(name)) for report in COMMANDS]
+        reports = [write_report(in_a_process, report, Path(name)) for report in COMMANDS]
         if recorded_feature_version() == FEATURE_VERSION:
             assert_same_features(read_report(Path(name) / FEATURES), read_report(HERE / FEATURES))
         for report in reports:
             shutil.copyfile(report, HERE / report.name)
-    lines = "".join(json.dumps(line) + "\n" for line in stream_lines())
+    lines = "".join(json.dumps(line) + "\n" for line in stream_lines(in_a_process))
     (HERE / "stream.jsonl").write_text(lines, encoding="utf-8")
     (HERE / "feature_version.txt").write_text(f"{FEATURE_VERSION}\n")
 

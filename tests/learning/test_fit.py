@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from serctl.learning.batches import Example
     from serctl.learning.fit import EpochScores, Fitted, Start
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
+pytestmark = pytest.mark.usefixtures("traced")
 
 SPEC = ModelSpec(n_frames=32, n_mels=16, functionals=("mfcc_a", "mfcc_b", *"cd", "encoder_a", "encoder_b"), n_classes=2)
 
