@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import logging
 import os
 import re
@@ -38,22 +37,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
-from serctl.arrays import UNREADABLE, describe_arrays, view_arrays
+from serctl.entries import decode_entry, encode_entry
 from serctl.errors import ConfigError, DamagedEntryError, Remedy
 from serctl.files import atomic_path, open_input
+from serctl.urls import UrlPath, as_path, list_files, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-_MAGIC = b"serctl\x00\x01"  # the last byte is the version of the format
-_DIGEST_SIZE = 16
-_HEADER_LENGTH = struct.Struct("<I")
-_PREFIX_SIZE = len(_MAGIC) + _DIGEST_SIZE + _HEADER_LENGTH.size
-_ALIGNMENT = 16
 _OWNER_ALONE = 0o700
 _KEY = re.compile(r"[0-9a-f]{8,64}")
 _TOUCH_AFTER_S = 3600.0
@@ -110,12 +103,14 @@ def open_cache(folder: Path | None = None) -> Cache | None:
         ConfigError: the folder's path leads to or through a file.
     """
     try:
-        cache = Cache(cache_folder(folder))
+        cache = make_cache(folder)
     except ConfigError as error:
         if folder is not None:
             raise
         _logger.warning("%s; carrying on without a cache", error)
         return None
+    if isinstance(cache, ObjectCache):
+        return cache
     try:
         cache.folder.mkdir(mode=_OWNER_ALONE, parents=True, exist_ok=True)
         if folder is None:
@@ -125,6 +120,16 @@ def open_cache(folder: Path | None = None) -> Cache | None:
     except OSError as error:
         _logger.warning("the cache %s cannot be used (%s); carrying on without it", cache.folder, error.strerror)
         return None
+
+
+def make_cache(folder: Path | None) -> Cache:
+    """Return the cache in a folder, or behind a URL; nothing is written yet.
+
+    Raises:
+        ConfigError: the folder's path leads to or through a file, or there is no home folder.
+    """
+    place = as_path(folder) if folder else None
+    return ObjectCache(place) if isinstance(place, UrlPath) else Cache(cache_folder(folder))
 
 
 def _make_private(folder: Path) -> None:
@@ -194,12 +199,12 @@ class Cache:
         """
         path = self._path(key)
         try:
-            return _read_entry(path, key)
+            return self._read(path, key)
         except FileNotFoundError:
             return None
         except DamagedEntryError as damage:
             _logger.debug("removed a damaged cache entry, %s: %s", path, damage)
-            _remove(path)
+            self._remove(path)
         except OSError as error:
             _warn_once(self.folder, f"cannot be read ({error.strerror})")
         return None
@@ -215,12 +220,11 @@ class Cache:
             TypeError: an array has any other dtype.
         """
         path = self._path(key)
-        pieces = _encode_entry(key, arrays)
+        pieces = encode_entry(key, arrays)
         if sum(len(piece) for piece in pieces) > LARGEST_ENTRY:
             return
         try:
-            if not os.path.lexists(path) or (path.is_file() and not path.is_symlink()):  # never into a pipe
-                _write_entry(path, pieces)
+            self._write(path, pieces)
         except OSError as error:
             _warn_once(self.folder, f"cannot be written ({error.strerror}); carrying on without it")
 
@@ -238,7 +242,7 @@ class Cache:
 
     def verify(self) -> list[Path]:
         """Check the digest of every entry; remove and return those that are damaged or cannot be read."""
-        return [entry.path for entry in self._entries() if not _is_whole(entry.path) and _remove(entry.path)]
+        return [entry.path for entry in self._entries() if not self._is_whole(entry.path) and self._remove(entry.path)]
 
     def prune(self, max_bytes: int) -> int:
         """Remove the least recently used entries until the rest fits into max_bytes; return how many were removed.
@@ -252,18 +256,37 @@ class Cache:
         for entry in entries:
             if excess <= 0:
                 break
-            removed += _remove(entry.path)
+            removed += self._remove(entry.path)
             excess -= entry.bytes
         return removed
 
     def clear(self) -> int:
         """Remove every entry; return how many there were. Files that are not the cache's own are left alone."""
         self._sweep(older_than_s=0.0)
-        removed = sum(_remove(entry.path) for entry in self._entries())
+        removed = sum(self._remove(entry.path) for entry in self._entries())
         for shelf in self._shelves():
             with suppress(OSError):  # not empty: another process has just written there
                 shelf.rmdir()
         return removed
+
+    def _read(self, path: Path, key: str) -> dict[str, NDArray[Any]]:
+        return _read_entry(path, key)
+
+    def _write(self, path: Path, pieces: Sequence[bytes | memoryview]) -> None:
+        if not os.path.lexists(path) or (path.is_file() and not path.is_symlink()):  # never into a pipe
+            _write_entry(path, pieces)
+
+    def _remove(self, path: Path) -> bool:
+        return _remove(path)
+
+    def _is_whole(self, path: Path) -> bool:
+        try:
+            self._read(path, path.stem)
+        except FileNotFoundError:
+            return True  # removed by another process since the listing
+        except (DamagedEntryError, OSError):
+            return False
+        return True
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -291,27 +314,33 @@ class Cache:
                         _remove(path)
 
 
-def _encode_entry(key: str, arrays: Mapping[str, NDArray[Any]]) -> list[bytes | memoryview]:
-    """The parts of an entry's file, in order; the arrays' bytes are views where the arrays are contiguous."""
-    header = json.dumps(describe_arrays(arrays)).encode()
-    length = _HEADER_LENGTH.pack(len(header))
-    body: list[bytes | memoryview] = [length, header, _padding(_PREFIX_SIZE + len(header))]
-    for array in arrays.values():
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        body += [data, _padding(data.nbytes)]
-    return [_MAGIC, _digest(key, body), *body]
+class ObjectCache(Cache):
+    """The same behind a URL: an entry is an object that is written once, so that nothing is locked or renamed."""
 
+    def __init__(self, folder: UrlPath) -> None:
+        self.folder = folder
 
-def _padding(size: int) -> bytes:
-    """Zeros up to the next aligned offset: numpy works slowly on arrays that straddle their natural boundary."""
-    return bytes(-size % _ALIGNMENT)
+    def _read(self, path: Path, key: str) -> dict[str, NDArray[Any]]:
+        with open_store(path) as (store, place):
+            return decode_entry(bytearray(store.cat_file(place)), key)
 
+    def _write(self, path: Path, pieces: Sequence[bytes | memoryview]) -> None:
+        with open_store(path) as (store, place):
+            store.pipe_file(place, b"".join(pieces))
 
-def _digest(key: str, pieces: Sequence[bytes | memoryview]) -> bytes:
-    digest = hashlib.blake2b(digest_size=_DIGEST_SIZE, key=key.encode())
-    for piece in pieces:
-        digest.update(piece)
-    return digest.digest()
+    def _remove(self, path: Path) -> bool:
+        with suppress(OSError), open_store(path) as (store, place):
+            store.rm_file(place)
+            return True
+        return False
+
+    def _shelves(self) -> Iterator[Path]:
+        return iter(())
+
+    def _entries(self) -> Iterator[_Entry]:
+        for each in list_files(self.folder):
+            if each.path.suffix == ".entry" and _KEY.fullmatch(each.path.stem):
+                yield _Entry(each.path, each.bytes, each.changed)
 
 
 def _write_entry(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
@@ -347,42 +376,11 @@ def _read_entry(path: Path, key: str) -> dict[str, NDArray[Any]]:
         read = file.readinto(content)
     if read != len(content):
         raise DamagedEntryError(f"read {read} of {len(content)} bytes")
-    arrays = _decode_entry(content, key)
+    arrays = decode_entry(content, key)
     if time.time() - status.st_mtime > _TOUCH_AFTER_S:
         with suppress(OSError):  # a read-only cache is as good to read from
             os.utime(path)
     return arrays
-
-
-def _decode_entry(content: bytearray, key: str) -> dict[str, NDArray[Any]]:
-    """The arrays, as writable views of the content."""
-    view = memoryview(content)
-    body = view[len(_MAGIC) + _DIGEST_SIZE :]
-    if view[: len(_MAGIC)] != _MAGIC:
-        raise DamagedEntryError("not an entry of this version")
-    if view[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE] != _digest(key, [body]):
-        raise DamagedEntryError("its digest does not fit its content")
-    try:
-        return _decode_body(content)
-    except (*UNREADABLE, struct.error) as error:
-        raise DamagedEntryError(f"its header is not one of ours: {error}") from error
-
-
-def _decode_body(content: bytearray) -> dict[str, NDArray[Any]]:
-    (header_length,) = _HEADER_LENGTH.unpack_from(content, len(_MAGIC) + _DIGEST_SIZE)
-    offset = _PREFIX_SIZE + header_length
-    header = json.loads(content[_PREFIX_SIZE:offset])
-    return view_arrays(header, content, offset=offset, alignment=_ALIGNMENT)[0]
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        _read_entry(path, path.stem)
-    except FileNotFoundError:
-        return True  # removed by another process since the listing
-    except (DamagedEntryError, OSError):
-        return False
-    return True
 
 
 def _remove(path: Path) -> bool:

@@ -12,6 +12,7 @@ EXTRAS = {
     "onnx": ("onnxruntime", "onnx", "tf2onnx"),
     "mic": ("sounddevice",),
     "media": ("av",),
+    "s3": ("s3fs", "fsspec"),
     "dask": ("distributed", "cryptography"),
 }
 """The modules that each extra brings."""

@@ -8,15 +8,16 @@ import io
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serctl.errors import AudioError
 from serctl.files import show_path
 from serctl.texts import not_utf8
+from serctl.urls import UrlPath, as_path, fetch
 
 if TYPE_CHECKING:
     import re
+    from pathlib import Path
 
 LENGTH_UNKNOWN = "no length in its header: a missing end would not show"
 """The note on a recording that may have lost its end."""
@@ -33,10 +34,9 @@ class RecordingFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         try:
-            _check_regular(self.path)
-            self._raw = io.FileIO(self.path, "rb")
+            self._raw = _open(self.path)
             self._identity = self._identify()
         except OSError as error:
             raise unreadable(self.path, error) from error
@@ -201,6 +201,13 @@ def unreadable(path: Path, error: OSError) -> AudioError:
     if error.errno == errno.ELOOP:
         return AudioError(f"{show_path(path)} is a link that leads back to itself")
     return AudioError(f"{show_path(path)} cannot be read: {error.strerror or error}")
+
+
+def _open(path: Path) -> io.FileIO:
+    if isinstance(path, UrlPath):
+        return fetch(path)
+    _check_regular(path)
+    return io.FileIO(path, "rb")
 
 
 def _check_regular(path: Path) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serctl.audio import media
+from serctl.audio.file import unreadable
 from serctl.errors import AudioError
 from serctl.files import show_path
+from serctl.urls import UrlPath, as_path, list_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +36,13 @@ class Recording:
         path: as given, or as reached by walking a given folder.
         name: its path below that folder, with slashes; empty for a file that was given itself.
         source: which of the given paths led to it, from 0 on.
+        state: tells versions of what is behind a URL apart; empty for a file here.
     """
 
     path: Path
     name: str = ""
     source: int = 0
+    state: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def find_recordings(paths: Sequence[Path]) -> list[Recording]:
         AudioError: a path does not exist, or there is no recording in all of them.
     """
     for path in paths:
-        if not os.path.lexists(path):
+        if not isinstance(as_path(path), UrlPath) and not os.path.lexists(path):
             raise AudioError(f"{show_path(path)} does not exist: expected a recording or a folder of recordings")
     return search(paths).recordings
 
@@ -74,8 +78,12 @@ def search(paths: Sequence[Path]) -> Search:
     found: dict[_FileId, Recording] = {}
     seen: set[tuple[int, int]] = set()
     others: Counter[str] = Counter()
-    for source, path in enumerate(map(Path, paths)):
-        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where the parent folder is closed to us
+    paths = list(map(as_path, paths))
+    for source, path in enumerate(paths):
+        if isinstance(path, UrlPath):
+            for recording in _walk_url(path, source, others):
+                found.setdefault((0, 0, str(recording.path)), recording)
+        elif os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where the parent folder is closed to us
             for file_id, file in _walk(path, seen, others):
                 found.setdefault(file_id, Recording(file, file.relative_to(path).as_posix(), source))
         else:
@@ -84,6 +92,22 @@ def search(paths: Sequence[Path]) -> Search:
         places = ", ".join(map(show_path, paths)) or "an empty list of paths"
         raise AudioError(f"no recording in {places}: looked for {' '.join(sorted(SUFFIXES))}")
     return Search(list(found.values()), others)
+
+
+def _walk_url(url: UrlPath, source: int, others: Counter[str]) -> list[Recording]:
+    """The recordings behind a URL in natural order; where nothing is there, itself."""
+    try:
+        files = list(list_files(url))
+    except FileNotFoundError:
+        files = []
+    except OSError as error:
+        raise unreadable(url, error) from error
+    if not files:
+        return [Recording(url, source=source)]
+    found = [each for each in files if not each.name or each.path.suffix.lower() in SUFFIXES]
+    others.update(each.path.suffix.lower() for each in set(files).difference(found))
+    found.sort(key=lambda each: natural_key(str(each.path)))
+    return [Recording(each.path, each.name, source, each.state) for each in found]
 
 
 def _file_id(path: Path) -> _FileId:

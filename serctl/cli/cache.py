@@ -101,9 +101,9 @@ def format_size(size: int) -> str:
 
 
 def _open(cache_dir: Path | None) -> Cache:
-    from serctl.cache import Cache, cache_folder
+    from serctl.cache import make_cache
 
-    return Cache(cache_folder(cache_dir))
+    return make_cache(cache_dir)
 
 
 def _show(info: CacheInfo) -> None:

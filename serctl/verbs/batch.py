@@ -154,7 +154,7 @@ def _report(
     """Write the report, unless it is finished and only to be resumed."""
     part = _part(recordings, columns, run)
     recordings = run.share(recordings)
-    keys = [_key(recording.path) for recording in recordings]
+    keys = [_key(recording) for recording in recordings]
     made_by = json.dumps([fingerprint, headers(columns), __version__])
     ledger = read_ledger(output)
     if _is_finished(output, run):
@@ -283,8 +283,11 @@ def _stop_at_failure(table: Table, run: Run, summary: BatchSummary, kept: str, *
         )
 
 
-def _key(path: Path) -> str:
+def _key(recording: Recording) -> str:
     """Names a recording and its state: one that changed since an interrupted run is done again."""
+    path = recording.path
+    if recording.state:
+        return f"{path}\0{recording.state}"
     try:
         status = os.stat(path)  # noqa: PTH116 - a hundred thousand of them
     except (OSError, ValueError):
