@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -24,12 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from serctl import __version__
-from serctl.backends.loky import (
-    WORKER_DIED,
-    WORKER_DIED_MESSAGE,
-    cpu_count,
-    safe_start,
-)
+from serctl.backends.cluster import local_cluster, quiet
+from serctl.backends.loky import WORKER_DIED, WORKER_DIED_MESSAGE, cpu_count
 from serctl.backends.serial import attempt, one_thread
 from serctl.errors import ConfigError, Failure, MissingBundleError, Remedy
 from serctl.extras import require_extra
@@ -49,13 +43,6 @@ _CONNECT_WITHIN_S = 15.0
 _FETCH_WITHIN_S = 10.0
 _MOST_UPLOADS = 10
 _DEATHS_ALONE = 2
-_NO_LOGS = logging.CRITICAL + 1
-_LOCAL = {
-    "distributed.scheduler.allowed-failures": 0,
-    "distributed.deploy.lost-worker-timeout": "1 day",
-}
-"""A chunk whose worker died is returned at once. A worker that takes more than 15 s to restart is not given up."""
-
 _logger = logging.getLogger(__name__)
 _one_chunk_at_a_time = threading.Lock()
 
@@ -89,7 +76,7 @@ def _map(
 ) -> Generator[tuple[int, R | Failure], None, None]:
     if not waiting:
         return
-    with _quiet(), _connect(jobs, len(waiting), scheduler) as client:
+    with quiet(), _connect(jobs, len(waiting), scheduler) as client:
         yield from _Mapping(client, function, waiting).results()
 
 
@@ -100,7 +87,7 @@ def _map(
 def _connect(jobs: int, items: int, scheduler: str | None) -> Iterator[Any]:
     """A client of the scheduler, or of a cluster on this machine that ends with the block."""
     with ExitStack() as stack:
-        address = scheduler or stack.enter_context(_local_cluster(min(cpu_count() if jobs == -1 else jobs, items)))
+        address = scheduler or stack.enter_context(local_cluster(min(cpu_count() if jobs == -1 else jobs, items)))
         yield stack.enter_context(_client(address))
 
 
@@ -114,84 +101,6 @@ def _client(address: Any) -> Iterator[Any]:
         raise ConfigError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
         yield client
-
-
-@contextmanager
-def _local_cluster(workers: int) -> Iterator[Any]:
-    """Workers on this machine, of one thread each, that nobody else can connect to."""
-    import dask
-    from distributed import LocalCluster
-
-    with (
-        tempfile.TemporaryDirectory(prefix="serctl-dask-", ignore_cleanup_errors=True) as folder,
-        safe_start(),
-        _script_not_run_again(),
-        dask.config.set(_LOCAL),
-        ExitStack() as stack,
-    ):
-        with _interrupts_blocked():
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    memory_limit=None,
-                    security=True,
-                    dashboard_address=None,
-                    local_directory=folder,
-                    silence_logs=_NO_LOGS,
-                )
-            )
-        yield cluster
-
-
-@contextmanager
-def _script_not_run_again() -> Iterator[None]:
-    """Start processes that do not import the script which this one runs, as multiprocessing has them do.
-
-    Nothing here needs it, and a script may lack the line that keeps it from starting all over.
-    """
-    script = vars(sys.modules["__main__"])
-    kept: dict[str, Any] = {name: script[name] for name in ("__spec__", "__file__") if name in script}
-    script["__spec__"] = None
-    script.pop("__file__", None)
-    try:
-        yield
-    finally:
-        script.update(kept)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach; a terminal sends it to all of them. In this one it waits for the end.
-
-    The thread that starts workers, those that replace dead ones as well, inherits that SIGINT is blocked, and so do
-    the workers. The resource tracker of multiprocessing runs before: starting it would unblock the signal.
-    """
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the logs of dask.distributed off the terminal: what they mean for a run is said by the run."""
-    import distributed  # noqa: F401 - its import sets the levels
-
-    names = ("distributed", "distributed.client", "tornado.application")
-    loggers = {name: logging.getLogger(name) for name in names}
-    levels = {name: logger.level for name, logger in loggers.items()}
-    for logger in loggers.values():
-        logger.setLevel(_NO_LOGS)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            loggers[name].setLevel(level)
 
 
 # The work

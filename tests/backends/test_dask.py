@@ -18,6 +18,7 @@ pytest.importorskip("distributed")
 pytest.importorskip("cryptography")
 
 from serctl.backends import dask
+from serctl.backends.cluster import LOCAL
 from serctl.errors import AudioError, ConfigError, Failure, MissingBundleError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def scheduler() -> Iterator[str]:
     from distributed import LocalCluster
 
     with (
-        library.config.set(dask._LOCAL),
+        library.config.set(LOCAL),
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None, silence_logs=60
         ) as cluster,
