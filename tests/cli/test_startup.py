@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
     from serctl.bundle.store import Bundle
 
-FOR_TRAINING = {"tensorflow", "keras", "numba", "librosa", "pandas", "sklearn", "matplotlib", "scipy"}
+FOR_TRAINING = {
+    "tensorflow",
+    "keras",
+    "numba",
+    "librosa",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "scipy",
+    "dask",
+    "distributed",
+}
 
 FOR_TRANSCRIPTS = {"serctl.corpora.transcripts", "serctl.corpora.transcript_formats", "serctl.encoders.english"}
 
