@@ -56,11 +56,17 @@ SPEECH_RUNS = tuple(
     evaluation(SPEECH, corpus, protocol, "--noise-dir", "data/noise")
     for corpus, (protocol, _, _) in SPEECH_CORPORA.items()
 )
-SEED_RUNS = tuple(
-    evaluation(SPEECH, corpus, SPEECH_CORPORA[corpus][0], "--noise-dir", "data/noise", "--seed", "1", suffix="-seed1")
-    for corpus in ("ravdess", "emodb")
-)
-"""Once more with another seed, where the first figure is within two points of its target."""
+SEED_RUNS = {
+    (corpus, seed): evaluation(
+        SPEECH,
+        corpus,
+        SPEECH_CORPORA[corpus][0],
+        *("--noise-dir", "data/noise", "--seed", str(seed)),
+        suffix=f"-seed{seed}",
+    )
+    for corpus, seed in (("ravdess", 1), ("emodb", 1), ("emodb", 2))
+}
+"""Other seeds where the first figure is within two points of its target."""
 
 MAIN = RUNS[0].name
 
@@ -82,7 +88,7 @@ PRETRAINED = Run(
 )
 """RAVDESS once more, going on from a model of the three other corpora."""
 
-NAMES = tuple(run.name for run in (*SPEECH_RUNS, *SEED_RUNS, *RUNS, PRETRAINED))
+NAMES = tuple(run.name for run in (*SPEECH_RUNS, *SEED_RUNS.values(), *RUNS, PRETRAINED))
 PLOTS = (
     ("confusion.png", f"{ARCHITECTURE}-confusion.png", f"Confusion matrix of {ARCHITECTURE} on RAVDESS"),
     ("history.png", f"{ARCHITECTURE}-history.png", f"Learning curve of {ARCHITECTURE}, first fold of RAVDESS"),
@@ -94,8 +100,8 @@ def make_rows(found: Found) -> list[Row]:
     """The scores against their targets and the best classical baseline on the same folds."""
     rows = [_corpus_row(found, corpus, "", SPEECH) for corpus in SPEECH_CORPORA]
     rows += [
-        Row(f"the same on {run.corpora[0]} with seed 1{_span(found[run.name])}", percent(found[run.name], "uar"), "%")
-        for run in SEED_RUNS
+        Row(f"the same on {corpus} with seed {seed}{_span(found[run.name])}", percent(found[run.name], "uar"), "%")
+        for (corpus, seed), run in SEED_RUNS.items()
     ]
     rows += [_corpus_row(found, corpus, suffix, ARCHITECTURE) for suffix in ("", NORMALISED) for corpus in CORPORA]
     rows.append(
@@ -200,7 +206,7 @@ def _origin(metrics: Metrics) -> dict[str, Any]:
 
 def main() -> None:
     """Evaluate where that is still to be done, print, save."""
-    args = run_claim(CLAIM, (*SPEECH_RUNS, *SEED_RUNS, *RUNS, PRETRAINED), __doc__)
+    args = run_claim(CLAIM, (*SPEECH_RUNS, *SEED_RUNS.values(), *RUNS, PRETRAINED), __doc__)
     if args.save:
         save(CLAIM.find())
 
