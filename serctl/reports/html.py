@@ -128,6 +128,7 @@ def _bar(index: int, mark: str, shares: Mapping[str, float]) -> str:
     parts = "".join(
         f'<i style="height:{100 * share:.1f}%;background:var(--{colour_of(emotion)})"></i>'
         for emotion, share in shares.items()
+        if share  # its line would shift the others
     )
     even = " even" if index % 2 else ""
     return f'<div><div class="bar">{parts}</div><div class="mark{even}">{escape(mark)}</div></div>'
