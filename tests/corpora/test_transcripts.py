@@ -112,7 +112,7 @@ def test_plain_text_has_no_times(tmp_path: Path) -> None:
         ("a.srt", SRT.replace("00:00:05", "00:00:01"), "before its start"),
         ("a.txt", "<!DOCTYPE html><html><body>Error 404</body></html>", "is a web page"),
         ("a.txt", "Sch\xf6n".encode("latin-1"), "holds the byte 0xf6"),
-        ("a.txt", "plain".encode("utf-16-le"), "NUL"),
+        ("a.txt", "plain".encode("utf-16-le"), "UTF-16 without a byte order mark"),
         ("a.csv", "a,b\n1,2\n", "expected a column text; has a, b"),
         ("a.doc", "text", "expected a transcript"),
     ],

@@ -145,7 +145,7 @@ def test_parts_of_a_recording_are_utterances(samples: Path, shared_cache: Cache,
     config = FeatureConfig()
     expected = compute_features(read_audio(source, sample_rate=config.sample_rate, start_s=1, end_s=2), config)
     sample = next(each for each in dataset.samples if each.utterance.path == source and each.utterance.start_s == 1)
-    np.testing.assert_allclose(sample.windows[0].functionals, expected.functionals, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(sample.windows[0].functionals, expected.functionals, rtol=1e-3, atol=1e-4)
 
 
 def test_normalised_speakers_have_mean_zero_and_variance_one(samples: Path, shared_cache: Cache) -> None:

@@ -235,7 +235,7 @@ def test_a_model_that_training_would_make_worse_is_kept(tmp_path: Path) -> None:
     wrong = [replace(example, label=1 - example.label) for example in examples(16, seed=0)]
     second = fit(tmp_path / "second", training=wrong, start=Start(first.weights))
     assert (second.best_epoch, second.start_uar) == (0, first.validation_uar)
-    assert second.validation_uar > max(second.history["val_uar"])
+    assert second.validation_uar >= max(second.history["val_uar"])
     for mine, theirs in zip(second.weights, first.weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     resumed = fit(tmp_path / "second", training=wrong, start=Start(first.weights))
