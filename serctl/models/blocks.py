@@ -14,7 +14,7 @@ FUNCTIONAL_PENALTY = 0.01
 """Hundreds of correlated functionals and few speakers: without it the network overfits."""
 
 INPUT_DROPOUT, DROPOUT = 0.1, 0.5
-"""Of the experts of mixed_experts: of their input, and of their hidden layer."""
+"""Dropout rates of the experts of mixed_experts: on their input, and on their hidden layer."""
 
 
 def spectrogram_inputs(spec: ModelSpec) -> tuple[Any, Any]:

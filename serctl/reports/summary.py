@@ -201,7 +201,7 @@ def _totals(recordings: Sequence[Shown]) -> list[tuple[str, str]]:
 
 
 def _shares(recordings: Iterable[Shown], emotions: Sequence[str]) -> dict[str, float]:
-    """Of the time with speech, by emotion; empty without any."""
+    """Return the share of each emotion in the time with speech; empty without any speech."""
     seconds = dict.fromkeys(range(len(emotions)), 0.0)
     for each in recordings:
         for start, end, emotion, _ in each.segments:
