@@ -279,8 +279,8 @@ def train(
     from serctl.learning.backend import start_training
 
     start_training("training")
+    from serctl.learning.learn import ignore_epoch
     from serctl.verbs import train as verb
-    from serctl.verbs.train import ignore_epoch
 
     return verb.train(
         _paths(corpora),
@@ -362,8 +362,8 @@ def cross_validate(
     from serctl.learning.backend import start_training
 
     start_training("evaluation")
+    from serctl.learning.learn import ignore_epoch
     from serctl.verbs import evaluate as verb
-    from serctl.verbs.train import ignore_epoch
 
     return verb.cross_validate(
         _paths(corpora),

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from serctl.audio.find import find_recordings
+from serctl.bundle.facts import Cost, ExportFacts, Parity
 from serctl.bundle.store import load_bundle, write_bundle
 from serctl.features import FeatureReader, functional_names
 from serctl.files import atomic_folder
@@ -181,6 +182,32 @@ def tiny_bundle(
             train([samples], output=folder, options=tiny_options, run=Run(shared_cache, jobs=1))
 
     return load_bundle(made_once("tiny", make))
+
+
+@pytest.fixture
+def onnx_folder(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    """The bundle of a model in ONNX, whose network is none."""
+    cost = Cost(1, 1.0)
+    export = ExportFacts(
+        format="onnx",
+        quantize="none",
+        source="tiny",
+        source_digest="0" * 8,
+        created="2026-01-01T00:00:00+00:00",
+        parity=Parity(1, "one window", 0.0, 0.0, 1.0, before=cost, after=cost),
+    )
+    folder = tmp_path / "onnx"
+    folder.mkdir()
+    write_bundle(
+        folder,
+        replace(tiny_bundle.facts, export=export),
+        model=b"network",
+        weights=[],
+        normaliser=tiny_bundle.normaliser,
+        training=[],
+        card="",
+    )
+    return folder
 
 
 @pytest.fixture

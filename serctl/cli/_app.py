@@ -80,6 +80,34 @@ app = typer.Typer(
     suggest_commands=False,  # click does
 )
 
+
+def command_group(
+    name: str, summary: str, *, example: str = "", kind: type[typer.core.TyperGroup] | None = None
+) -> typer.Typer:
+    """Add a command that consists of commands, such as `serctl cache`.
+
+    Args:
+        name: the first word.
+        summary: first line of its help.
+        example: a command line that runs as it stands.
+        kind: class of the group; None for the usual one.
+
+    Returns:
+        What its commands are registered with.
+    """
+    group = typer.Typer(
+        name=name,
+        cls=kind,
+        help=summary,
+        epilog=f"Example: {example}" if example else None,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        suggest_commands=False,
+    )
+    app.add_typer(group)
+    return group
+
+
 CorpusArgument = Annotated[
     list[Path],
     typer.Argument(help="Corpus folders, or manifests (csv, parquet). `serctl corpus scan DIR` shows what is found."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serctl.cli._app import EXIT_SOME_FAILED, CacheDirOption, app, console
+from serctl.cli._app import EXIT_SOME_FAILED, CacheDirOption, command_group, console
 from serctl.cli._flags import command
 from serctl.errors import ConfigError
 
@@ -20,15 +20,7 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 
-cache_app = typer.Typer(
-    name="cache",
-    help="Look after the feature cache.",
-    epilog="Example: serctl cache prune --max-size 10GB",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,
-)
-app.add_typer(cache_app)
+cache_app = command_group("cache", "Look after the feature cache.", example="serctl cache prune --max-size 10GB")
 
 
 @command(cache_app, "serctl cache info")

@@ -8,18 +8,10 @@ from typing import Annotated, Literal
 import click
 import typer
 
-from serctl.cli._app import app
+from serctl.cli._app import command_group
 from serctl.cli._flags import command
 
-config_app = typer.Typer(
-    name="config",
-    help="Look at settings and where they come from.",
-    epilog="Example: serctl config show train",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,
-)
-app.add_typer(config_app)
+config_app = command_group("config", "Look at settings and where they come from.", example="serctl config show train")
 
 
 @command(config_app, "serctl config show", "serctl config show train")

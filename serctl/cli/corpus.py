@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serctl.cli._app import CorpusArgument, app, console, progress_bar
+from serctl.cli._app import CorpusArgument, command_group, console, progress_bar
 from serctl.cli._flags import Given, command, flags
 from serctl.cli._terminal import make_console, terminal_text
 from serctl.errors import ConfigError
@@ -22,19 +22,7 @@ if TYPE_CHECKING:
 _SHOWN_PROBLEMS = 10
 _UNWRAPPED_WIDTH = 10_000
 
-corpus_app = typer.Typer(
-    name="corpus",
-    help="Look at corpora of emotional speech.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,
-)
-app.add_typer(corpus_app)
-
-
-@corpus_app.callback()
-def corpus() -> None:
-    """Look at corpora of emotional speech."""
+corpus_app = command_group("corpus", "Look at corpora of emotional speech.")
 
 
 @command(corpus_app, "serctl corpus suspects ./cross-validation -o suspects.csv")

@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serctl.cli._app import app
+from serctl.cli._app import command_group
 from serctl.cli._flags import command
 from serctl.cli._terminal import make_console, terminal_text
 
 if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
 
-models_app = typer.Typer(
-    name="models", help="Look at models: labels, scores, licence.", no_args_is_help=True, suggest_commands=False
-)
-app.add_typer(models_app)
+models_app = command_group("models", "Look at models: labels, scores, licence.")
 
 
 @command(models_app, "serctl models list", name="list")

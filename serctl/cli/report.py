@@ -1,7 +1,7 @@
-"""serctl report: what is made of finished reports.
+"""serctl report: work on finished reports.
 
-`serctl report merge PART... -o ALL` is a command of the group; `serctl report FILE -o PAGE.html` is short for that of
-DEFAULT, once there is one of that name.
+`serctl report merge PART... -o ALL` is a command of the group; `serctl report FILE -o PAGE.html` is short for
+`serctl report html FILE -o PAGE.html`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serctl.cli._answers import EmbedAudioOption
-from serctl.cli._app import QuietOption, app, console
+from serctl.cli._app import QuietOption, command_group, console
 from serctl.cli._flags import Given, command, flags
 
 if TYPE_CHECKING:
@@ -26,24 +26,12 @@ class _Reports(typer.core.TyperGroup):
     """A group in which a file may stand where a command is expected."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, *ctx.help_option_names} and DEFAULT in self.commands:
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
 
 
-report_app = typer.Typer(
-    name="report",
-    cls=_Reports,
-    help="Make something of finished reports.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,
-)
-app.add_typer(report_app)
-
-
-@report_app.callback()
-def _report() -> None: ...
+report_app = command_group("report", "Make something of finished reports.", kind=_Reports)
 
 
 @command(

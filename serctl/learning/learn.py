@@ -85,12 +85,12 @@ def _leave_out(
         return ()
 
     def fit_some(training: Sequence[Sample], validation: Sequence[Sample], folder: Path) -> Learned:
-        return fit_network(recipe, training, validation, classes=classes, folder=folder, on_epoch=_ignore_epoch)[0]
+        return fit_network(recipe, training, validation, classes=classes, folder=folder, on_epoch=ignore_epoch)[0]
 
     return leave_corpora_out(training, validation, classes=classes, fit=fit_some, folder=folder)
 
 
-def _ignore_epoch(scores: EpochScores) -> None:
+def ignore_epoch(scores: EpochScores) -> None:
     """No-op callback."""
 
 

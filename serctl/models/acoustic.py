@@ -1,6 +1,6 @@
-"""All hand-made functionals, classified as speech classifies those of its encoder: several times as fast without one.
+"""All hand-made functionals, classified by the experts of `speech`: faster, for it needs no encoder.
 
-Made to be distilled from a model with an encoder.
+Meant to be distilled from a model with an encoder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def build(spec: ModelSpec) -> keras.Model:
-    """Input functionals (n_functionals,). Outputs: see blocks.mixed_experts."""
+    """Build the network: input functionals (n_functionals,); for its outputs see blocks.mixed_experts."""
     functionals = functionals_input(spec)
     return keras.Model([functionals], mixed_experts(functionals, spec), name="acoustic")
 

@@ -51,9 +51,7 @@ def write_evaluation_page(folder: Path, metrics: Mapping[str, Any], scores: Scor
         style=style,
         about=escape(f"Protocol {protocol['name']}: {protocol['description']}. {made}"),
         stamp=escape(stamp(metrics)),
-        scores="".join(
-            f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in _scores(scores)
-        ),
+        scores="".join(_term(term, value) for term, value in _scores(scores)),
         left_out=escape(_left_out(metrics, scores)),
         classes=_table(("emotion", "n", "recall", "precision", "F1"), _class_rows(metrics)),
         confusion=_confusion(scores),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WARNINGS = {
     "clipping": ("clipped", "over 1 % of the samples are at full scale, so the voice is distorted"),
     "snr_db": ("noisy", "speech is less than 10 dB above the noise"),
-    "bandwidth_hz": ("narrow band", "nothing above 4.5 kHz, as on a telephone: the model was trained on full band"),
+    "bandwidth_hz": ("narrow band", "nothing above 4.5 kHz, as on a telephone: expect more errors"),
     "silence": ("mostly silent", "over 80 % of it is silence"),
     "novelty": ("unlike training", "unlike the recordings that the model was trained on: expect more errors"),
 }

@@ -21,7 +21,7 @@ from serctl.learning.calibrate import choose_among, restrict
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, load_dataset, normalise_speakers
 from serctl.learning.leakage import fold_leakage, leakage_facts, speaker_anywhere
-from serctl.learning.learn import learn
+from serctl.learning.learn import ignore_epoch, learn
 from serctl.learning.options import LabelOptions, ProtocolOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
@@ -32,7 +32,6 @@ from serctl.reports.schema import NO_SPEECH, Column
 from serctl.reports.tables import write_report
 from serctl.run import Run
 from serctl.runtime.trial import try_network
-from serctl.verbs.train import ignore_epoch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,11 +27,12 @@ LIMITS = (
     "people with it.",
     "Expect more errors on spontaneous speech, over the telephone, and in languages that it was not trained on. "
     "Listen before you draw a conclusion, and measure on labelled recordings of your own.",
-    "A confidence of 70 % means: on speech like that of the training, about 70 % of such answers are right.",
+    "A confidence of 70 % means: about 70 % of such answers were right on the recordings that the model was calibrated "
+    "on. On others it may be too sure.",
 )
 
 SOUND_RATE = 16_000
-"""Sample rate of embedded recordings, in Hz: what the model heard."""
+"""Sample rate of embedded recordings, in Hz: that of the models."""
 
 
 def make_page(

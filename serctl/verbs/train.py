@@ -24,7 +24,7 @@ from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.dataset import Dataset, Sample, load_dataset
 from serctl.learning.earlier import base_uar, earlier_corpora
 from serctl.learning.leakage import leakage_facts, speaker_anywhere
-from serctl.learning.learn import learn
+from serctl.learning.learn import ignore_epoch, learn
 from serctl.learning.left_out import score_left_out
 from serctl.learning.options import UNSTATED_LICENCE, RecordOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from serctl.learning.fit import EpochCallback, EpochScores
+    from serctl.learning.fit import EpochCallback
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,6 @@ class TrainResult:
     split: Split
     dataset: Dataset
     best_epoch: int
-
-
-def ignore_epoch(scores: EpochScores) -> None:
-    """No-op callback."""
 
 
 @claiming

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,6 @@ import psutil
 import pytest
 import soundfile
 
-from serctl.bundle.facts import Cost, ExportFacts, Parity
-from serctl.bundle.store import write_bundle
 from serctl.reports.ledger import ledger_path
 from serctl.reports.tables import read_report
 
@@ -31,15 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from serctl.bundle.store import Bundle
-
-ONNX_EXPORT = ExportFacts(
-    format="onnx",
-    quantize="none",
-    source="tiny",
-    source_digest="0" * 8,
-    created="2026-01-01T00:00:00+00:00",
-    parity=Parity(1, "one window", 0.0, 0.0, 1.0, before=Cost(1, 1.0), after=Cost(1, 1.0)),
-)
 
 LABELS = ("angry", "happy", "neutral", "sad")
 HEADER = (
@@ -498,23 +486,12 @@ main()
 
 
 def test_an_onnx_model_without_its_runtime_fails_before_any_recording(
-    tiny_bundle: Bundle, samples: Path, tmp_path: Path
+    onnx_folder: Path, samples: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    write_bundle(
-        folder,
-        replace(tiny_bundle.facts, export=ONNX_EXPORT),
-        model=b"network",
-        weights=[],
-        normaliser=tiny_bundle.normaliser,
-        training=[],
-        card="",
-    )
     for output in ([], ["-o", tmp_path / "o.csv"]):
-        command = [sys.executable, "-c", WITHOUT_ONNXRUNTIME, "predict", samples, "-m", folder, *output]
+        command = [sys.executable, "-c", WITHOUT_ONNXRUNTIME, "predict", samples, "-m", onnx_folder, *output]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        message = f"error: {folder / 'model.onnx'} needs ONNX Runtime (No module named 'onnxruntime'): "
+        message = f"error: {onnx_folder / 'model.onnx'} needs ONNX Runtime (No module named 'onnxruntime'): "
         assert (ended.returncode, ended.stdout) == (2, "")
         assert ended.stderr == f"{message}pip install 'serctl[onnx]'\n"
         assert not list(tmp_path.glob("*o.csv*"))

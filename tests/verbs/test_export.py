@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from serctl.bundle.facts import Calibration, Cost, ExportFacts, Parity
+from serctl.bundle.facts import Calibration, ExportFacts
 from serctl.bundle.store import load_bundle, write_bundle
 from serctl.errors import AudioError, BundleError, ConfigError, DisagreementError, Remedy
 from serctl.export import material
@@ -31,15 +31,6 @@ if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
     from serctl.cache import Cache
     from serctl.features import Features
-
-ONNX_EXPORT = ExportFacts(
-    format="onnx",
-    quantize="none",
-    source="tiny",
-    source_digest="0" * 8,
-    created="2026-01-01T00:00:00+00:00",
-    parity=Parity(1, "one window", 0.0, 0.0, 1.0, before=Cost(1, 1.0), after=Cost(1, 1.0)),
-)
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -243,9 +234,7 @@ def test_predicting_with_an_onnx_model(
         Recogniser(exported)
 
 
-def test_onnx_needs_its_extra(
-    tiny_bundle: Bundle, windows: list[Features], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_onnx_needs_its_extra(onnx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -254,17 +243,8 @@ def test_onnx_needs_its_extra(
     model = keras.Model([tensor], {"probabilities": keras.layers.Softmax()(tensor)})
     with pytest.raises(ConfigError, match=r"pip install 'serctl\[onnx\]'"):
         to_onnx(model, n_frames=3)
-    write_bundle(
-        tmp_path,
-        replace(tiny_bundle.facts, export=ONNX_EXPORT),
-        model=b"network",
-        weights=[],
-        normaliser=tiny_bundle.normaliser,
-        training=[],
-        card="",
-    )
     with pytest.raises(ConfigError, match=r"model\.onnx needs ONNX Runtime .*serctl\[onnx\]"):
-        Recogniser(load_bundle(tmp_path))
+        Recogniser(load_bundle(onnx_folder))
 
 
 def test_the_training_list_names_the_recordings_that_are_used(
