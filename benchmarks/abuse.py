@@ -25,21 +25,25 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from _common import Row, save_result
+from _common import RESULTS, Row, save_result, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_audio"
 MOST_MB = 600
 MOST_S_A_FILE = 10.0
 MOST_S_A_RUN = 900.0  # a hang, on a machine that does a lot besides
+ENDS_WITHIN_S = 60.0  # all processes of a run that was killed; a second on a machine that does nothing else
+TRAINED = ("model.tflite", "normaliser.npz", "weights.npz", "history.csv", "training.csv")
+SCORED = ("predictions.parquet", "confusion.csv")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
-UNSEEN = ("Traceback", "Exception ignored", "unexpected ", "was killed each time", "Segmentation", "leaked", "Fatal ")
 FORMATS = ("wav", "flac", "ogg", "mp3", "aiff", "au", "caf", "w64", "rf64")
 
 Counts = Counter[str]
@@ -93,54 +97,94 @@ def fill(folder: Path, count: int) -> Path:
     return folder
 
 
-def kill_at_random(command: list[str], rng: random.Random, longest_s: float) -> tuple[bool, str]:
-    """Start, and send one or two signals after a random time; whether it was still running, and its stderr."""
+@dataclass(frozen=True)
+class Verb:
+    """A command line that is killed.
+
+    Attributes:
+        arguments: without the output.
+        output: name of the file or folder that it writes.
+        times: how often.
+        compared: files of an output folder that are the same for the same input; () for all of them.
+        bounded: whether no process of it may take more than MOST_MB; TensorFlow alone takes as much.
+    """
+
+    arguments: tuple[object, ...]
+    output: str
+    times: int
+    compared: tuple[str, ...] = ()
+    bounded: bool = True
+
+
+def killed_verbs(folder: Path, work: Path) -> dict[str, Verb]:
+    """The command lines by name; 100 kills in all. Those that train are slow, and tiny."""
+    cache = ("--cache-dir", work / "cache")
+    training = (SAMPLES / "manifest.csv", "--arch", "mfcc", *cache)
+    return {
+        "predict": Verb(("predict", folder, "--no-cache", "-j", 2), "o.csv", 16),
+        "predict-cached": Verb(("predict", folder, "-j", 2, *cache), "o.jsonl", 16),
+        "extract": Verb(("extract", folder, "--no-cache", "-j", 2), "o.parquet", 16),
+        "augment": Verb(("augment", SAMPLES, "--copies", 3, "-j", 2), "copies", 16),
+        "scan": Verb(("corpus", "scan", SAMPLES), "manifest.csv", 16),
+        "train": Verb(("train", *training, "--epochs", 4), "model", 10, TRAINED, bounded=False),
+        "evaluate": Verb(
+            ("evaluate", *training, "--epochs", 2, "--protocol", "random-kfold:2"), "scores", 10, SCORED, bounded=False
+        ),
+    }
+
+
+def kills(work: Path, rng: random.Random, times: int, *, name: str) -> Counts:
+    """Kill a verb at random, run it again, and compare with what an undisturbed run gave."""
+    counts: Counts = Counter()
+    verb = killed_verbs(fill(work / "recordings", 64), work)[name]
+    start = time.monotonic()
+    expected = work / "expected" / verb.output
+    expected.parent.mkdir()
+    undisturbed = run(*verb.arguments, "-o", expected)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    whole_s = time.monotonic() - start
+    for number in range(times):
+        target = work / str(number) / verb.output
+        target.parent.mkdir()
+        start = time.monotonic()
+        counts.update(kill_at_random(serctl(*verb.arguments, "-o", target), rng, whole_s))
+        killed = time.monotonic()
+        _go_on(verb.arguments, target, counts)
+        same = _content(target, verb.compared) == _content(expected, verb.compared)
+        counts["equal" if same else f"BAD output of {name}"] += 1
+        shutil.rmtree(target.parent)
+        say(f"{name} {number + 1}/{times}: {killed - start:.1f} s, then {time.monotonic() - killed:.1f} s to its end")
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+    if peak_mb > MOST_MB and verb.bounded:
+        counts[f"BAD {peak_mb:.0f} MB"] += 1
+    return counts
+
+
+def kill_at_random(command: list[str], rng: random.Random, longest_s: float) -> Counts:
+    """Start, and send one or two signals after a random time; what was seen of it."""
+    counts: Counts = Counter()
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        assert process.stderr is not None
         time.sleep(0.15 + rng.random() * longest_s)  # what Python itself does before has no handler
-        running = process.poll() is None
+        counts["killed" if process.poll() is None else "finished before"] += 1
         sent = rng.choice(SIGNALS)
         for _ in range(rng.choice((1, 1, 2))):
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if rng.random() < 0.5 else os.kill)(process.pid, sent)
             time.sleep(rng.choice((0.0, 0.01, 0.1)))
-        said = process.stderr.read()
-        process.wait(timeout=MOST_S_A_RUN)
-    return running, said
-
-
-def kills(work: Path, rng: random.Random, times: int) -> Counts:
-    """Kill verbs at random, run them again, and compare with what an undisturbed run gave."""
-    counts: Counts = Counter()
-    folder = fill(work / "recordings", 64)
-    verbs: dict[str, tuple[list[object], str]] = {
-        "predict": (["predict", folder, "--no-cache", "-j", 2], "o.csv"),
-        "predict-cached": (["predict", folder, "-j", 2, "--cache-dir", work / "cache"], "o.jsonl"),
-        "extract": (["extract", folder, "--no-cache", "-j", 2], "o.parquet"),
-        "augment": (["augment", SAMPLES, "--copies", 3, "-j", 2], "copies"),
-        "scan": (["corpus", "scan", SAMPLES], "manifest.csv"),
-    }
-    for name, (arguments, output) in verbs.items():
-        start = time.monotonic()
-        expected = work / f"expected-{name}" / output
-        expected.parent.mkdir()
-        assert run(*arguments, "-o", expected).returncode == 0, name
-        whole_s = time.monotonic() - start
-        for number in range(times // len(verbs)):
-            target = work / f"{name}-{number}" / output
-            target.parent.mkdir()
-            running, said = kill_at_random(serctl(*arguments, "-o", target), rng, whole_s)
-            complain(counts, said)
-            counts["killed" if running else "finished before"] += 1
-            _go_on(arguments, target, counts)
-            counts["equal" if _content(target) == _content(expected) else f"BAD output of {name}"] += 1
-            shutil.rmtree(target.parent)
+        try:
+            _, said = process.communicate(timeout=ENDS_WITHIN_S)  # workers hold stderr open
+        except subprocess.TimeoutExpired:
+            counts[f"BAD left behind by {sent.name}"] += 1
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            _, said = process.communicate()
+    complain(counts, said)
     return counts
 
 
-def _go_on(arguments: list[object], target: Path, counts: Counts) -> None:
+def _go_on(arguments: tuple[object, ...], target: Path, counts: Counts) -> None:
     again = ["--overwrite"] if arguments[0] == "corpus" else ["--resume"]
     done = run(*arguments, "-o", target, *again)
     if done.returncode == 2:  # nothing that could be resumed was left
@@ -151,8 +195,10 @@ def _go_on(arguments: list[object], target: Path, counts: Counts) -> None:
         print(done.stderr[-500:], file=sys.stderr)
 
 
-def _content(path: Path) -> dict[str, bytes]:
+def _content(path: Path, compared: tuple[str, ...] = ()) -> dict[str, bytes]:
     """What a report or a folder of copies holds, apart from its place; Parquet by its rows."""
+    if compared:
+        return {name: (path / name).read_bytes() for name in compared if (path / name).exists()}
     if path.is_dir():
         place = str(path.parent).encode()
         # Without the journal, whose order is that in which workers finished.
@@ -279,8 +325,6 @@ def _report(counts: Counts) -> None:
 
 def child_recordings(folder: str) -> None:
     """Extract each file of the folder, and say how it ended."""
-    from functools import partial
-
     from serctl.backends.serial import attempt
     from serctl.errors import Failure
     from serctl.verbs.extract import ExtractOptions, extract_recording, feature_config
@@ -310,8 +354,6 @@ def bundles(work: Path, rng: random.Random, times: int) -> Counts:
 
 def child_bundles(work: str, seed: str, times: str) -> None:
     """Damage a bundle or a cache entry again and again; anything but an error of ours is bad."""
-    from functools import partial
-
     from serctl.audio.find import find_recordings
     from serctl.backends.serial import attempt
     from serctl.bundle.store import bundled_models, load_bundle
@@ -392,7 +434,10 @@ def _good_stream(port: int) -> int:
 
 
 PARTS: dict[str, tuple[Callable[[Path, random.Random, int], Counts], int]] = {
-    "kills": (kills, 100),
+    **{
+        f"kills of {name}": (partial(kills, name=name), verb.times)
+        for name, verb in killed_verbs(Path(), Path()).items()
+    },
     "twins": (twins, 12),
     "swaps": (swaps, 6),
     "recordings": (recordings, 5000),
@@ -406,28 +451,40 @@ def main() -> int:
     """Run the parts that are not finished; 1 if anything did not hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "serctl-abuse")
-    parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be repeated")
+    parser.add_argument("--only", action="append", metavar="PART", help="parts that begin so; may be repeated")
     parser.add_argument("--share", type=float, default=1.0, help="of the repetitions, such as 0.1 for a quick look")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="do finished parts again")
     parser.add_argument("--save", action="store_true", help="write the counts to benchmarks/results/abuse.json")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    figures = {name: _part(name, options) for name in options.only or PARTS}
-    rows = []
+    names = [name for name in PARTS if name.startswith(tuple(options.only or PARTS))]
+    figures = {name: _part(name, options) for name in names}
     for name, counts in figures.items():
         print(f"{name}: " + ", ".join(f"{count} x {what}" for what, count in sorted(counts.items())))
-        bad = sum(count for what, count in counts.items() if what.startswith("BAD"))
-        rows.append(Row(f"{name}: did not hold", bad, "times", 1))
     if options.save:
-        save_result("abuse", rows, figures={"share": options.share, "seed": options.seed, **figures})
-    bad = sum(int(row.figure or 0) for row in rows)
+        _save({name: {"share": options.share, "seed": options.seed, **counts} for name, counts in figures.items()})
+    bad = sum(map(_bad, figures.values()))
     print(f"{bad} did not hold")
     return int(bad > 0)
 
 
+def _bad(counts: Mapping[str, float]) -> int:
+    return sum(int(count) for what, count in counts.items() if what.startswith("BAD"))
+
+
+def _save(figures: Mapping[str, Mapping[str, float]]) -> None:
+    """Write the counts of these parts beside those of others that were saved before."""
+    path = RESULTS / "abuse.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else {}
+    found = {name: figures.get(name, before.get(name)) for name in PARTS}
+    parts = {name: counts for name, counts in found.items() if counts}
+    rows = [Row(f"{name}: did not hold", _bad(counts), "times", 1) for name, counts in parts.items()]
+    save_result("abuse", rows, figures=parts)
+
+
 def _part(name: str, options: argparse.Namespace) -> Counts:
-    done = options.work / f"{name}-{options.seed}-{options.share}.json"
+    done = options.work / f"{name.replace(' ', '-')}-{options.seed}-{options.share}.json"
     if done.exists() and not options.again:
         return Counter(json.loads(done.read_text()))
     function, times = PARTS[name]

@@ -200,7 +200,7 @@ class _Pool(Generic[T, R]):
             size = max(1, min(largest, share, int(_CHUNK_S / max(self._item_s, 1e-6))))
             chunk = [waiting.popleft() for _ in range(size)]
             self._unfinished.update(chunk)
-            yield delayed(_attempt_chunk)(self.function, chunk, os.getpid())
+            yield delayed(_attempt_chunk)(self.function, chunk)
 
     def _start(self, tasks: Iterator[Any]) -> Any:
         """Start the workers where there are none; the iterator over their results."""
@@ -208,7 +208,8 @@ class _Pool(Generic[T, R]):
 
         # Said when a worker is replaced because its memory has grown, which is harmless and nothing a user can mend.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        begin = {"initializer": _begin_worker, "initargs": (os.getpid(),)}
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=1, **begin):
             # Without a size limit, joblib passes large arrays through files in a temporary folder.
             parallel = joblib.Parallel(
                 n_jobs=self.workers, return_as="generator_unordered", batch_size=1, max_nbytes=None
@@ -219,20 +220,21 @@ class _Pool(Generic[T, R]):
 
 
 def _attempt_chunk(
-    function: Callable[[T], R], chunk: list[tuple[int, T]], parent: int
+    function: Callable[[T], R], chunk: list[tuple[int, T]]
 ) -> tuple[float, list[tuple[int, R | Failure]]]:
-    _end_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers; for one it started late
     start = time.perf_counter()
     results = [(index, attempt(function, item)) for index, item in chunk]
     return time.perf_counter() - start, results
 
 
-@functools.cache
-def _end_with(parent: int) -> None:
-    """Have this worker end soon after its parent: one that was killed itself cannot stop its workers."""
-    if os.getpid() != parent:
-        threading.Thread(target=_exit_when_orphaned, args=(parent,), daemon=True).start()
+def _begin_worker(parent: int) -> None:
+    """Have this worker ignore Ctrl-C, and end soon after its parent, whatever it does or waits for by then.
+
+    A parent that was killed cannot stop its workers. One that has no chunk yet waits for a lock, which another worker
+    may have held when it was killed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers; for one it started late
+    threading.Thread(target=_exit_when_orphaned, args=(parent,), daemon=True).start()
 
 
 def _exit_when_orphaned(parent: int) -> None:

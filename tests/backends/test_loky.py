@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import os
 import re
@@ -131,14 +132,20 @@ def test_a_few_slow_items_move_to_a_pool(monkeypatch):
     assert os.getpid() not in pids
 
 
-def test_results_arrive_while_others_are_still_worked_on():
-    results = map_unordered(_nap, range(200), jobs=2)
-    start = time.perf_counter()
-    next(results)
-    first = time.perf_counter() - start
-    count = 1 + sum(1 for _ in results)
-    assert count == 200
-    assert first < 0.5 * (time.perf_counter() - start)
+def _wait_for(number: int, *, flag: Path) -> int:
+    deadline = time.monotonic() + 60
+    while number and not flag.exists():
+        assert time.monotonic() < deadline, "no result arrived meanwhile"
+        time.sleep(0.01)
+    return number
+
+
+def test_results_arrive_while_others_are_still_worked_on(tmp_path):
+    flag = tmp_path / "first result seen"
+    results = map_unordered(functools.partial(_wait_for, flag=flag), range(40), jobs=2)
+    assert next(results) == (0, 0)
+    flag.touch()
+    assert sorted(results) == [(number, number) for number in range(1, 40)]
 
 
 def test_finished_results_do_not_pile_up_behind_a_slow_consumer(monkeypatch):
@@ -249,6 +256,29 @@ def test_workers_ignore_ctrl_c_from_their_start(batch):
     assert batch.stdout.readline() == "result\n"
     batch.send_signal(signal.SIGINT)
     assert batch.communicate(timeout=10)[1] == ""
+
+
+def test_a_worker_without_work_ends_soon_after_a_parent_that_was_killed(tmp_path):
+    code = """
+        import time
+        from collections import deque
+        from serctl.backends import loky as parallel
+
+        if __name__ == "__main__":
+            list(parallel._Pool(time.sleep, 2).map(deque([(0, 60)]), largest_chunk=1))
+    """
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(code))
+    with subprocess.Popen([sys.executable, str(script)]) as parent:
+        while len(workers := _workers(psutil.Process(parent.pid))) < 2:
+            time.sleep(0.01)
+        parent.kill()
+    try:
+        assert psutil.wait_procs(workers, timeout=30)[1] == []
+    finally:
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
 
 
 def test_a_small_batch_does_not_load_joblib():
