@@ -16,6 +16,7 @@ from serctl.errors import ConfigError, DivergedError, Remedy
 from serctl.features import language_input
 from serctl.learning.batches import Batches, Example
 from serctl.learning.checkpoints import load_checkpoint, save_checkpoint
+from serctl.learning.optimizer import make_optimizer
 from serctl.learning.selection import FitState
 from serctl.metrics import confusion_matrix, uar
 from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build
@@ -34,8 +35,6 @@ CHECKPOINT = "checkpoint.npz"
 BATCH = 64
 """Windows predicted at once."""
 
-WARM_UP_SHARE = 0.05
-AVERAGED_SHARE = 0.1
 _SMALLEST_PROBABILITY = 1e-7
 
 
@@ -130,7 +129,7 @@ def fit(
     batches = Batches(training, model=model, spec=spec, normaliser=normaliser, options=options)
     # Decay would wear away the adapters of the other languages, which get no gradient.
     decay = 0.0 if start and start.adapter_only else options.weight_decay
-    optimizer = _optimizer(len(batches), options, decay)
+    optimizer = make_optimizer(len(batches), options, weight_decay=decay)
     model.compile(optimizer=optimizer, loss=[_loss(options) for _ in model.outputs])
     optimizer.build(model.trainable_variables)
     state = _resume(model, folder / CHECKPOINT)
@@ -240,23 +239,6 @@ def _for_prediction(model: keras.Model) -> keras.Model:
     if ATTENTION_LAYER in [layer.name for layer in model.layers]:
         outputs[ATTENTION_LAYER] = model.get_layer(ATTENTION_LAYER).output
     return keras.Model(model.inputs, outputs)
-
-
-def _optimizer(steps_per_epoch: int, options: FitOptions, weight_decay: float) -> keras.optimizers.Optimizer:
-    steps = steps_per_epoch * options.epochs
-    warm_up = max(round(WARM_UP_SHARE * steps), 1)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        options.lr / 20, max(steps - warm_up, 1), warmup_target=options.lr, warmup_steps=warm_up
-    )
-    averaged = options.weight_average > 0
-    # The average begins at the random weights: one that spans more than a tenth of the steps would keep some of them.
-    momentum = min(options.weight_average, max(1 - 1 / (AVERAGED_SHARE * steps), 0))
-    return keras.optimizers.AdamW(
-        schedule,
-        weight_decay=weight_decay,
-        use_ema=averaged,
-        ema_momentum=momentum,
-    )
 
 
 def _loss(options: FitOptions) -> keras.losses.Loss:
