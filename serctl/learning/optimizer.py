@@ -15,14 +15,14 @@ FIRST_SHARE = 0.05
 WARM_UP_SHARE = 0.05
 """Share of the steps that the warm-up takes."""
 AVERAGED_SHARE = 0.1
-"""Share of the steps that the averaged weights span at most: they begin at the random weights, which must not remain."""
+"""Share of the steps that the averaged weights span at most; more would keep some of the random weights."""
 
 
-class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
+class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A learning rate that rises linearly over the warm-up and falls to zero along a cosine.
 
-    The values are those of keras's CosineDecay. That one branches, and the TensorFlow backend evaluates the schedule once
-    for each weight that decays: to trace the branches took longer than the network itself.
+    The values are those of keras's CosineDecay. That one has branches, and the TensorFlow backend traces the schedule
+    once for each weight that decays: a fifth of the time until the first step of the cnn.
 
     Args:
         peak: highest learning rate.

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ _TOLERANCE = 0.05
 def try_network(bundle: Bundle) -> None:
     """Run the networks of a bundle once, in a process of its own, before any work that would be lost with it.
 
-    Nothing is started for the models that come with serctl.
+    Nothing is started for the models that come with serctl, nor for a bundle that has passed in this process.
 
     Args:
         bundle: a verified bundle.
@@ -40,10 +41,15 @@ def try_network(bundle: Bundle) -> None:
         ConfigError: ONNX Runtime is needed and not installed.
     """
     check_runtime(bundle.model_path)
-    if bundle.bundled:
-        return
+    if not bundle.bundled:
+        _try_once(bundle.folder, bundle.digest)
+
+
+@cache  # of those that passed: an exception is not remembered
+def _try_once(folder: Path, digest: str) -> None:  # noqa: ARG001 - a bundle of other content is tried again
+    """Run the networks of a bundle whose bundle.json has this digest."""
     package = Path(__file__).parents[2]  # as the current folder: nothing is imported from the user's
-    command = [sys.executable, "-m", __name__, str(bundle.folder.resolve())]
+    command = [sys.executable, "-m", __name__, str(folder.resolve())]
     try:
         ended = subprocess.run(
             command,
@@ -56,9 +62,9 @@ def try_network(bundle: Bundle) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise BundleError(f"{bundle.folder}: the network takes over {LONGEST_TRIAL_S} s for one window") from error
+        raise BundleError(f"{folder}: the network takes over {LONGEST_TRIAL_S} s for one window") from error
     if ended.returncode:
-        raise BundleError(f"{bundle.folder}: the network cannot be run: {_reason(ended.returncode, ended.stderr)}")
+        raise BundleError(f"{folder}: the network cannot be run: {_reason(ended.returncode, ended.stderr)}")
 
 
 def _reason(code: int, said: str) -> str:

@@ -86,3 +86,17 @@ def test_nothing_of_the_current_folder_runs(tmp_path: Path, monkeypatch: pytest.
 def test_no_process_is_started_for_a_bundled_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subprocess.run", None)
     try_network(load_bundle(DEFAULT_MODEL))
+
+
+def test_a_bundle_that_passed_is_tried_again_only_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = forged(DEFAULT_MODEL, tmp_path / "m")
+    try_network(load_bundle(folder))
+    with monkeypatch.context() as without_processes:
+        without_processes.setattr("subprocess.run", None)
+        try_network(load_bundle(folder))
+    shutil.rmtree(folder)
+    for _ in range(2):  # one that failed is tried again, too
+        with pytest.raises(BundleError, match="crashes the process"):
+            try_network(load_bundle(with_crash(folder) if not folder.exists() else folder))
