@@ -104,7 +104,7 @@ class Verb:
     Attributes:
         arguments: without the output.
         output: name of the file or folder that it writes.
-        times: how often.
+        times: how often; a run that was finished before does not count.
         compared: files of an output folder that are the same for the same input; () for all of them.
         bounded: whether no process of it may take more than MOST_MB; TensorFlow alone takes as much.
     """
@@ -119,16 +119,17 @@ class Verb:
 def killed_verbs(folder: Path, work: Path) -> dict[str, Verb]:
     """The command lines by name; 100 kills in all. Those that train are slow, and tiny."""
     cache = ("--cache-dir", work / "cache")
+    quick = ("--speed", "0.9:1.1", "--noise-snr", "10:20")
     training = (SAMPLES / "manifest.csv", "--arch", "mfcc", *cache)
     return {
         "predict": Verb(("predict", folder, "--no-cache", "-j", 2), "o.csv", 16),
-        "predict-cached": Verb(("predict", folder, "-j", 2, *cache), "o.jsonl", 16),
-        "extract": Verb(("extract", folder, "--no-cache", "-j", 2), "o.parquet", 16),
-        "augment": Verb(("augment", SAMPLES, "--copies", 3, "-j", 2), "copies", 16),
-        "scan": Verb(("corpus", "scan", SAMPLES), "manifest.csv", 16),
-        "train": Verb(("train", *training, "--epochs", 4), "model", 10, TRAINED, bounded=False),
+        "predict-cached": Verb(("predict", folder, "-j", 2, *cache), "o.jsonl", 8),
+        "extract": Verb(("extract", folder, "--no-cache", "-j", 2), "o.parquet", 12),
+        "augment": Verb(("augment", SAMPLES, "--copies", 3, *quick, "-j", 2), "copies", 20),
+        "scan": Verb(("corpus", "scan", SAMPLES), "manifest.csv", 20),
+        "train": Verb(("train", *training, "--epochs", 4), "model", 12, TRAINED, bounded=False),
         "evaluate": Verb(
-            ("evaluate", *training, "--epochs", 2, "--protocol", "random-kfold:2"), "scores", 10, SCORED, bounded=False
+            ("evaluate", *training, "--epochs", 2, "--protocol", "random-kfold:2"), "scores", 12, SCORED, bounded=False
         ),
     }
 
@@ -143,8 +144,8 @@ def kills(work: Path, rng: random.Random, times: int, *, name: str) -> Counts:
     undisturbed = run(*verb.arguments, "-o", expected)
     assert undisturbed.returncode == 0, undisturbed.stderr
     whole_s = time.monotonic() - start
-    for number in range(times):
-        target = work / str(number) / verb.output
+    while counts["killed"] < times:
+        target = work / str(counts.total()) / verb.output
         target.parent.mkdir()
         start = time.monotonic()
         counts.update(kill_at_random(serctl(*verb.arguments, "-o", target), rng, whole_s))
@@ -153,7 +154,8 @@ def kills(work: Path, rng: random.Random, times: int, *, name: str) -> Counts:
         same = _content(target, verb.compared) == _content(expected, verb.compared)
         counts["equal" if same else f"BAD output of {name}"] += 1
         shutil.rmtree(target.parent)
-        say(f"{name} {number + 1}/{times}: {killed - start:.1f} s, then {time.monotonic() - killed:.1f} s to its end")
+        again_s = time.monotonic() - killed
+        say(f"{name} {counts['killed']}/{times}: {killed - start:.1f} s, then {again_s:.1f} s to its end")
     peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
     if peak_mb > MOST_MB and verb.bounded:
         counts[f"BAD {peak_mb:.0f} MB"] += 1

@@ -96,6 +96,13 @@ class Batches(keras.utils.PyDataset):
         self.start_at(self.epoch + 1)
 
     def __getitem__(self, index: int) -> tuple[Inputs, Targets, Targets]:
+        try:
+            return self._make(index)
+        except (KeyboardInterrupt, SystemExit) as ended:
+            # The pool of threads only passes on what is an Exception: keras would wait for this batch for ever.
+            raise RuntimeError(f"{type(ended).__name__} while batch {index} was made") from ended
+
+    def _make(self, index: int) -> tuple[Inputs, Targets, Targets]:
         rng = np.random.default_rng([self._options.seed, self.epoch, index])
         size = self._options.batch_size
         chosen = [self._examples[row] for row in self._order[index * size : (index + 1) * size]]

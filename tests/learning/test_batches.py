@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -274,3 +275,15 @@ def test_without_shared_memory_one_thread_makes_the_batches(model: Any, monkeypa
         assert len(list(PyDatasetAdapter(batches).get_numpy_iterator())) == len(batches) == 3
     finally:
         workers_can_start.cache_clear()
+
+
+def test_an_interrupt_in_the_thread_that_makes_a_batch_is_not_waited_for(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    batches = make(model, LABELS)
+    monkeypatch.setattr(batches, "_labels", interrupted)
+    with ThreadPool(1) as pool, pytest.raises(RuntimeError, match="KeyboardInterrupt while batch 2"):
+        pool.apply_async(batches.__getitem__, (2,)).get(timeout=10)  # as keras does, without a limit

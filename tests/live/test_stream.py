@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from serctl.audio.pcm import PcmDecoder
 from serctl.audio.segments import read_audio
@@ -312,3 +313,14 @@ def test_the_pieces_of_a_recording_make_the_whole(samples: Path, piece_s: float)
     pieces = list(samples_of_file(path, rate=RATE, piece_s=piece_s))
     assert max(map(len, pieces)) <= round(piece_s * RATE)
     np.testing.assert_allclose(np.concatenate(pieces), read_audio(path, sample_rate=RATE), atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["mp3", "ogg"])
+def test_recordings_one_after_the_other_in_a_file_are_followed_to_their_end(
+    talk: NDArray[np.float32], tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / f"twice.{form}"
+    soundfile.write(path, talk, RATE)
+    once = len(read_audio(path, sample_rate=RATE))
+    path.write_bytes(2 * path.read_bytes())
+    assert sum(map(len, samples_of_file(path, rate=RATE, piece_s=0.5))) == pytest.approx(2 * once, rel=0.02)
