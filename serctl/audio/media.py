@@ -53,7 +53,7 @@ class MediaDecoder:
         self._errors: Any = av.FFmpegError
         self._pending: NDArray[np.float32] = np.empty((0, 0), np.float32)
         self._resampler = av.AudioResampler(format="fltp")
-        with self._decoding(_UNKNOWN):
+        with self._decoding(_why_unreadable(file)):
             self._container = av.open(self._view, options={"format_whitelist": _DEMUXERS})
         try:
             self._begin()
@@ -163,6 +163,11 @@ def open_media(file: RecordingFile) -> MediaDecoder:
         return MediaDecoder(file)
     except ImportError as error:
         raise _needs_pyav(file) from error
+
+
+def _why_unreadable(file: RecordingFile) -> str:
+    kind = kind_of(file.bytes_at(0, SIGNED_BYTES))
+    return f"begins as {kind}, but cannot be read: it is cut off or damaged" if kind in _KINDS else _UNKNOWN
 
 
 def _check_avi(file: RecordingFile) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import click
 import typer
@@ -54,16 +54,27 @@ class Target:
         form: --format.
         excel: --excel.
         embed_audio: --embed-audio.
+        tells_novelty: whether the model can tell how unlike the training recordings a recording is.
 
     Attributes:
         report: the file of all recordings; None without one.
-        options: those of the prediction: per segment for a page and for labels, unless something else was asked for.
+        options: those of the prediction: per segment for a page and for labels, unless something else was asked for,
+            and with novelty for a page, where the model can tell it.
 
     Raises:
         ConfigError: they do not go together.
     """
 
-    def __init__(self, given: Given, output: Path | None, *, form: str | None, excel: bool, embed_audio: bool) -> None:
+    def __init__(
+        self,
+        given: Given,
+        output: Path | None,
+        *,
+        form: str | None,
+        excel: bool,
+        embed_audio: bool,
+        tells_novelty: bool,
+    ) -> None:
         from serctl.reports.labels import LABEL_FORMATS, label_format
 
         path = to_file(output)
@@ -74,14 +85,17 @@ class Target:
         self._form = LABEL_FORMATS[form] if form else label_format(path) if path else None
         self._page = not form and path is not None and path.suffix.lower() == ".html"
         self._excel, self._embed_audio, self._overwrite = excel, embed_audio, bool(given["overwrite"])
-        self.options = self._options(given)
+        self.options = self._options(given, tells_novelty=tells_novelty)
         self._check(given)
 
-    def _options(self, given: Given) -> PredictOptions:
-        source = click.get_current_context().get_parameter_source("per")
-        if (self._page or self._form) and source is ParameterSource.DEFAULT and not given["moments"]:
-            return given.make(PredictOptions, per="segment")
-        return given.make(PredictOptions)
+    def _options(self, given: Given, *, tells_novelty: bool) -> PredictOptions:
+        typed = click.get_current_context().get_parameter_source
+        changed: dict[str, Any] = {}
+        if (self._page or self._form) and typed("per") is ParameterSource.DEFAULT and not given["moments"]:
+            changed["per"] = "segment"
+        if self._page and typed("novelty") is ParameterSource.DEFAULT:
+            changed["novelty"] = tells_novelty
+        return given.make(PredictOptions, **changed)
 
     def _check(self, given: Given) -> None:
         if self._embed_audio and not self._page:

@@ -19,6 +19,7 @@ from serctl.explanation.options import ExplainOptions
     app,
     "serctl explain ./recordings/emma-angry.wav -o why.html",
     "serctl explain recording.wav --emotion sad --at 1 --format json",
+    "serctl explain recording.wav --channel 1 -o why.html",
 )
 @flags("jobs", "overwrite", "cache", Question=ExplainOptions)
 def explain(

@@ -84,9 +84,16 @@ def predict(
     from serctl.errors import StoppedAtFailureError
     from serctl.verbs import predict as verb
 
-    target = Target(given, output, form=form, excel=excel, embed_audio=embed_audio)
-    options, report = target.options, target.report
     bundle = load_bundle(model or DEFAULT_MODEL)
+    target = Target(
+        given,
+        output,
+        form=form,
+        excel=excel,
+        embed_audio=embed_audio,
+        tells_novelty=bundle.facts.novelty is not None,
+    )
+    options, report = target.options, target.report
     if not quiet:
         _say_unknown_language(bundle, options.language)
     check_summary_json(summary_json, report)

@@ -13,6 +13,7 @@ class ExplainOptions:
 
     Args:
         emotion: the one to explain; None for the answer to the recording.
+        channel: the one to explain, from 1 on; None for the mix of all.
         at_s: a time in the window to explain, in seconds; None for the window with the highest probability.
         language: code of the language spoken, for a model that tells languages apart.
         seed: of the noise that hides parts, and of the orders in which they are hidden.
@@ -22,6 +23,12 @@ class ExplainOptions:
     """
 
     emotion: str | None = option(None, "Explain this emotion. Default: the answer to the recording.", kind=str)
+    channel: int | None = option(
+        None,
+        "Explain this channel, counted from 1, such as one speaker of a call. Default: the mix of all.",
+        kind=int,
+        low=1,
+    )
     at_s: float | None = option(
         None,
         "Explain the window at this time, in seconds. Default: the one where the emotion is most likely.",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from html import escape
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from serctl.explanation.charts import bars_over_time, curves, heat_map
-from serctl.explanation.words import agreement_words, answer_words, change_words, novelty_words, order_words
+from serctl.explanation.words import agreement_words, answer_words, change_words, name_of, novelty_words, order_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,7 +72,7 @@ def make_page(explanations: Sequence[Explanation], failures: Sequence[tuple[str,
     Returns:
         HTML, complete in itself.
     """
-    title = f"Why {_name(explanations[0].path)}" if len(explanations) == 1 else f"Why: {len(explanations)} recordings"
+    title = f"Why {name_of(explanations[0])}" if len(explanations) == 1 else f"Why: {len(explanations)} recordings"
     body = [f"<h1>{_safe(title)}</h1>", _contents(explanations), _failures(failures)]
     alone = len(explanations) == 1
     body += [_recording(each, number, alone=alone) for number, each in enumerate(explanations)]
@@ -85,15 +84,11 @@ def _safe(text: str) -> str:
     return escape(text)
 
 
-def _name(path: str) -> str:
-    return PurePath(path).name or path
-
-
 def _contents(explanations: Sequence[Explanation]) -> str:
     if len(explanations) < 2:
         return ""
     items = [
-        f'<li><a href="#r{number}">{_safe(_name(each.path))}</a>: {_safe(each.answer)} {_percent(each.confidence)}</li>'
+        f'<li><a href="#r{number}">{_safe(name_of(each))}</a>: {_safe(each.answer)} {_percent(each.confidence)}</li>'
         for number, each in enumerate(explanations)
     ]
     return f'<nav aria-label="Recordings"><ul>{"".join(items)}</ul></nav>'
@@ -109,7 +104,7 @@ def _failures(failures: Sequence[tuple[str, str]]) -> str:
 def _recording(each: Explanation, number: int, *, alone: bool) -> str:
     cards = [_course(each), _time(each), _map(each), _groups(each), _changes(each), _trust(each.faithfulness)]
     parts = [
-        "" if alone else f"<h2>{_safe(_name(each.path))}</h2>",
+        "" if alone else f"<h2>{_safe(name_of(each))}</h2>",
         f'<p class="answer">{_safe(answer_words(each))}</p>',
         _paragraphs(change_words(each)),
         _paragraphs(novelty_words(each), style="warn"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.explanation.words import answer_words, change_words, order_words
+from serctl.explanation.words import answer_words, change_words, name_of, order_words
 from serctl.reports.plots import BLUE, GREY, VERMILLION, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def draw(path: Path, explanation: Explanation) -> None:
 
 
 def _figure(each: Explanation) -> Figure:
-    figure = new_figure(9.0, f"{each.path}: {answer_words(each)}", change_words(each)[0])
+    figure = new_figure(9.0, f"{name_of(each)}: {answer_words(each)}", change_words(each)[0])
     (time, groups), (band_map, trust) = figure.subplots(2, 2)
     _draw_time(time, each)
     _draw_groups(groups, each)

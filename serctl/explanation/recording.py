@@ -68,6 +68,7 @@ class Explanation:
 
     Attributes:
         path: the recording; bytes of its name that are not UTF-8 are spelt out.
+        channel: the one that is explained, from 1 on; None for the mix of all.
         model: name and digest of the model.
         answer, confidence: of the whole recording, as a prediction says.
         emotion: the one that is explained; `probability` without another word is that of this emotion.
@@ -87,6 +88,7 @@ class Explanation:
     """
 
     path: str
+    channel: int | None
     model: str
     answer: str
     confidence: float
@@ -135,11 +137,11 @@ def explain_recording(
         cache: of features.
 
     Raises:
-        AudioError: the recording cannot be read, or holds no speech where it is to be explained.
+        AudioError: the recording cannot be read, lacks the channel, or holds no speech where it is to be explained.
         ConfigError: the model does not know the emotion.
     """
     labels = recogniser.bundle.facts.labels
-    course = follow(path, recogniser, options.language, cache)
+    course = follow(path, recogniser, options, cache)
     whole = course.whole
     if np.isnan(whole).any():
         raise AudioError(f"{str(path)!r} holds no speech: there is no answer to explain")
@@ -150,6 +152,7 @@ def explain_recording(
     spoken = np.where(course.frames > 0, course.probabilities[:, target], np.nan)
     return Explanation(
         path=utf8(str(path)),
+        channel=options.channel,
         model=recogniser.bundle.identity,
         answer=labels[best],
         confidence=float(whole[best]),
@@ -160,7 +163,12 @@ def explain_recording(
         start_s=course.start_s[window],
         end_s=course.end_s[window],
         novelty=course.novelty,
-        **explain_window(_samples_of(path, listener, window), listener, options.seed, start_s=course.start_s[window]),
+        **explain_window(
+            _samples_of(path, listener, window, options.channel),
+            listener,
+            options.seed,
+            start_s=course.start_s[window],
+        ),
     )
 
 
@@ -172,16 +180,16 @@ def find_emotion(emotion: str, recogniser: Recogniser) -> int:
     return labels.index(emotion)
 
 
-def follow(path: Path, recogniser: Recogniser, language: str | None, cache: Cache | None) -> Course:
+def follow(path: Path, recogniser: Recogniser, options: ExplainOptions, cache: Cache | None) -> Course:
     """Predict the windows of a recording. Raises AudioError for everything that is wrong with the file."""
     config = recogniser.bundle.facts.features
     tells_novelty = recogniser.bundle.facts.novelty is not None
     bounds: list[tuple[float, float]] = []
     rows, frames, novelty = [], [], []
-    for group in _groups(iter(FeatureReader(path, config, cache=cache))):
+    for group in _groups(iter(FeatureReader(path, config, cache=cache, channel=options.channel))):
         features = [window.features for window in group]
         bounds += [(window.start_s, window.end_s) for window in group]
-        rows.append(recogniser.probabilities(features, [language] * len(group)))
+        rows.append(recogniser.probabilities(features, [options.language] * len(group)))
         frames += [0 if is_silent(each.functionals, config) else len(each.log_mel) for each in features]
         novelty.append(recogniser.novelty(features) if tells_novelty else np.full(len(group), np.nan))
     weights = np.array(frames, np.float64)
@@ -205,9 +213,9 @@ def _choose(path: Path, course: Course, target: int, at_s: float | None) -> int:
     return found[0]
 
 
-def _samples_of(path: Path, listener: Listener, window: int) -> Samples:
+def _samples_of(path: Path, listener: Listener, window: int, channel: int | None) -> Samples:
     config = listener.config
-    reader = SegmentReader(path, sample_rate=config.sample_rate, window_s=config.window_s)
+    reader = SegmentReader(path, sample_rate=config.sample_rate, window_s=config.window_s, channel=channel)
     return next(islice(reader, window, None)).samples
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ UNLIKE = 0.95
 
 STABLE, AGREE = 0.9, 0.3
 """Correlations below these are called low."""
+
+
+def name_of(each: Explanation) -> str:
+    """Return the name of the recording without its folder, and the channel where one is explained."""
+    name = PurePath(each.path).name or each.path
+    return name if each.channel is None else f"{name}, channel {each.channel}"
 
 
 def answer_words(each: Explanation) -> str:

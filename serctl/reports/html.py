@@ -38,12 +38,14 @@ class Page:
         limits: sentences on what the answers are worth.
         link: the address of a recording relative to the page, by its path in the report; None where it has none.
         sound: the recording as MP3 to embed, by its path; None where it has none.
+        why: the command that explains an answer, without the recording; empty if it is not known.
     """
 
     about: tuple[tuple[str, str], ...] = ()
     limits: tuple[str, ...] = ()
     link: Callable[[str], str | None] = lambda _: None
     sound: Callable[[str], bytes | None] = lambda _: None
+    why: str = ""
 
 
 def write_page(path: Path, rows: Iterable[Mapping[str, Any]], page: Page) -> None:
@@ -65,7 +67,7 @@ def _render(summary: Summary, page: Page) -> str:
     return Template(page_part("page.html")).substitute(
         policy=page_policy(style, script),
         version=escape(__version__),
-        title=f"Emotions in {_count(len(summary.recordings), 'recording')}",
+        title=escape(summary.title),
         made=escape(f"Made on {datetime.now().astimezone():%Y-%m-%d %H:%M} with serctl {__version__}"),
         style=style,
         totals="".join(f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>" for term, text in summary.totals),
@@ -103,10 +105,6 @@ def page_policy(style: str, script: str = "") -> str:
         f"default-src 'none'; style-src-elem 'sha256-{hashes[0]}'; style-src-attr 'unsafe-inline'; "
         f"script-src {scripts}; img-src data:; media-src 'self' file: data:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def colour_of(emotion: str) -> str:
@@ -153,6 +151,8 @@ def _packed(summary: Summary, page: Page, sounds: list[str]) -> str:
         sound = {"sound": numbers[each.path]} if each.path in numbers else {"link": page.link(each.path)}
         recordings.append(entry | sound)
     data = {
+        "entries": summary.entries,
+        "why": page.why,
         "emotions": summary.emotions,
         "colours": [colour_of(emotion) for emotion in summary.emotions],
         "warnings": [list(texts) for texts in WARNINGS.values()],

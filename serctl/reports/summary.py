@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +85,13 @@ class Shown:
 class Summary:
     """A report as a page shows it.
 
-    shares: of the time with speech, by emotion. course: the same for consecutive parts, each with its mark.
+    title: of the page. entries: what the rows of its list are. shares: of the time with speech, by emotion. course: the
+    same for consecutive parts, each with its mark.
     """
 
     recordings: list[Shown]
+    title: str
+    entries: str
     emotions: list[str]
     totals: list[tuple[str, str]]
     shares: dict[str, float]
@@ -106,12 +110,23 @@ def summarise(rows: Iterable[Row]) -> Summary:
         The summary.
     """
     groups = [list(group) for _, group in itertools.groupby(rows, key=lambda row: (row["path"], row.get("channel")))]
+    several = Counter(str(group[0]["path"]) for group in groups)
     emotions = _emotions(groups)
     index = {emotion: number for number, emotion in enumerate(emotions)}
-    folder = _common_folder({str(group[0]["path"]) for group in groups})
-    recordings = [_shown(group, index, len(folder)) for group in groups]
-    title, unit, course = _course(recordings, emotions)
-    return Summary(recordings, emotions, _totals(recordings), _shares(recordings, emotions), course, title, unit)
+    folder = _common_folder(set(several))
+    recordings = [_shown(group, index, len(folder), apart=several[str(group[0]["path"])] > 1) for group in groups]
+    course_title, unit, course = _course(recordings, emotions)
+    return Summary(
+        recordings,
+        f"Emotions in {len(several):,} recording{'' if len(several) == 1 else 's'}",
+        "recordings" if len(several) == len(groups) else "channels",
+        emotions,
+        _totals(recordings),
+        _shares(recordings, emotions),
+        course,
+        course_title,
+        unit,
+    )
 
 
 def _emotions(groups: Sequence[Sequence[Row]]) -> list[str]:
@@ -123,7 +138,8 @@ def _emotions(groups: Sequence[Sequence[Row]]) -> list[str]:
     return [*dict.fromkeys([*labels, *(each for each in found if each not in special)]), *special]
 
 
-def _shown(rows: Sequence[Row], index: Mapping[str, int], folder: int) -> Shown:
+def _shown(rows: Sequence[Row], index: Mapping[str, int], folder: int, *, apart: bool) -> Shown:
+    """A recording, or one of its channels where they are apart, its name without the folder of all."""
     first = rows[0]
     failed = first.get("status") == "error"
     emotion, confidence = (None, None) if failed else _whole(rows)
@@ -132,7 +148,7 @@ def _shown(rows: Sequence[Row], index: Mapping[str, int], folder: int) -> Shown:
     return Shown(
         path=str(first["path"]),
         name=utf8(str(first["path"])[folder:]),
-        channel=first.get("channel"),
+        channel=first.get("channel") if apart else None,
         error=str(first.get("error") or "failed") if failed else None,
         duration=duration if duration is not None or failed else _number(rows[-1].get("end")),
         emotion=None if emotion is None else index[emotion],
@@ -189,13 +205,14 @@ def _number(value: Any) -> float | None:
 
 
 def _totals(recordings: Sequence[Shown]) -> list[tuple[str, str]]:
-    failed = sum(each.error is not None for each in recordings)
-    hours = sum(each.duration or 0 for each in recordings if not each.error) / 3600
+    whole = list({each.path: each for each in recordings}.values())
+    failed = sum(each.error is not None for each in whole)
+    hours = sum(each.duration or 0 for each in whole if not each.error) / 3600
     length = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
     return [
-        ("With a result", f"{len(recordings) - failed:,}"),
+        ("With a result", f"{len(whole) - failed:,}"),
         ("Failed", f"{failed:,}"),
-        ("With a warning", f"{sum(bool(each.warnings) for each in recordings):,}"),
+        ("With a warning", f"{len({each.path for each in recordings if each.warnings}):,}"),
         ("Length", length),
     ]
 

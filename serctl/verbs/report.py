@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from serctl.bundle.store import load_bundle
+from serctl.bundle.store import DEFAULT_MODEL, load_bundle
 from serctl.errors import AudioError, BundleError, ConfigError
 from serctl.files import atomic_path, check_new_file
 from serctl.reports.html import Page, write_page
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from serctl.bundle.facts import BundleFacts
+    from serctl.bundle.store import Bundle
     from serctl.reports.schema import Columns, Table
 
 LIMITS = (
@@ -112,19 +113,26 @@ def describe(model: str, output: Path, recordings: Path | None, embed_audio: boo
         embed_audio: put the recordings into the page.
     """
     find = partial(_find, recordings=recordings)
-    about = (("Model", model or "not known"), *_facts(model))
+    bundle = _bundled(model)
+    about = (("Model", model or "not known"), *(_described(bundle.facts) if bundle else ()))
+    why = _why(bundle.facts.name) if bundle else ""
     if embed_audio:
-        return Page(about, LIMITS, sound=lambda path: _encoded(find(path)))
-    return Page(about, LIMITS, link=lambda path: _address(find(path), output))
+        return Page(about, LIMITS, sound=lambda path: _encoded(find(path)), why=why)
+    return Page(about, LIMITS, link=lambda path: _address(find(path), output), why=why)
 
 
-def _facts(model: str) -> tuple[tuple[str, str], ...]:
-    """What is known of the model, where it is a bundled one."""
+def _why(name: str) -> str:
+    """The command that explains an answer of a bundled model, without the recording."""
+    return "serctl explain" if name == DEFAULT_MODEL else f"serctl explain --model {name}"
+
+
+def _bundled(model: str) -> Bundle | None:
+    """The bundled model of this identity; None if it is another model."""
     try:
         bundle = load_bundle(model.split("@")[0])
     except BundleError:
-        return ()
-    return tuple(_described(bundle.facts)) if bundle.bundled and bundle.identity == model else ()
+        return None
+    return bundle if bundle.bundled and bundle.identity == model else None
 
 
 def _described(facts: BundleFacts) -> Iterator[tuple[str, str]]:
@@ -134,6 +142,11 @@ def _described(facts: BundleFacts) -> Iterator[tuple[str, str]]:
     scored = facts.metrics.get("cross_validation") or facts.metrics.get("validation")
     if scored:
         yield "Tested", f"UAR {100 * scored.uar:.0f} % on {scored.n:,} utterances: {scored.protocol.description}"
+    if unlike := facts.metrics.get("left_out"):
+        yield (
+            "On other corpora",
+            f"UAR {100 * unlike.uar:.0f} % on {unlike.n:,} utterances, each corpus left out in turn",
+        )
     yield "Licence", facts.licence
 
 

@@ -15,7 +15,10 @@ import soundfile
 import serctl as library
 from serctl.audio.find import Recording
 from serctl.bundle.store import load_bundle
+from serctl.explanation.options import ExplainOptions
+from serctl.explanation.recording import follow
 from serctl.run import Run
+from serctl.runtime.recogniser import Recogniser
 from serctl.verbs import explain as verb
 
 if TYPE_CHECKING:
@@ -123,6 +126,20 @@ def test_the_command_writes_a_page_and_says_what_failed(serctl: Serctl, folder: 
     assert serctl("explain", folder / "voice.wav", *common, "-o", page).code == 2
     assert serctl("explain", folder / "silence.wav", *common, "-o", tmp_path / "none.html").code == 4
     assert not (tmp_path / "none.html").exists()
+
+
+def test_one_speaker_of_a_call_is_explained(serctl: Serctl, folder: Path, tmp_path: Path) -> None:
+    voice, rate = soundfile.read(folder / "voice.wav")
+    call, one = tmp_path / "call.wav", tmp_path / "one.wav"
+    soundfile.write(one, voice[:, 0], rate)
+    soundfile.write(call, np.column_stack([np.zeros(len(voice)), voice[:, 0]]), rate)
+    common = ("--model", "serctl-live", "-j", 1, "--no-cache")
+    (found,) = json.loads(serctl("explain", call, "--channel", 2, *common).stdout)["explanations"]
+    alone = follow(one, Recogniser(load_bundle("serctl-live")), ExplainOptions(), None)
+    assert (found["channel"], found["confidence"]) == (2, pytest.approx(alone.whole.max()))
+    for channel, message in ((1, "holds no speech"), (3, "there is no channel 3")):
+        failed = serctl("explain", call, "--channel", channel, *common)
+        assert (failed.code, message in failed.stderr) == (4, True)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from serctl.cli.report import DEFAULT, _Reports
+from serctl.reports.summary import FACTS
 
 if TYPE_CHECKING:
     from conftest import Serctl
@@ -73,6 +74,7 @@ def test_a_prediction_ends_as_a_page(serctl: Serctl, recordings: Path, tmp_path:
     assert (tom["name"], broken["name"]) == ("<b>tom.flac", "broken.wav")
     assert [start for start, *_ in tom["segments"]][1:] == [end for _, end, *_ in tom["segments"]][:-1]
     assert tom["link"] == "./calls/%3Cb%3Etom.flac"
+    assert list(FACTS).index("novelty") in [index for index, _ in tom["facts"]]
     assert "is empty" in broken["error"]
 
     assert "exists: --overwrite" in serctl("predict", str(recordings), *options).stderr

@@ -52,7 +52,7 @@ ROWS = [
     row("calls/c.wav", 0, "no-speech", float("nan")),
     failed("calls/broken.wav", f"'{SCRIPT}' is empty (0 bytes)"),
     row("calls/take10.wav", emotion="angry", confidence=0.5),
-    row("calls/take2.wav", emotion="angry", confidence=0.6),
+    row("calls/take2.wav", emotion="angry", confidence=0.6, end=3.0),
 ]
 
 
@@ -74,7 +74,12 @@ def page(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
     write_page(
         path,
         ROWS,
-        Page((("Model", SCRIPT),), (f"Limit {SCRIPT}",), lambda name: "./calls/a.wav" if "a.wav" in name else None),
+        Page(
+            (("Model", SCRIPT),),
+            (f"Limit {SCRIPT}",),
+            lambda name: "./calls/a.wav" if "a.wav" in name else None,
+            why="serctl explain",
+        ),
     )
     return path
 
@@ -93,7 +98,7 @@ def test_totals_and_shares_are_those_of_the_rows() -> None:
         "With a warning": "1",
         "Length": "0.3 min",
     }
-    assert summary.shares == pytest.approx({"neutral": 0.2, "happy": 0.2, "angry": 0.6})
+    assert summary.shares == pytest.approx({"neutral": 2 / 11, "happy": 2 / 11, "angry": 7 / 11})
     assert summary.emotions == [*LABELS, "no-speech"]
     assert summary.course_title == "Emotions in the order of the recordings"
     first = summary.recordings[0]
@@ -125,6 +130,13 @@ def test_channels_are_shown_apart_and_their_recording_is_embedded_once(tmp_path:
     call, y = (base64.b64encode(name).decode() for name in (b"call.wav", b"y.wav"))
     assert shown == [("call.wav", call), ("call.wav", call), ("x.wav", None), ("y.wav", y)]
     assert len(sounds) == 2
+
+
+def test_a_recording_of_several_channels_counts_once() -> None:
+    summary = summarise([row("call.wav", channel=1), row("call.wav", channel=2, snr_db=1.0), row("x.wav", channel=1)])
+    assert (summary.title, summary.entries) == ("Emotions in 2 recordings", "channels")
+    assert dict(summary.totals) == {"With a result": "2", "Failed": "0", "With a warning": "1", "Length": "0.1 min"}
+    assert [each.channel for each in summary.recordings] == [1, 2, None]  # x.wav has no other channel
 
 
 @pytest.fixture(scope="module")
@@ -272,12 +284,46 @@ def test_the_table_is_sorted_and_filtered(browser: Chrome, page: Path) -> None:
     assert browser.find_element("id", "count").text == "2 of 6 recordings"
     show(browser, page)
     for state, expected in (("failed", ["broken.wav"]), ("warned", [by_name[0]])):
-        browser.execute_script(
-            "const state = document.getElementById('state'); state.value = arguments[0];"
-            "state.dispatchEvent(new Event('input'))",
-            state,
-        )
+        choose(browser, "state", state)
         assert names(browser) == expected
+
+
+def choose(browser: Chrome, field: str, value: object) -> None:
+    browser.execute_script(
+        "const field = document.getElementById(arguments[0]); field.value = arguments[1];"
+        "field.dispatchEvent(new Event('input'))",
+        field,
+        str(value),
+    )
+
+
+def test_the_recordings_with_most_of_an_emotion_come_first(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    choose(browser, "emotion", LABELS.index("angry"))
+    assert names(browser) == ["take2.wav", "a.wav", "take10.wav"]
+    click(browser, "th[data-key=name] button")
+    assert names(browser) == ["a.wav", "take2.wav", "take10.wav"]
+
+
+def test_the_details_name_the_command_that_explains_the_answer(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    click(browser, ".open", 1)
+    command = f"serctl explain 'calls/{SCRIPT} & '\\''b'\\''.wav' -o why.html"
+    assert browser.find_element("css selector", "#details-why code").text == command
+    click(browser, "#close")
+    click(browser, ".open", 2)  # no speech, no answer
+    assert not browser.find_element("id", "details-why").is_displayed()
+
+
+def test_every_column_is_printed(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    widths = browser.execute_script(
+        "document.body.style.width = '180mm'; dispatchEvent(new Event('beforeprint'));"
+        "return [...document.querySelectorAll('#table thead th')].map((each) => each.getBoundingClientRect().width)"
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert min(widths) > 30
 
 
 def test_a_moment_is_played_where_it_is(browser: Chrome, page: Path) -> None:

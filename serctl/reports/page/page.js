@@ -18,6 +18,8 @@
     return `${minutes}:${(whole - 60 * minutes).toFixed(1).padStart(4, "0")}`;
   };
   const titled = ({ name, channel }) => (channel ? `${name}, channel ${channel}` : name);
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const pathOf = ({ facts }) => facts.find(([index]) => data.facts[index] === "File")?.[1] ?? "";
   const percent = (value) => (value == null ? "" : `${Math.round(100 * value)} %`);
   const colour = (index) => `var(--${data.colours[index]})`;
 
@@ -45,7 +47,9 @@
   const row = (recording, index) => {
     const line = make("tr", undefined, { "aria-rowindex": index + 2 });
     const name = make("td");
-    const open = make("button", titled(recording), { type: "button", class: "open", title: titled(recording) });
+    const open = make("button", undefined, { type: "button", class: "open", title: titled(recording) });
+    const [, folder, rest] = /^(.*[/\\])?(.*)$/s.exec(titled(recording));
+    open.append(make("span", folder ?? "", { class: "folder" }), rest);
     open.addEventListener("click", () => show(recording));
     name.append(open);
     const emotion = make("td", undefined);
@@ -120,12 +124,12 @@
     const state = states[find("state").value];
     const has = (each) => emotion === "" || each.segments.some((segment) => segment[2] === Number(emotion));
     shown = all.filter((each) => state(each) && has(each) && each.name.toLocaleLowerCase().includes(text));
-    if (sorting.key) {
-      const value = values[sorting.key];
-      const sign = sorting.down ? -1 : 1;
-      shown.sort((one, other) => sign * compare(value(one), value(other)));
-    }
-    find("count").textContent = `${shown.length} of ${all.length} recordings`;
+    // The recordings with most of the emotion that was asked for come first.
+    const seconds = (each) => each.segments.reduce((sum, [start, end, found]) => sum + (found === Number(emotion)) * (end - start), 0);
+    const value = values[sorting.key] ?? (emotion === "" ? null : seconds);
+    const sign = sorting.key && !sorting.down ? 1 : -1;
+    if (value) shown.sort((one, other) => sign * compare(value(one), value(other)));
+    find("count").textContent = `${shown.length} of ${all.length} ${data.entries}`;
     find("table").setAttribute("aria-rowcount", shown.length + 1);
     list.scrollTop = 0;
     first = -1;
@@ -189,6 +193,9 @@
         return line;
       }),
     );
+    const whose = recording.channel ? ` --channel ${recording.channel}` : "";
+    find("details-why").hidden = !data.why || Boolean(recording.error) || !recording.segments.some((each) => each[3] != null);
+    find("details-why").lastElementChild.textContent = `${data.why} ${quoted(pathOf(recording))}${whose} -o why.html`;
     const sound = document.getElementById(`sound-${recording.sound}`);
     const address = sound ? `data:audio/mpeg;base64,${sound.textContent}` : recording.link;
     audio.hidden = !address;
