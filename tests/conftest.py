@@ -242,6 +242,7 @@ def small_bundle(samples: Path, shared_cache: Cache, made_once: MadeOnce, tensor
             augmentation=Augmentation(copies=0),
             validation_share=0.25,
             licence="CC0-1.0",
+            learning_curve=architecture == "mfcc",
         )
         run = Run(shared_cache, jobs=1)
         return load_bundle(

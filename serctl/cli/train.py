@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     "serctl train ./corpus -o ./live-model --arch lstm --causal",
     "serctl train ./corpus -o ./student --arch mfcc --teacher ./my-model",
     "serctl train ./corpus -o ./two-emotions --classes happy,sad",
+    "serctl train ./corpus -o ./measured --arch mfcc --learning-curve",
 )
 @flags(
     *WORKERS,
@@ -87,6 +88,7 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
         f"{100 * interval.high:.1f}, over {interval.unit}s), WA {100 * scores.wa:.1f} %, ECE {scores.ece:.3f}; "
         "optimistic: this part selected the epoch; `serctl evaluate --protocol` gives honest scores",
         *_compare_with_base(result),
+        *_curve_in_words(result),
         f"model: {result.folder}",
         f"next: serctl {next_use(result.folder, causal=causal)}",
     ]
@@ -109,6 +111,14 @@ def _compare_with_base(result: TrainResult) -> list[str]:
     seen = (metrics.leakage or {}).get("identical_audio")
     heard = f", {seen} utterances of which it was trained on" if seen else ""
     return [f"UAR of the base on the held-out part {100 * metrics.base_uar:.1f} %{heard}"]
+
+
+def _curve_in_words(result: TrainResult) -> list[str]:
+    """The UAR by the amount of training data, where it was asked for."""
+    if not result.curve:
+        return []
+    points = ", ".join(f"{100 * each.uar:.1f} % of {each.utterances}" for each in result.curve)
+    return [f"UAR by training utterances: {points}; {result.folder / 'learning-curve.png'}"]
 
 
 def only_answer(scores: Scores) -> str | None:

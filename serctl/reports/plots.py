@@ -70,6 +70,26 @@ class Reliability(Protocol):
         """Number of predictions."""
 
 
+class LearningPoint(Protocol):
+    """The UAR, 0 to 1, of a network that learned from so many utterances, as in learning.curve.CurvePoint."""
+
+    @property
+    def utterances(self) -> int:
+        """How many it learned from."""
+
+    @property
+    def uar(self) -> float:
+        """The score."""
+
+    @property
+    def low(self) -> float:
+        """The lower end of its interval."""
+
+    @property
+    def high(self) -> float:
+        """The upper end."""
+
+
 def plot_confusion(path: Path, matrix: ArrayLike, classes: Sequence[str], *, title: str) -> None:
     """Draw a confusion matrix: percentages of each row with the counts, and the recall of each class at the right.
 
@@ -110,6 +130,17 @@ def plot_history(path: Path, history: Mapping[str, Sequence[float]], *, best_epo
         ConfigError: a series is missing, their lengths differ, or best_epoch is not one of the epochs.
     """
     save_figure(path, lambda: _history_figure(history, best_epoch=best_epoch, title=title))
+
+
+def plot_learning_curve(path: Path, points: Sequence[LearningPoint], *, title: str) -> None:
+    """Draw the UAR by the number of training utterances, with its interval.
+
+    Args:
+        path: the PNG file to write.
+        points: the smallest number first.
+        title: title of the figure.
+    """
+    save_figure(path, lambda: _learning_figure(points, title=title))
 
 
 def plot_speakers(path: Path, per_speaker: Mapping[str, Mapping[str, Any]], *, title: str) -> None:
@@ -258,6 +289,21 @@ def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, 
         below.plot(best_epoch, 100 * val_uar[best_epoch - 1], "*", color=VERMILLION, markersize=16, label=label)
     for axes in (above, below):
         _finish_history(axes, best_epoch)
+    return figure
+
+
+def _learning_figure(points: Sequence[LearningPoint], *, title: str) -> Figure:
+    figure = new_figure(6, title)
+    axes = figure.add_subplot()
+    counts = [each.utterances for each in points]
+    low, uar, high = (100 * np.array([getattr(each, name) for each in points]) for name in ("low", "uar", "high"))
+    axes.fill_between(counts, low, high, color=_SKY, alpha=0.3, label="95 % interval")
+    axes.plot(counts, uar, color=BLUE, marker="o", label="UAR")
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
+    axes.set(xlabel="Training utterances", ylabel="UAR on the held-out part (%)")
+    axes.legend(loc="lower right")
     return figure
 
 

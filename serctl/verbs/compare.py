@@ -1,22 +1,29 @@
-"""Compare evaluations of two or more models on the same utterances."""
+"""Compare evaluations of two or more models, or the models themselves, on the same utterances."""
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serctl.errors import ConfigError
+from serctl.learning.options import LabelOptions
 from serctl.metrics import Comparison, paired_differences
+from serctl.reports.markdown import stamp
 from serctl.reports.tables import read_report
+from serctl.verbs.evaluate import evaluate_model, shared_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from serctl.bundle.store import Bundle
+    from serctl.run import Run
 
 PREDICTIONS = "predictions.parquet"
 
@@ -56,6 +63,49 @@ def compare(folders: Sequence[Path], *, seed: int = 0) -> list[Comparison]:
         raise ConfigError(f"expected two evaluations or more. Received: {len(folders)}")
     first, *others = map(read_answers, folders)
     return [_compare(first, other, seed) for other in others]
+
+
+@dataclass(frozen=True)
+class ComparedModels:
+    """Models on the same corpora.
+
+    Attributes:
+        comparisons: of the first model with each of the others.
+        stamps: for each model, its name and what its training and the corpora share.
+    """
+
+    comparisons: list[Comparison]
+    stamps: tuple[tuple[str, str], ...]
+
+
+def compare_models(
+    models: Sequence[Bundle], corpora: Sequence[Path], *, run: Run | None = None, seed: int = 0
+) -> ComparedModels:
+    """Evaluate models on the same corpora, on the emotions that all know, and compare the first with each other one.
+
+    Args:
+        models: two or more.
+        corpora: folders of corpora, or manifests.
+        run: workers and cache.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: there is only one model.
+        CorpusError: the models and the corpora have fewer than two emotions in common.
+        MissingExtraError: the packages of the extra `train` are not installed.
+    """
+    if len(models) < 2:
+        raise ConfigError(f"expected two models or more. Received: {len(models)}")
+    known = [label for label in models[0].facts.labels if all(label in each.facts.labels for each in models)]
+    labels = LabelOptions(shared_classes(corpora, known, LabelOptions()))
+    answers, stamps = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, model in enumerate(models):
+            place = Path(folder) / str(number)
+            evaluation = evaluate_model(corpora, model=model, output=place, labels=labels, run=run, seed=seed)
+            stamps.append((model.identity, stamp(evaluation.metrics)))
+            answers.append(replace(read_answers(place), name=model.identity))
+    return ComparedModels([_compare(answers[0], other, seed) for other in answers[1:]], tuple(stamps))
 
 
 def read_answers(folder: Path) -> Answers:

@@ -113,7 +113,9 @@ def evaluate_model(
         raise ConfigError(f"{model.identity} knows no {', '.join(foreign)}: expected {', '.join(model.facts.labels)}")
     dataset = load_dataset(
         paths,
-        labels=labels if labels.classes else LabelOptions(_shared_classes(paths, model, labels), labels.mapping),
+        labels=labels
+        if labels.classes
+        else LabelOptions(shared_classes(paths, model.facts.labels, labels), labels.mapping),
         config=model.facts.features,
         augmentation=None,
         run=run,
@@ -225,17 +227,27 @@ def _fold_facts(
     }
 
 
-def _shared_classes(paths: Sequence[Path], model: Bundle, labels: LabelOptions) -> tuple[str, ...]:
+def shared_classes(paths: Sequence[Path], known: Sequence[str], labels: LabelOptions) -> tuple[str, ...]:
+    """Return the emotions of a model that corpora hold.
+
+    Args:
+        paths: of the corpora.
+        known: the emotions of the model.
+        labels: how labels are renamed.
+
+    Raises:
+        CorpusError: there are fewer than two.
+    """
     from serctl.corpora import load_corpora
 
     renamed = [
         labels.apply(utterance) for corpus in load_corpora(paths, labels.reading) for utterance in corpus.utterances
     ]
     found = {utterance.emotion for utterance in renamed if utterance}
-    shared = tuple(label for label in model.facts.labels if label in found)
+    shared = tuple(label for label in known if label in found)
     if len(shared) < 2:
         raise CorpusError(
-            f"expected at least two of the model's labels ({', '.join(model.facts.labels)}) in the corpus, "
+            f"expected at least two of the model's labels ({', '.join(known) or 'none'}) in the corpus, "
             f"found {', '.join(sorted(found)) or 'none'}"
         )
     return shared

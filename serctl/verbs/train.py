@@ -21,6 +21,7 @@ from serctl.features.novelty import NOVELTY_VERSION, Novelty
 from serctl.files import atomic_folder, claiming, naming, open_input
 from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
+from serctl.learning.curve import CurvePoint, learning_curve
 from serctl.learning.dataset import Dataset, Sample, load_dataset
 from serctl.learning.earlier import base_uar, earlier_corpora
 from serctl.learning.leakage import leakage_facts, speaker_anywhere
@@ -30,7 +31,7 @@ from serctl.learning.options import UNSTATED_LICENCE, RecordOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.metrics import Scores, score, score_by
 from serctl.records import read_record
-from serctl.reports.plots import plot_confusion, plot_history
+from serctl.reports.plots import plot_confusion, plot_history, plot_learning_curve
 from serctl.reports.schema import Column
 from serctl.reports.tables import write_report
 from serctl.run import Run
@@ -49,7 +50,10 @@ class TrainOptions(RecordOptions, Recipe):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished training: where the bundle is, what it learned from, and its scores on the held-out part."""
+    """A finished training: where the bundle is, what it learned from, and its scores on the held-out part.
+
+    curve: scores by the amount of training data, if they were asked for.
+    """
 
     folder: Path
     facts: BundleFacts
@@ -57,6 +61,7 @@ class TrainResult:
     split: Split
     dataset: Dataset
     best_epoch: int
+    curve: tuple[CurvePoint, ...] = ()
 
 
 @claiming
@@ -103,7 +108,12 @@ def train(
     )
     with removed_when_done(checkpoints), naming(output):
         learned = learn(options, training, validation, classes=dataset.classes, folder=checkpoints, on_epoch=on_epoch)
-        return _write(output, learned, dataset, split, options, quoted)
+        curve: tuple[CurvePoint, ...] = ()
+        if options.learning_curve:
+            curve = learning_curve(
+                options, training, validation, whole=learned, classes=dataset.classes, folder=checkpoints
+            )
+        return _write(output, learned, dataset, split, options, quoted, curve)
 
 
 def _quote_evaluation(options: TrainOptions) -> ScoredPart | None:
@@ -143,7 +153,7 @@ def _part(dataset: Dataset, indices: Sequence[int]) -> list[Sample]:
 
 def _fingerprint(options: TrainOptions, dataset: Dataset, split: Split) -> str:
     """What determines the weights; what is only written down beside them does not."""
-    options = replace(options, name="", licence="", command="", evaluation=None)
+    options = replace(options, name="", licence="", command="", evaluation=None, learning_curve=False)
     entries = [asdict(entry) for entry in _training_list(dataset, split)]
     text = json.dumps([__version__, options.to_dict(), entries], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -167,7 +177,13 @@ def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
 
 
 def _write(
-    output: Path, learned: Learned, dataset: Dataset, split: Split, options: TrainOptions, quoted: ScoredPart | None
+    output: Path,
+    learned: Learned,
+    dataset: Dataset,
+    split: Split,
+    options: TrainOptions,
+    quoted: ScoredPart | None,
+    curve: Sequence[CurvePoint],
 ) -> TrainResult:
     validation = _part(dataset, split.held_out)
     truth = dataset.labels[list(split.held_out)]
@@ -216,6 +232,7 @@ def _write(
     network = learned.fitted.model
     with atomic_folder(output) as draft:
         _write_history(draft, learned, scores)
+        _write_curve(draft, curve)
         write_bundle(
             draft,
             facts,
@@ -227,7 +244,7 @@ def _write(
             step=step_to_litert(options.architecture, network, learned.spec) if learned.spec.causal else None,
             novelty=Novelty.fit(spoken, [sample.spoken for sample in validation], learned.normaliser),
         )
-    return TrainResult(output, facts, scores, split, dataset, learned.fitted.best_epoch)
+    return TrainResult(output, facts, scores, split, dataset, learned.fitted.best_epoch, tuple(curve))
 
 
 def _learned_before(training: Sequence[TrainingEntry], options: TrainOptions) -> list[TrainingEntry]:
@@ -252,6 +269,14 @@ def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
     plot_confusion(
         folder / "confusion.png", scores.confusion, scores.classes, title="Confusion on the held-out validation part"
     )
+
+
+def _write_curve(folder: Path, curve: Sequence[CurvePoint]) -> None:
+    if not curve:
+        return
+    columns = [Column("utterances", "int"), Column("speakers", "int"), *map(Column, ("uar", "low", "high"))]
+    write_report(folder / "learning-curve.csv", columns=columns, tables=map(asdict, curve))
+    plot_learning_curve(folder / "learning-curve.png", curve, title="UAR by the amount of training data")
 
 
 def _leakage(dataset: Dataset, split: Split, options: TrainOptions) -> dict[str, Any]:

@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from serctl.bundle.store import load_bundle
 from serctl.errors import ConfigError
+from serctl.learning.options import LabelOptions
 from serctl.reports.markdown import comparison_page
 from serctl.reports.schema import Column
 from serctl.reports.tables import read_report, write_report
+from serctl.run import Run
 from serctl.verbs.compare import compare
+from serctl.verbs.evaluate import evaluate_model
 from serctl.verbs.suspects import find_suspects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conftest import Serctl
+
+    from serctl.bundle.store import Bundle
 
 EMOTIONS = ("happy", "sad")
 
@@ -101,6 +107,18 @@ def test_the_better_one_is_told_from_the_worse(tmp_path: Path, serctl: Serctl) -
 def test_each_other_one_is_compared_with_the_first(tmp_path: Path) -> None:
     folders = [evaluation(tmp_path / name, flags(share)) for name, share in (("a", 0.5), ("b", 0.6), ("c", 0.7))]
     assert [(Path(each.first).name, Path(each.second).name) for each in compare(folders)] == [("a", "b"), ("a", "c")]
+
+
+def test_models_are_compared_on_a_corpus(serctl: Serctl, samples: Path, mfcc_bundle: Bundle, tmp_path: Path) -> None:
+    done = serctl("compare", "serctl-fast", mfcc_bundle.folder, "--on", samples, "-q", "-j", 1)
+    assert done.code == 0
+    fast, other = load_bundle("serctl-fast"), mfcc_bundle
+    assert done.stdout.startswith(f"# {other.identity} against {fast.identity}\n\n16 utterances.")
+    labels = LabelOptions(("neutral", "happy", "sad", "angry"))
+    alone = evaluate_model([samples], model=fast, output=tmp_path / "fast", labels=labels, run=Run(jobs=1))
+    assert f"| UAR % | {100 * alone.scores.uar:.1f} |" in done.stdout
+    assert f"{other.identity}: " in done.stderr
+    assert "expected two models or more" in serctl("compare", "serctl-fast", "--on", samples).stderr
 
 
 def test_utterances_of_one_alone_are_left_out(tmp_path: Path) -> None:
