@@ -17,7 +17,7 @@ SUMMARIES = {
     "augment": "Write changed copies of labelled recordings.",
     "evaluate": "Score a model, or an architecture by cross-validation.",
     "explain": "Explain why a recording gets its answer.",
-    "compare": "Compare evaluations on the same utterances.",
+    "compare": "Compare evaluations, or models on a corpus, on the same utterances.",
     "export": "Make a smaller or portable copy of a model.",
     "extract": "Extract acoustic features of recordings.",
     "stream": "Predict emotions in live speech.",
