@@ -127,6 +127,30 @@ def load_dataset(
     )
 
 
+def shared_classes(paths: Sequence[Path], known: Sequence[str], labels: LabelOptions) -> tuple[str, ...]:
+    """Return the emotions of a model that corpora hold.
+
+    Args:
+        paths: of the corpora.
+        known: the emotions of the model.
+        labels: how labels are renamed.
+
+    Raises:
+        CorpusError: there are fewer than two.
+    """
+    renamed = [
+        labels.apply(utterance) for corpus in load_corpora(paths, labels.reading) for utterance in corpus.utterances
+    ]
+    found = {utterance.emotion for utterance in renamed if utterance}
+    shared = tuple(label for label in known if label in found)
+    if len(shared) < 2:
+        raise CorpusError(
+            f"expected at least two of the model's labels ({', '.join(known) or 'none'}) in the corpus, "
+            f"found {', '.join(sorted(found)) or 'none'}"
+        )
+    return shared
+
+
 def featurise(
     utterance: Utterance, *, config: FeatureConfig, augmentation: Augmentation | None, cache: Cache | None
 ) -> Sample:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl.errors import ConfigError
+from serctl.learning.dataset import shared_classes
 from serctl.learning.options import LabelOptions
 from serctl.metrics import Comparison, paired_differences
 from serctl.reports.markdown import stamp
 from serctl.reports.tables import read_report
-from serctl.verbs.evaluate import evaluate_model, shared_classes
+from serctl.verbs.evaluate import evaluate_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming,
 from serctl.learning.adapt import predict_with_model, predict_with_network
 from serctl.learning.calibrate import choose_among, restrict
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
-from serctl.learning.dataset import Dataset, load_dataset, normalise_speakers
+from serctl.learning.dataset import Dataset, load_dataset, normalise_speakers, shared_classes
 from serctl.learning.leakage import fold_leakage, leakage_facts, speaker_anywhere
 from serctl.learning.learn import ignore_epoch, learn
 from serctl.learning.options import LabelOptions, ProtocolOptions
@@ -225,32 +225,6 @@ def _fold_facts(
         "augmentation": options.augmentation.to_dict(),
         "features": {**options.network_features.to_dict(), "digest": options.network_features.digest()},
     }
-
-
-def shared_classes(paths: Sequence[Path], known: Sequence[str], labels: LabelOptions) -> tuple[str, ...]:
-    """Return the emotions of a model that corpora hold.
-
-    Args:
-        paths: of the corpora.
-        known: the emotions of the model.
-        labels: how labels are renamed.
-
-    Raises:
-        CorpusError: there are fewer than two.
-    """
-    from serctl.corpora import load_corpora
-
-    renamed = [
-        labels.apply(utterance) for corpus in load_corpora(paths, labels.reading) for utterance in corpus.utterances
-    ]
-    found = {utterance.emotion for utterance in renamed if utterance}
-    shared = tuple(label for label in known if label in found)
-    if len(shared) < 2:
-        raise CorpusError(
-            f"expected at least two of the model's labels ({', '.join(known) or 'none'}) in the corpus, "
-            f"found {', '.join(sorted(found)) or 'none'}"
-        )
-    return shared
 
 
 def _fingerprint(options: CrossValidation, dataset: Dataset) -> str:
