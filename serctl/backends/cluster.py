@@ -18,8 +18,15 @@ _NO_LOGS = logging.CRITICAL + 1
 LOCAL = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.deploy.lost-worker-timeout": "1 day",
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
 }
-"""A chunk whose worker died is returned at once. A worker that takes more than 15 s to restart is not given up."""
+"""A chunk whose worker died is returned at once. A worker that takes more than 15 s to restart is not given up.
+
+What Dask measures for its dashboard, up to a hundred times a second, would take a tenth of a core while a run lasts;
+nobody sees the dashboard of this cluster.
+"""
 
 
 @contextmanager
