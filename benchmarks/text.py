@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from _common import Row, finish, make_parser, parse, say
-from text_encoder import Split, read_split
+from text_encoder import Split, f1, read_split
 
 from serctl.audio.find import find_recordings
 from serctl.bundle.store import DEFAULT_MODEL, load_bundle
@@ -61,12 +61,6 @@ def goemotions(folder: Path) -> list[Row]:
         Row("GoEmotions, Ekman level: macro-F1", float(found.mean()), "", 0.62, True, peer, PUBLISHED_F1),
         *by_label,
     ]
-
-
-def f1(found: NDArray[np.bool_], truth: NDArray[np.float32]) -> Floats:
-    """F1 of each emotion, shape (labels,)."""
-    hits = (found * truth).sum(axis=0)
-    return 2 * hits / np.maximum(found.sum(axis=0) + truth.sum(axis=0), 1)
 
 
 def speed() -> list[Row]:

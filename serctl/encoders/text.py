@@ -1,6 +1,6 @@
-"""Token states and emotion logits of English text: lower layers of MiniLM-L6, and a head trained on GoEmotions.
+"""Token states and emotion logits of English text: lower layers of MiniLM-L6 and a head, both trained on GoEmotions.
 
-The layers are frozen and run by LiteRT with weights in 8 bits; the word embeddings are kept in 4 bits and read from the
+The layers are run by LiteRT with weights in 8 bits; the word embeddings are kept in 4 bits and read from the
 file where they are needed. The network itself is in text_network.py, which only conversion and tests import.
 
 Source: Devlin et al. 2019, arXiv:1810.04805 (BERT); Wang et al. 2020, arXiv:2002.10957 (MiniLM); Demszky et al. 2020,
@@ -35,9 +35,6 @@ UNITS, HEADS, LAYERS = 384, 12, 4
 MOST_TOKENS = 128
 """Most tokens of a text, its start and end among them; what is longer is cut off."""
 
-LIMIT_SD = 5.0
-"""Pooled states are clipped to this many standard deviations from the mean."""
-
 _MOST_HEAD_BYTES = 1 << 21
 
 GROUP = 64
@@ -66,7 +63,7 @@ def encode_text(text: str) -> Encoded:
     """
     ids = token_ids(text, vocabulary(), most=MOST_TOKENS)
     states = _encoder().run(embeddings().of(ids))
-    return Encoded(states, _head().logits(states, ids))
+    return Encoded(states, _head().logits(states))
 
 
 @lru_cache(maxsize=1)
@@ -162,19 +159,18 @@ def pooled(states: FloatArray) -> FloatArray:
 
 
 class _Head:
-    """One hidden layer on the pooled states, and logits that each word piece adds by itself."""
+    """One hidden layer on the pooled states."""
 
     def __init__(self) -> None:
         arrays = read_npz(FOLDER / "head.npz", most_bytes=_MOST_HEAD_BYTES)
         self._weights = {name: array.astype(np.float32) for name, array in arrays.items()}
 
-    def logits(self, states: FloatArray, ids: list[int]) -> FloatArray:
+    def logits(self, states: FloatArray) -> FloatArray:
         """Compute the logits of a text, float32, shape (len(LABELS),)."""
         w = self._weights
-        scaled = np.clip((pooled(states) - w["mean"]) / w["deviation"], -LIMIT_SD, LIMIT_SD)
-        hidden = np.maximum(scaled @ w["hidden"] + w["hidden_bias"], 0)
-        pieces = sorted(set(ids))
-        return hidden @ w["output"] + w["pieces"][pieces].sum(axis=0) / np.sqrt(len(pieces)) + w["output_bias"]
+        hidden = np.maximum(pooled(states) @ w["hidden"] + w["hidden_bias"], 0)
+        logits: FloatArray = hidden @ w["output"] + w["output_bias"]
+        return logits
 
 
 @lru_cache(maxsize=1)

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 EPSILON = 1e-12
 
 
-def build_encoder(weights: Weights, *, layers: int = LAYERS) -> Any:
+def build_encoder(weights: Weights, *, layers: int = LAYERS, dropout: float = 0.0) -> Any:
     """Build the encoder as a Keras model, on any backend.
 
     Args:
         weights: arrays by name, as in model.safetensors; kernels have shape (outputs, inputs).
         layers: how many are computed.
+        dropout: share of the outputs of each part that training sets to 0.
 
     Returns:
         keras.Model from embedded (texts, tokens, UNITS), the sum of the embeddings of words, places and types, and mask
@@ -38,11 +39,21 @@ def build_encoder(weights: Weights, *, layers: int = LAYERS) -> Any:
     mask = keras.Input((None,), name="mask")
     x = _normalisation(weights, "embeddings.LayerNorm")(embedded)
     for layer in range(layers):
-        x = _layer(x, mask, weights, f"encoder.layer.{layer}")
+        x = _layer(x, mask, weights, f"encoder.layer.{layer}", dropout)
     return keras.Model([embedded, mask], x)
 
 
-def _layer(x: Any, mask: Any, weights: Weights, name: str) -> Any:
+def layer_weights(encoder: Any) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of an encoder by name, as build_encoder takes them."""
+    found = {}
+    for layer in encoder.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            found |= {f"{layer.name}.weight": kernel.T, f"{layer.name}.bias": bias}
+    return found
+
+
+def _layer(x: Any, mask: Any, weights: Weights, name: str, dropout: float) -> Any:
     """Compute one transformer layer: attention, then two dense layers, each with a residual and a normalisation."""
     from keras import layers, ops
 
@@ -54,9 +65,10 @@ def _layer(x: Any, mask: Any, weights: Weights, name: str) -> Any:
     mixed = ops.transpose(ops.matmul(scores, value), (0, 2, 1, 3))
     mixed = layers.Reshape((-1, UNITS))(mixed)
     attended = _dense(weights, f"{name}.attention.output.dense")(mixed)
+    attended = layers.Dropout(dropout)(attended)
     x = _normalisation(weights, f"{name}.attention.output.LayerNorm")(x + attended)
     hidden = ops.gelu(_dense(weights, f"{name}.intermediate.dense")(x), approximate=False)
-    hidden = _dense(weights, f"{name}.output.dense")(hidden)
+    hidden = layers.Dropout(dropout)(_dense(weights, f"{name}.output.dense")(hidden))
     return _normalisation(weights, f"{name}.output.LayerNorm")(x + hidden)
 
 
@@ -71,7 +83,7 @@ def _dense(weights: Weights, name: str) -> Any:
     import keras
 
     kernel = weights[f"{name}.weight"].T
-    layer = keras.layers.Dense(kernel.shape[1])
+    layer = keras.layers.Dense(kernel.shape[1], name=name)
     layer.build((None, None, kernel.shape[0]))
     layer.set_weights([kernel, weights[f"{name}.bias"]])
     return layer
@@ -80,7 +92,7 @@ def _dense(weights: Weights, name: str) -> Any:
 def _normalisation(weights: Weights, name: str) -> Any:
     import keras
 
-    layer = keras.layers.LayerNormalization(epsilon=EPSILON)
+    layer = keras.layers.LayerNormalization(epsilon=EPSILON, name=name)
     layer.build((None, None, UNITS))
     layer.set_weights([weights[f"{name}.weight"], weights[f"{name}.bias"]])
     return layer
