@@ -45,7 +45,7 @@ def build_encoder(weights: Weights, *, layers: int = LAYERS, dropout: float = 0.
 
 def layer_weights(encoder: Any) -> dict[str, NDArray[np.float32]]:
     """Return the weights of an encoder by name, as build_encoder takes them."""
-    found = {}
+    found: dict[str, NDArray[np.float32]] = {}
     for layer in encoder.layers:
         if layer.weights:
             kernel, bias = layer.get_weights()
