@@ -102,7 +102,8 @@ def _failures(failures: Sequence[tuple[str, str]]) -> str:
 
 
 def _recording(each: Explanation, number: int, *, alone: bool) -> str:
-    cards = [_course(each), _time(each), _map(each), _groups(each), _changes(each), _trust(each.faithfulness)]
+    moments = [_course(each), _time(each), _attention(each), _map(each)]
+    cards = [*moments, _groups(each), _changes(each), _trust(each.faithfulness)]
     parts = [
         "" if alone else f"<h2>{_safe(name_of(each))}</h2>",
         f'<p class="answer">{_safe(answer_words(each))}</p>',
@@ -138,6 +139,15 @@ def _time(each: Explanation) -> str:
     title = f"Which moments speak for {each.emotion}"
     caption = f"{_key('for')}hiding it makes {_safe(each.emotion)} less likely. {_key('against')}more likely."
     return _card(title, bars_over_time(each.edges_s, each.importance, label=title), caption)
+
+
+def _attention(each: Explanation) -> str:
+    """The weights of the moments; nothing for a network that keeps none."""
+    if not each.attention:
+        return ""
+    title = "Where the network looks"
+    caption = "Its attention: the weight of each moment in its average over time. It does not say for which emotion."
+    return _card(title, bars_over_time(each.attention_edges_s, each.attention, label=title), caption)
 
 
 def _map(each: Explanation) -> str:

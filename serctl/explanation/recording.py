@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from serctl.explanation.groups import Contributions
     from serctl.explanation.listener import Samples
     from serctl.explanation.options import ExplainOptions
-    from serctl.features import Window
+    from serctl.features import Features, Window
     from serctl.runtime.recogniser import Recogniser
 
 _AT_ONCE = 16
@@ -81,6 +81,8 @@ class Explanation:
         hidden_probability: with all speech hidden.
         edges_hz: bounds of the bands of the map.
         band_importance: how much hiding each band of each part lowers the probability; one row for each band.
+        attention_edges_s, attention: bounds of the moments and their weights when the network averages over time; empty
+            for a network that keeps none.
         contributions: of the groups of features; None for a model that only takes a spectrogram.
         counterfactuals: the answer to changed speech.
         faithfulness: how far the importance can be trusted.
@@ -104,6 +106,8 @@ class Explanation:
     hidden_probability: float
     edges_hz: tuple[float, ...]
     band_importance: tuple[tuple[float, ...], ...]
+    attention_edges_s: tuple[float, ...]
+    attention: tuple[float, ...]
     contributions: Contributions | None
     counterfactuals: tuple[Counterfactual, ...]
     faithfulness: Faithfulness
@@ -240,6 +244,8 @@ def explain_window(samples: Samples, listener: Listener, seed: int, *, start_s: 
     probabilities = listener.all_probabilities([samples])[0]
     probability = float(probabilities[listener.target])
     telling = most_telling(answers, probability)
+    features = compute_features(samples, config)
+    edges_s, weights = attention_of(features, listener)
     return {
         "probabilities": dict(zip(listener.recogniser.bundle.facts.labels, probabilities.tolist(), strict=True)),
         "edges_s": tuple((start_s + occluder.edges / config.sample_rate).tolist()),
@@ -247,9 +253,31 @@ def explain_window(samples: Samples, listener: Listener, seed: int, *, start_s: 
         "hidden_probability": float(orders.curves[0, -1]),
         "edges_hz": tuple(np.minimum(band_edges(config), config.sample_rate / 2).tolist()),
         "band_importance": tuple(map(tuple, (probability - hide_cells(occluder, listener)).tolist())),
-        "contributions": contributions(compute_features(samples, config), listener),
+        "attention_edges_s": tuple((start_s + edges_s).tolist()),
+        "attention": tuple(weights.tolist()),
+        "contributions": contributions(features, listener),
         "counterfactuals": answers,
         "faithfulness": measure(
             occluder, listener, orders, changed=None if telling is None else changed[telling], rng=rng
         ),
     }
+
+
+def attention_of(features: Features, listener: Listener) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weights that the network gives to the moments of a window.
+
+    Args:
+        features: of the window.
+        listener: the model.
+
+    Returns:
+        Bounds of the moments in seconds from the start of the window, shape (moments + 1,), and their weights, shape
+        (moments,), which sum to 1; both empty for a network that keeps none.
+    """
+    found = listener.recogniser.attention(features, listener.language)
+    if found is None:
+        return np.empty(0), np.empty(0)
+    frames = math.ceil(listener.recogniser.bundle.facts.n_frames / len(found))
+    used = math.ceil(len(features.log_mel) / frames)
+    edges = np.minimum(np.arange(used + 1) * frames, len(features.log_mel)) + features.first_frame
+    return edges * listener.config.hop_s, found[:used].astype(np.float64)

@@ -29,8 +29,12 @@ class LiteRTNetwork:
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """See Network.run."""
-        probabilities: NDArray[np.float32] = self._run(**inputs)["probabilities"]
-        return probabilities
+        return self.run_all(inputs)["probabilities"]
+
+    def run_all(self, inputs: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
+        """See Network.run_all."""
+        outputs: Mapping[str, NDArray[np.float32]] = self._run(**inputs)
+        return outputs
 
 
 def _shapes(details: Mapping[str, Any]) -> Mapping[str, tuple[Any, ...]]:

@@ -50,6 +50,11 @@ class OnnxNetwork:
         (probabilities,) = self._session.run(["probabilities"], dict(inputs))
         return probabilities
 
+    def run_all(self, inputs: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
+        """See Network.run_all."""
+        names = list(self.outputs)
+        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
 
 def needs_onnxruntime(path: Path, cause: str) -> MissingExtraError:
     """Return the error for a network whose package is not installed."""

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SMALLEST_PROBABILITY = 1e-7
 """The lower limit of probabilities before their logarithm is taken."""
 
+ATTENTION_OUTPUT = "attention"
+"""Name of the output, where a network has one, that holds the weight of each moment."""
+
 INPUTS = frozenset({"log_mel", "mask", "functionals", "language"})
 
 
@@ -65,6 +68,10 @@ class Network(Protocol):
         Returns:
             float32, shape (1, labels).
         """
+        ...
+
+    def run_all(self, inputs: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
+        """Compute every output for one window, by its name; inputs as for run."""
         ...
 
 
@@ -202,13 +209,30 @@ class Recogniser:
         Returns:
             float64, shape (windows, labels), in the order of the labels of the bundle.
         """
-        languages = languages or [None] * len(windows)
-        spectrogram = "log_mel" in self._network.inputs
-        inputs = network_inputs(self.bundle, windows, languages, normaliser=self._normaliser, spectrogram=spectrogram)
-        rows = [{name: inputs[name][row : row + 1] for name in self._network.inputs} for row in range(len(windows))]
+        rows = self._inputs_of(windows, languages or [None] * len(windows))
         # One window at a time: the network has a fixed batch of one, which is planned once.
         raw = np.concatenate([self._network.run(row) for row in rows])
         return calibrated(raw, self._temperature)
+
+    def attention(self, window: Features, language: str | None = None) -> NDArray[np.float32] | None:
+        """Compute how much each moment of a window counts when the network averages over time.
+
+        Returns:
+            float32, shape (steps,): weights that sum to 1, for equal steps over the longest window that the network
+            takes, 0 beyond the end of this one; None for a network that keeps no weights.
+        """
+        if ATTENTION_OUTPUT not in self._network.outputs:
+            return None
+        (row,) = self._inputs_of([window], [language])
+        return self._network.run_all(row)[ATTENTION_OUTPUT][0]
+
+    def _inputs_of(
+        self, windows: Sequence[Features], languages: Sequence[str | None]
+    ) -> list[dict[str, NDArray[np.float32]]]:
+        """What the network takes, for each window."""
+        spectrogram = "log_mel" in self._network.inputs
+        inputs = network_inputs(self.bundle, windows, languages, normaliser=self._normaliser, spectrogram=spectrogram)
+        return [{name: inputs[name][row : row + 1] for name in self._network.inputs} for row in range(len(windows))]
 
     def novelty(self, windows: Sequence[Features]) -> NDArray[np.float64]:
         """Compute how unlike the training recordings windows are; see Novelty.of.

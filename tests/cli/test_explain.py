@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import serctl as library
 from serctl.audio.find import Recording
 from serctl.bundle.store import load_bundle
 from serctl.explanation.options import ExplainOptions
+from serctl.explanation.page import make_page
 from serctl.explanation.recording import follow
 from serctl.run import Run
 from serctl.runtime.recogniser import Recogniser
@@ -98,6 +100,14 @@ def test_the_page_is_complete_and_harmless(explained: verb.Explained) -> None:
     assert len(verb.as_page(explained)) < 60_000
     assert "holds no speech" in page.text
     assert "How to read this page" in page.text
+
+
+def test_attention_is_shown_where_a_network_keeps_it(explained: verb.Explained) -> None:
+    (without,) = explained.explanations
+    assert "Where the network looks" not in make_page([without])
+    assert "Where the network looks" in make_page(
+        [replace(without, attention_edges_s=(0, 0.5, 1), attention=(0.2, 0.8))]
+    )
 
 
 def test_json_holds_every_number(explained: verb.Explained) -> None:

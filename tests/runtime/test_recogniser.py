@@ -8,6 +8,8 @@ import pytest
 
 from serctl.bundle.store import load_bundle, write_bundle
 from serctl.errors import BundleError
+from serctl.explanation.listener import Listener
+from serctl.explanation.recording import attention_of
 from serctl.features import Features, functional_names
 from serctl.models import ModelSpec
 from serctl.runtime.recogniser import Recogniser, merge_probabilities
@@ -28,6 +30,25 @@ def windows(bundle: Bundle, count: int = 6) -> list[Features]:
         functionals = bundle.normaliser.functional_mean + bundle.normaliser.functional_sd * scale
         found.append(Features(log_mel, np.empty((0, 0), np.float32), functionals.astype(np.float32), 0))
     return found
+
+
+def test_attention_is_the_weight_of_each_moment(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    from serctl.export.convert import to_litert
+    from serctl.learning.fit import _for_prediction
+    from serctl.models import build
+
+    facts = tiny_bundle.facts
+    names = functional_names(facts.features)
+    spec = ModelSpec(facts.n_frames, facts.features.n_mels, names, n_classes=len(facts.labels))
+    converted = to_litert(_for_prediction(build("attention", spec)), n_frames=facts.n_frames)
+    recogniser = Recogniser(changed(tiny_bundle, tmp_path / "attention", model=converted))
+    window = replace(windows(tiny_bundle, 2)[1], first_frame=50)  # 100 frames of 10 ms
+    edges_s, weights = attention_of(window, Listener(recogniser, 0))
+    assert edges_s.tolist() == pytest.approx([*np.arange(0.5, 1.5, 0.08), 1.5])
+    assert (weights.sum(), weights.min() > 0) == (pytest.approx(1, abs=1e-3), True)
+    assert recogniser.probabilities([window]).sum() == pytest.approx(1)
+    assert Recogniser(tiny_bundle).attention(window) is None
+    assert [len(each) for each in attention_of(window, Listener(Recogniser(tiny_bundle), 0))] == [0, 0]
 
 
 def changed(bundle: Bundle, folder: Path, *, model: bytes | None = None, **facts: Any) -> Bundle:
