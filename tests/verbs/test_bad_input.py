@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,35 +100,37 @@ def truncated_flac(path: Path, speech: NDArray[np.float32]) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "cause"),
-    [
-        (empty, "is empty (0 bytes)"),
-        (truncated, "is truncated"),
-        (text, "is not audio that can be read"),
-        (header_only, "holds no samples"),
-        (dangling_link, "is a dangling link"),
-        (link_to_itself, "is a link that leads back to itself"),
-        (not_numbers, "not numbers (NaN)"),
-        (infinite, "infinite samples (Inf)"),
-        (truncated_flac, "truncated"),
-    ],
-)
-def test_a_bad_recording_gets_a_row_that_says_why_and_the_others_are_unharmed(
-    run: Callable[..., Any], folder: Path, speech: NDArray[np.float32], spoil: Callable[..., None], cause: str
+CAUSES = {
+    empty: "is empty (0 bytes)",
+    truncated: "is truncated",
+    text: "is not audio that can be read",
+    header_only: "holds no samples",
+    dangling_link: "is a dangling link",
+    link_to_itself: "is a link that leads back to itself",
+    not_numbers: "not numbers (NaN)",
+    infinite: "infinite samples (Inf)",
+    truncated_flac: "truncated",
+}
+
+
+def test_bad_recordings_get_rows_that_say_why_and_the_others_are_unharmed(
+    run: Callable[..., Any], folder: Path, speech: NDArray[np.float32]
 ) -> None:
     alone = rows(run(folder).stdout)
-    spoil(folder / "bad.wav", speech)
+    for spoil in CAUSES:
+        spoil(folder / f"bad-{spoil.__name__}.wav", speech)
     result = run(folder)
     found = rows(result.stdout)
     assert result.code == 3
-    assert list(found) == ["a-good.flac", "bad.wav", "z-good.flac"]
-    bad = found["bad.wav"]
-    assert (bad["status"], bad["duration"]) == ("error", "")
-    assert cause in bad["error"]
-    assert "bad.wav" in bad["error"]
+    assert set(found) == {*GOOD, *(f"bad-{spoil.__name__}.wav" for spoil in CAUSES)}
+    assert list(found) == sorted(found)
+    for spoil, cause in CAUSES.items():
+        name = f"bad-{spoil.__name__}.wav"
+        assert (found[name]["status"], found[name]["duration"]) == ("error", "")
+        assert cause in found[name]["error"]
+        assert name in found[name]["error"]
+    assert any(row["error"] in result.stderr for row in found.values() if row["error"])  # one line for each kind
     assert all(found[name] == alone[name] and alone[name]["status"] == "ok" for name in GOOD)
-    assert cause in result.stderr
 
 
 def without_root_privileges() -> None:
@@ -156,66 +159,56 @@ def noise(count: int, *, scale: float = 0.1) -> NDArray[np.float64]:
     return scale * np.random.default_rng(0).standard_normal(count)
 
 
-@pytest.mark.parametrize(
-    ("samples_of", "rate", "subtype", "expected"),
-    [
-        (lambda speech: speech[:1], RATE, "PCM_16", "lasts 0.0001 s, expected at least 0.1 s of speech"),
-        (lambda speech: speech[:160], RATE, "PCM_16", "lasts 0.0100 s, expected at least 0.1 s of speech"),
-        (lambda speech: 0 * speech, RATE, "PCM_16", "no-speech"),
-        (lambda speech: np.full_like(speech, 0.5), RATE, "PCM_16", "no-speech"),
-        (lambda speech: np.clip(20 * speech, -1, 1), RATE, "PCM_16", "ok"),
-        (lambda speech: np.tile(speech[:, None], 8), RATE, "PCM_16", "ok"),
-        (lambda speech: speech[::2], 8_000, "PCM_16", "ok"),
-        (lambda speech: np.repeat(speech, 12), 192_000, "PCM_16", "ok"),
-        (lambda speech: speech, RATE, "PCM_24", "ok"),
-        (lambda speech: speech, RATE, "DOUBLE", "ok"),
-        (lambda speech: speech, RATE, "FLOAT", "ok"),
-        (lambda speech: speech, RATE, "PCM_U8", "ok"),
-        (lambda speech: speech, RATE, "ULAW", "ok"),
-        (lambda speech: speech[:1_700], RATE, "PCM_16", "ok"),
-    ],
-    ids=[
-        "one sample",
-        "10 ms",
-        "silence",
-        "constant",
-        "clipped",
-        "8 channels",
-        "8 kHz",
-        "192 kHz",
-        "24 bits",
-        "float64",
-        "float32",
-        "8 bits",
-        "mu-law",
-        "just long enough",
-    ],
-)
-def test_an_odd_recording_works_or_says_why_not(
-    predict: Callable[..., Any],
-    folder: Path,
-    speech: NDArray[np.float32],
-    samples_of: Callable[..., NDArray[Any]],
-    rate: int,
-    subtype: str,
-    expected: str,
+@dataclass(frozen=True)
+class Odd:
+    """An unusual recording, made of speech at 16 kHz, and its status or the error that it ends with."""
+
+    make: Callable[[NDArray[np.float32]], NDArray[Any]]
+    expected: str = "ok"
+    rate: int = RATE
+    subtype: str = "PCM_16"
+
+
+ODD = {
+    "one-sample": Odd(lambda speech: speech[:1], "lasts 0.0001 s, expected at least 0.1 s of speech"),
+    "10-ms": Odd(lambda speech: speech[:160], "lasts 0.0100 s, expected at least 0.1 s of speech"),
+    "silence": Odd(lambda speech: 0 * speech, "no-speech"),
+    "constant": Odd(lambda speech: np.full_like(speech, 0.5), "no-speech"),
+    "clipped": Odd(lambda speech: np.clip(20 * speech, -1, 1)),
+    "8-channels": Odd(lambda speech: np.tile(speech[:, None], 8)),
+    "8-kHz": Odd(lambda speech: speech[::2], rate=8_000),
+    "192-kHz": Odd(lambda speech: np.repeat(speech, 12), rate=192_000),
+    "24-bits": Odd(lambda speech: speech, subtype="PCM_24"),
+    "float64": Odd(lambda speech: speech, subtype="DOUBLE"),
+    "float32": Odd(lambda speech: speech, subtype="FLOAT"),
+    "8-bits": Odd(lambda speech: speech, subtype="PCM_U8"),
+    "mu-law": Odd(lambda speech: speech, subtype="ULAW"),
+    "just-long-enough": Odd(lambda speech: speech[:1_700]),
+}
+
+
+def test_odd_recordings_work_or_say_why_not(
+    predict: Callable[..., Any], folder: Path, speech: NDArray[np.float32]
 ) -> None:
-    changed = samples_of(speech)
-    wav(folder / "odd.wav", changed, rate, subtype)
+    for name, odd in ODD.items():
+        wav(folder / f"{name}.wav", odd.make(speech), odd.rate, odd.subtype)
     result = predict(folder)
-    row = rows(result.stdout)["odd.wav"]
-    if expected == "ok":
-        assert (result.code, row["status"], row["error"]) == (0, "ok", "")
-        assert row["emotion"] in ("angry", "happy", "neutral", "sad")
-        assert float(row["duration"]) == pytest.approx(len(changed) / rate, abs=1e-3)
-        assert (int(row["sample_rate"]), int(row["channels"])) == (rate, 1 if changed.ndim == 1 else 8)
-    elif expected == "no-speech":
-        assert (result.code, row["status"], row["emotion"]) == (0, "ok", "no-speech")
-        assert row["confidence"] == row["p_sad"] == ""
-    else:
-        assert (result.code, row["status"], row["emotion"]) == (3, "error", "")
-        assert expected in row["error"]
-        assert "odd.wav" in row["error"]
+    assert result.code == 3
+    found = rows(result.stdout)
+    for name, odd in ODD.items():
+        row = found[f"{name}.wav"]
+        if odd.expected == "ok":
+            length, channels = len(odd.make(speech)), 8 if name == "8-channels" else 1
+            assert (row["status"], row["error"]) == ("ok", ""), name
+            assert row["emotion"] in ("angry", "happy", "neutral", "sad")
+            assert float(row["duration"]) == pytest.approx(length / odd.rate, abs=1e-3)
+            assert (int(row["sample_rate"]), int(row["channels"])) == (odd.rate, channels)
+        elif odd.expected == "no-speech":
+            assert (row["status"], row["emotion"], row["confidence"], row["p_sad"]) == ("ok", "no-speech", "", "")
+        else:
+            assert (row["status"], row["emotion"]) == ("error", ""), name
+            assert odd.expected in row["error"]
+            assert f"{name}.wav" in row["error"]
 
 
 def test_extract_takes_every_length(serctl: Any, folder: Path, speech: NDArray[np.float32]) -> None:
@@ -235,26 +228,29 @@ def test_eight_equal_channels_are_as_one(
     assert float(found["one.wav"]["confidence"]) == pytest.approx(float(found["eight.wav"]["confidence"]), abs=2e-3)
 
 
-@pytest.mark.parametrize(
-    "name", ["žluťoučký 語.wav", "two\nlines.wav", 'quo"te, comma.wav', "-dash.wav", "[red]x[bold].wav"]
-)
+NAMES = ["žluťoučký 語.wav", "two\nlines.wav", 'quo"te, comma.wav', "-dash.wav", "[red]x[bold].wav"]
+
+
 def test_every_name_works_and_is_reported_as_it_is(
-    run: Callable[..., Any], folder: Path, speech: NDArray[np.float32], name: str
+    run: Callable[..., Any], folder: Path, speech: NDArray[np.float32]
 ) -> None:
-    wav(folder / name, speech)
+    for name in NAMES:
+        wav(folder / name, speech)
     result = run(folder)
     assert result.code == 0
-    found = csv.DictReader(result.stdout.splitlines(keepends=True))
-    assert [row["status"] for row in found if row["path"] == str(folder / name)] == ["ok"]
+    found = {row["path"]: row["status"] for row in csv.DictReader(result.stdout.splitlines(keepends=True))}
+    assert found == {str(folder / name): "ok" for name in (*GOOD, *NAMES)}
 
 
-@pytest.mark.parametrize("name", ["two\nlines.wav", "[red]x.wav"])
-def test_every_name_can_fail_on_one_line(predict: Callable[..., Any], folder: Path, name: str) -> None:
-    wav(folder / name, noise(1))
+def test_every_name_can_fail_on_one_line(predict: Callable[..., Any], folder: Path) -> None:
+    for name in NAMES:
+        wav(folder / name, noise(1))
     result = predict(folder)
     assert result.code == 3
-    (message,) = [line for line in result.stderr.splitlines() if "expected at least" in line]
-    assert repr(name)[1:-1] in message
+    messages = [line for line in result.stderr.splitlines() if "expected at least" in line]
+    assert len(messages) == len(NAMES)
+    for name in ("two\nlines.wav", "[red]x[bold].wav"):
+        assert sum(repr(name)[1:-1] in message for message in messages) == 1
 
 
 def test_a_name_that_is_no_unicode_works(
