@@ -11,6 +11,7 @@ from serctl.features import FeatureConfig  # noqa: TC001
 from serctl.records import Between, read_record
 
 FORMAT = 1
+EXPORT_VERSION = 1
 MANIFEST = "bundle.json"
 MODEL = "model.tflite"
 STEP = "step.tflite"
@@ -208,7 +209,10 @@ class EndToEndFacts:
 
 @dataclass(frozen=True)
 class ExportFacts:
-    """What export.json says: what a model was made of, and how the two compare."""
+    """What export.json says: what a model was made of, and how the two compare.
+
+    version: of the file; one without a version is of the first.
+    """
 
     format: Literal["litert", "onnx"]
     quantize: Name
@@ -220,6 +224,7 @@ class ExportFacts:
     packages: Mapping[str, Text] = field(default_factory=dict)
     calibration: Calibration | None = None
     end_to_end: EndToEndFacts | None = None
+    version: Annotated[int, Between(1, EXPORT_VERSION)] = EXPORT_VERSION
 
 
 @dataclass(frozen=True)

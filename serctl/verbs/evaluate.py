@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl import __version__
+from serctl.bundle.evaluation import METRICS, METRICS_VERSION
 from serctl.bundle.versions import current_commit, package_versions
 from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from serctl.learning.fit import EpochCallback
 
 
-METRICS = "metrics.json"
 _TRUTH = "truth \\ predicted"
 _DESCRIBED = ("path", "fold", "corpus", "speaker", "gender", "language", "emotion", "predicted")
 
@@ -300,6 +300,7 @@ def _write(output: Path, tested_part: _Tested, dataset: Dataset, facts: dict[str
     speakers = [utterance.speaker_id for utterance in tested_part.utterances]
     scores = score(tested_part.truth, tested_part.probabilities, classes=dataset.classes, groups=speakers, seed=seed)
     metrics = {
+        "version": METRICS_VERSION,
         **facts,
         "corpus": sorted({utterance.corpus for utterance in tested_part.utterances}),
         "left_out": dataset.left_out,

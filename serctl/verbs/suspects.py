@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from serctl.bundle.evaluation import read_evaluation
 from serctl.errors import ConfigError
 from serctl.metrics import doubtful_labels
 from serctl.reports.schema import Column
@@ -68,10 +68,6 @@ def find_suspects(folder: Path, *, output: Path | None = None, overwrite: bool =
 
 def _check_unseen(folder: Path) -> None:
     """Raise ConfigError if the predictions are of recordings that were trained on: they doubt nothing."""
-    try:
-        leakage = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["leakage"]
-        seen = int(leakage["identical_audio"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"{folder} is no evaluation: metrics.json: {error}") from error
+    seen = (read_evaluation(folder).leakage or {}).get("identical_audio")
     if seen:
         raise ConfigError(f"{folder}: {seen} of the recordings were trained on: expected a cross-validation")

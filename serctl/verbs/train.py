@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
 from serctl.bundle.card import model_card
+from serctl.bundle.evaluation import read_evaluation
 from serctl.bundle.facts import BundleFacts, CorpusFacts, NoveltyFacts, ScoredPart, TrainingEntry, TrainingFacts
 from serctl.bundle.store import check_new_bundle, write_bundle
 from serctl.bundle.versions import package_versions
@@ -18,7 +19,7 @@ from serctl.errors import ConfigError, CorpusError
 from serctl.export.convert import step_to_litert, to_litert
 from serctl.features import encoder_citations
 from serctl.features.novelty import NOVELTY_VERSION, Novelty
-from serctl.files import atomic_folder, claiming, naming, open_input
+from serctl.files import atomic_folder, claiming, naming
 from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.curve import CurvePoint, learning_curve
@@ -120,15 +121,12 @@ def _quote_evaluation(options: TrainOptions) -> ScoredPart | None:
     """What the model card says of the cross-validation, if there is one."""
     if options.evaluation is None:
         return None
-    path = options.evaluation / "metrics.json"
-    try:
-        with open_input(path) as stream:
-            quoted = read_record(ScoredPart, json.load(stream))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: expected the metrics of a cross-validation: {error}") from error
+    quoted = read_evaluation(options.evaluation)
     if quoted.architecture != options.architecture:
-        raise ConfigError(f"{path}: expected the architecture {options.architecture}. Received: {quoted.architecture}")
-    return replace(quoted, confusion=())
+        raise ConfigError(
+            f"{options.evaluation}: expected the architecture {options.architecture}. Received: {quoted.architecture}"
+        )
+    return quoted.part()
 
 
 def _in_language(dataset: Dataset, code: str | None) -> Dataset:

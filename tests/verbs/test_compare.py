@@ -51,7 +51,9 @@ def evaluation(folder: Path, right: Sequence[bool], emotions: Sequence[str] = EM
 
 
 def with_metrics(folder: Path, seen: int = 0) -> Path:
-    (folder / "metrics.json").write_text(json.dumps({"leakage": {"identical_audio": seen}}))
+    scores = {"n": 4, "uar": 0.5, "wa": 0.5, "macro_f1": 0.5, "ece": None, "intervals": {}}
+    facts = {"protocol": {"name": "loso", "description": "left out"}, "leakage": {"identical_audio": seen}, **scores}
+    (folder / "metrics.json").write_text(json.dumps(facts))
     return folder
 
 
