@@ -9,7 +9,7 @@ from serctl.quiet import quiet_stderr
 
 
 def import_tensorflow() -> None:
-    """Import it and start it up; its errors show later on as ever."""
+    """Import TensorFlow and initialise it without its log lines; errors of later calls are not hidden."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # All memory of a GPU at once would leave none to another backend of Keras, or to another training.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

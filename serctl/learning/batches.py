@@ -50,14 +50,16 @@ class Example:
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of (inputs, targets, weights); the same for a seed, whatever was drawn before and however it is resumed.
+    """Batches of (inputs, targets, weights); seed and epoch alone determine them, so that a resumed fit repeats none.
 
-    Made in two threads, where the system has room for what they share, while the network learns from those before.
+    Two threads make them while the network trains on the batches before, where the system has shared memory for that.
 
     Inputs are those that the model takes. Targets, one for each of its outputs, are one-hot, mixed and float32, shape
     (batch, n_classes), or (batch, n_languages) for the output that is trained on the languages; weights balance the
     classes, shape (batch,).
-    epoch: index of the epoch to draw, counted on by keras.
+
+    Attributes:
+        epoch: index of the epoch to draw; keras advances it.
     """
 
     def __init__(

@@ -102,9 +102,22 @@ def load_dataset(
 ) -> Dataset:
     """Recognise the corpora, keep the utterances that take part, and compute their features.
 
-    A recording that fails is a problem of the dataset, not the end of the run. skip_test leaves out what a manifest
-    marks as test. check: sees the utterances before any audio is read, and raises what is wrong with them.
-    Raises CorpusError if fewer than two classes are left, naming what was found.
+    A recording that fails is a problem of the dataset, not the end of the run.
+
+    Args:
+        paths: folders and manifests.
+        labels: which emotions take part.
+        config: the features to compute.
+        augmentation: the copies to make of each recording; None for none.
+        run: workers, cache and progress.
+        skip_test: whether to leave out the utterances that a manifest marks as test.
+        check: receives the utterances before any audio is read, and raises an error for a fault in them.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        CorpusError: fewer than two classes are left; the message names those that were found.
     """
     corpora = tuple(load_corpora(paths, labels.reading))
     problems = [problem for corpus in corpora for problem in corpus.problems]

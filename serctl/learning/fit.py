@@ -55,9 +55,11 @@ EpochCallback = Callable[[EpochScores], None]
 
 @dataclass(frozen=True)
 class Start:
-    """The weights of an earlier network of the same architecture, to go on from.
+    """The weights of an earlier network of the same architecture, to start from.
 
-    adapter_only: learn what is particular to the languages and leave everything else as it is.
+    Attributes:
+        weights: Fitted.weights of that network.
+        adapter_only: train the adapters of the languages only; all other weights stay as they are.
     """
 
     weights: Sequence[NDArray[np.floating]]
@@ -146,9 +148,18 @@ def fit(
 
 
 def restore(architecture: str, spec: ModelSpec, weights: Sequence[NDArray[np.floating]]) -> keras.Model:
-    """The network of an earlier fit, as Fitted.model holds it, from Fitted.weights.
+    """Rebuild the network of an earlier fit.
 
-    Raises ValueError if the weights are not those of such a network.
+    Args:
+        architecture: its name.
+        spec: what the network was built for.
+        weights: Fitted.weights.
+
+    Returns:
+        The network as Fitted.model holds it.
+
+    Raises:
+        ValueError: the weights are not those of such a network.
     """
     model = build(architecture, spec)
     model.set_weights(weights)
@@ -163,7 +174,18 @@ def predict_windows(
     spec: ModelSpec,
     languages: Sequence[str | None],
 ) -> NDArray[np.float32]:
-    """Uncalibrated probabilities, float32, shape (windows, classes); languages: the code of each window's, or None."""
+    """Predict the probabilities of windows, before calibration.
+
+    Args:
+        model: a network with or without its heads for training.
+        windows: features of each window.
+        normaliser: scales the features.
+        spec: what the network was built for.
+        languages: the code of each window's language, or None.
+
+    Returns:
+        float32, shape (windows, classes).
+    """
     names = {tensor.name for tensor in model.inputs}
     inputs = normaliser.model_inputs(windows, n_frames=spec.n_frames, spectrogram="log_mel" in names)
     inputs["language"] = language_input(languages, spec.languages)

@@ -73,8 +73,8 @@ def fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle]
         speakers = [speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in training]
         tested = [dataset.samples[index] for index in fold.test]
         tested_speakers = [speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in tested]
-        heard = origins | {sample.origin for sample in training}
-        found.append(leakage_facts(heard, [*speakers, *seen_speakers], tested, tested_speakers))
+        known = origins | {sample.origin for sample in training}
+        found.append(leakage_facts(known, [*speakers, *seen_speakers], tested, tested_speakers))
     return {
         "speakers_shared": max(each["speakers_shared"] for each in found),
         "training_without_speaker": max(each["training_without_speaker"] for each in found),

@@ -66,7 +66,7 @@ def learn(
 
 
 def calibrate_as_base(learned: Learned, base: Bundle) -> Learned:
-    """Return a network that started from a model, never surer than that: few held-out utterances cannot tell it.
+    """Return a network that started from a model, at most as confident as that: few utterances were held out to fit it.
 
     Args:
         learned: the network, with the temperature that fits its validation windows.

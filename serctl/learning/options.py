@@ -78,17 +78,24 @@ def _default_noise() -> Noise:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """Options of a fit; shares are between 0 and 1, lr is the highest learning rate of the schedule.
+    """Options of a fit; shares are between 0 and 1. crop, time_mask, band_mask: for networks that take the spectrogram.
 
-    patience: epochs of the second half without a better validation UAR before fitting stops. crop: most frames of a
-    training example, the rest cut off at random; validation and prediction take whole windows. mixup: alpha of the
-    Beta distribution, 0 for none. time_mask, band_mask: the widest SpecAugment mask as a share of the frames and of the
-    bands, two of each. functional_noise: in standard deviations. weight_average: momentum of the moving average of the
-    weights, less in a short training. teacher_share: share of the teachers' probabilities in a label, where there are
-    teachers. adapted_share: share of the examples that are normalised by the recordings of their own corpus, or of a
-    random part of it, as prediction does when it adapts.
-    specaugment: whether masks are made at all. crop, time_mask and band_mask act on networks that take the spectrogram.
-    Raises ConfigError if a value is out of range.
+    Attributes:
+        lr: highest learning rate of the schedule.
+        patience: epochs of the second half without a better validation UAR before fitting stops.
+        crop: most frames of a training example, the rest cut off at random; validation takes whole windows.
+        mixup: alpha of the Beta distribution, 0 for none.
+        specaugment: whether masks are made.
+        time_mask, band_mask: the widest mask as a share of the frames and of the bands; two of each are drawn.
+        functional_noise: in standard deviations.
+        weight_average: momentum of the moving average of the weights; it is lower in a short training.
+        teacher_share: share of the teachers' probabilities in a label, where there are teachers.
+        adapted_share: share of the examples that are normalised by the recordings of their own corpus, or of a random
+            part of it, as prediction does when it adapts.
+
+    Raises:
+        ConfigError: a value is out of range.
+
     Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup); Park et al. 2019, doi:10.21437/Interspeech.2019-2680
     (SpecAugment); Szegedy et al. 2016, doi:10.1109/CVPR.2016.308 (label smoothing); Hinton et al. 2015,
     arXiv:1503.02531 (distillation).
@@ -243,10 +250,14 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """Which emotions take part: classes (all that occur when empty), after renaming by mapping (calm to neutral, say).
+    """Which emotions take part.
 
-    mapping renames emotions, and says what labels outside the vocabulary mean (froh: happy).
-    Raises ConfigError if a class, or what a label is to mean, is not in the emotion vocabulary.
+    Attributes:
+        classes: emotions that take part after renaming; all that occur when empty.
+        mapping: renames emotions (calm: neutral), and gives labels outside the vocabulary a meaning (froh: happy).
+
+    Raises:
+        ConfigError: a class, or the meaning of a label, is not in the emotion vocabulary.
     """
 
     classes: tuple[str, ...] = option(

@@ -48,10 +48,15 @@ LONGEST_S = 600.0
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """What to make of each utterance: so many copies, each through all transforms, in their order.
+    """How to augment each utterance.
 
-    include_originals lists the originals in the manifest too, where they lie, so that training sees both.
-    Raises ConfigError if a value is out of range, or a transform is missing or given twice.
+    Attributes:
+        copies: number of copies; each passes through all transforms.
+        transforms: in the order in which they are applied.
+        include_originals: list the originals in the manifest too, at their own paths, so that training sees both.
+
+    Raises:
+        ConfigError: a value is out of range, or a transform is missing or given twice.
     """
 
     copies: int = 1
@@ -169,7 +174,7 @@ def find_noise(folder: Path) -> tuple[Path, ...]:
 
 
 def _check_noise(options: AugmentOptions) -> None:
-    """Read the headers now: a bad noise file would fail whichever copies happen to draw it."""
+    """Read the headers before the run: a bad noise file would otherwise fail the copies that draw it."""
     for transform in options.transforms:
         for path in transform.noise_files if isinstance(transform, Noise) else ():
             read_header(path)

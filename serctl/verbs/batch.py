@@ -95,12 +95,23 @@ def run_batch(
 ) -> BatchSummary:
     """Apply the function to every recording and write the report, or hand the tables out one by one without an output.
 
-    function: importable by name in another process (a partial of one is); from a path to a table whose scalars and
-    columns are named as in columns, with path, status and error. Whatever it raises becomes a row with that error.
-    fingerprint: determines the results together with the inputs; guards what may be resumed.
-    on_table: gets every table in the order of the inputs when there is no output.
-    writer: of an output that is no table; None for that of its suffix.
-    Raises StoppedAtFailureError with run.fail_fast; RunInterrupted says where the finished part is kept.
+    Args:
+        recordings: the inputs, in the order of the report.
+        function: importable by name in another process (a partial of one is); returns the table of a path, whose
+            scalars and columns are named as in columns, with path, status and error. An exception becomes an error row.
+        columns: of the report.
+        fingerprint: all settings that determine the results of an input; an output of another one is not resumed.
+        output: the report; None to write none.
+        run: workers, progress, resume and overwrite.
+        on_table: receives every table in the order of the inputs when there is no output.
+        writer: of an output that is no table; None for that of its suffix.
+
+    Returns:
+        Counts and failures of the run.
+
+    Raises:
+        StoppedAtFailureError: a recording failed, with run.fail_fast.
+        RunInterrupted: Ctrl-C; the message names where the finished part is kept.
     """
     start = time.monotonic()
     if output is None:

@@ -51,7 +51,7 @@ FoldCallback = Callable[[Fold, int, int], None]
 
 @dataclass(frozen=True)
 class CrossValidation(ProtocolOptions, Recipe):
-    """A protocol, and the recipe of the networks of its folds, whose test part never chooses anything."""
+    """A protocol, and the recipe of the networks of its folds; no choice depends on a test part."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ def evaluate_model(
     seed: int = 0,
     adapt: bool = False,
 ) -> Evaluation:
-    """Score a model on the corpora, on the classes that both know, and stamp what it has seen of them in training.
+    """Score a model on the corpora, on the classes that both know, and state which of them it was trained on.
 
-    adapt: normalise each corpus by its own recordings, as predict does when it adapts to recordings of any mix.
+    Where a manifest marks utterances as test, only these are scored. With adapt, each corpus is normalised by its own
+    recordings, as predict does when it adapts to recordings of any mix.
 
-    Where a manifest marks utterances as test, these alone are scored.
-
-    Raises ConfigError if the output exists or a class is asked for that the model does not know, CorpusError if the
-    corpora and the model share fewer than two classes.
+    Raises:
+        ConfigError: the output exists, or a class is asked for that the model does not know.
+        CorpusError: the corpora and the model share fewer than two classes.
     """
     run = run or Run()
     check_new_folder(output, overwrite=run.overwrite, mark=METRICS, kind="an evaluation")
@@ -146,8 +146,7 @@ def evaluate_model(
         [speaker_anywhere(utterance.corpus, utterance.speaker) for utterance in dataset.utterances],
     )
     about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
-    facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed, "commit": commit}
-    facts["adapted"] = adapt
+    facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed, "commit": commit, "adapted": adapt}
     return _write(output, tested_part, dataset, facts, seed=seed)
 
 
@@ -164,8 +163,11 @@ def cross_validate(
 ) -> Evaluation:
     """Train and test the architecture on every fold of the protocol, and write the scores of all tests together.
 
-    Each fold is saved to OUTPUT.partial as it ends; resume goes on from there.
-    Raises ConfigError if the output exists or another run's folds are there, CorpusError if the corpora do not suffice.
+    Each fold is saved to OUTPUT.partial as it ends; resume continues from there.
+
+    Raises:
+        ConfigError: the output exists, or the folds of another run are there.
+        CorpusError: the corpora do not suffice.
     """
     run = run or Run()
     check_new_folder(output, overwrite=run.overwrite, mark=METRICS, kind="an evaluation")

@@ -1,4 +1,4 @@
-"""Export a model: a smaller or portable network out of a bundle, as a bundle, with proof that it says the same."""
+"""Export a model: convert the network of a bundle to a smaller or portable one, and measure how both compare."""
 
 from __future__ import annotations
 
@@ -44,8 +44,13 @@ PROOF = "export.json"
 class ExportResult:
     """A finished export.
 
-    end_to_end: of that model, if asked for. problems: recordings that could not be used. causal: whether the model can
-    follow a stream.
+    Attributes:
+        folder: of the new bundle.
+        facts: of the new bundle.
+        parity: how its network compares with the original.
+        end_to_end: how the model with its front end compares; None if it was not asked for.
+        problems: recordings that could not be used.
+        causal: whether the model can follow a stream.
     """
 
     folder: Path
@@ -64,12 +69,22 @@ def export(
     options: ExportOptions,
     run: Run | None = None,
 ) -> ExportResult:
-    """Convert the network of a bundle and write a new bundle to the folder output, which appears only when it is whole.
+    """Convert the network of a bundle and write it as a new bundle.
 
-    run.cache may still hold the features of the recordings that the model learned from.
-    Raises DisagreementError if too few labels are equal or probabilities differ too much, ConfigError if there is
-    nothing to calibrate or to verify with, the architecture cannot travel with its front end or the output cannot be
-    written or is the model itself, BundleError if the bundle holds no weights to start from.
+    Args:
+        model: the bundle.
+        output: folder of the new bundle; it appears when it is complete.
+        options: format, quantisation, and the recordings to calibrate and verify with.
+        run: workers and cache, which may still hold the features of the training recordings.
+
+    Returns:
+        The facts of the new bundle, and how both networks compare.
+
+    Raises:
+        DisagreementError: too few labels are equal, or probabilities differ too much.
+        ConfigError: there is nothing to calibrate or to verify with, the architecture cannot be exported with its front
+            end, or the output cannot be written or is the model itself.
+        BundleError: the bundle holds no weights to start from.
     """
     if output.resolve() == model.folder.resolve():
         raise ConfigError(f"{output} is the model itself, whose weights no copy holds", Remedy.OTHER_OUTPUT)

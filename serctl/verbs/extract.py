@@ -45,7 +45,8 @@ def extract(
 ) -> BatchSummary:
     """Write (or hand out) the features of every recording in input order; see batch.run_batch for what is raised.
 
-    Raises ConfigError if frame-level descriptors are to be written into another format than Parquet.
+    Raises:
+        ConfigError: frame-level descriptors are to be written into another format than Parquet.
     """
     options = options or ExtractOptions()
     run = run or Run()
@@ -88,9 +89,10 @@ def columns(options: ExtractOptions) -> list[Column | ColumnBlock]:
 
 
 def extract_recording(path: Path, *, config: FeatureConfig, options: ExtractOptions, cache: Cache | None) -> Table:
-    """The table of one recording; runs in a worker process.
+    """Compute the table of one recording, in a worker process.
 
-    Raises AudioError if the recording cannot be read, or is too long for frame-level descriptors.
+    Raises:
+        AudioError: the recording cannot be read, or is too long for frame-level descriptors.
     """
     frames = options.level == "frames"
     reader = FeatureReader(path, config, cache=cache, with_frames=frames)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from serctl.runtime.recogniser import Recogniser
 
 SHORTEST_S = 0.1
-"""Recordings below this length hold no speech to judge: they get an error row."""
+"""Shorter recordings get an error row: they are too short to predict from."""
 
 _WINDOWS_AT_ONCE = 16
 
@@ -162,9 +162,10 @@ class Job:
 
 
 def predict_recording(path: Path, *, job: Job) -> Table:
-    """The table of one recording; runs in a worker process.
+    """Compute the table of one recording, in a worker process.
 
-    Raises AudioError if the recording cannot be read, is too short or lacks the channel that was asked for.
+    Raises:
+        AudioError: the recording cannot be read, is too short, or lacks the channel that was asked for.
     """
     analyse = partial(_predict_channel, path, job=job)
     if job.options.channels == "mix":

@@ -74,12 +74,25 @@ def train(
     run: Run | None = None,
     on_epoch: EpochCallback = ignore_epoch,
 ) -> TrainResult:
-    """Train on the corpora and write a bundle to the folder output, which appears only when it is whole.
+    """Train a network on the corpora and write it as a bundle.
 
     Utterances that a manifest marks as test are left out; those it marks as validation are the held-out part, otherwise
-    speakers are drawn for it. Checkpoints lie in OUTPUT.partial until the bundle is written; resume goes on from there.
-    Raises ConfigError if the output cannot be written or another run's checkpoints are there, CorpusError if the
-    corpora do not suffice.
+    speakers are drawn for it. Checkpoints are kept in OUTPUT.partial until the bundle is written; resume continues from
+    them.
+
+    Args:
+        paths: folders and manifests.
+        output: folder of the bundle; it appears when it is complete.
+        options: how to train.
+        run: workers, cache, resume and overwrite.
+        on_epoch: receives the scores of each epoch.
+
+    Returns:
+        The bundle's facts, and the scores of the held-out part.
+
+    Raises:
+        ConfigError: the output cannot be written, or the checkpoints of another run are there.
+        CorpusError: the corpora do not suffice.
     """
     run = run or Run()
     check_new_bundle(output, overwrite=run.overwrite)
