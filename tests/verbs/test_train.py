@@ -119,6 +119,16 @@ def test_an_output_that_exists_is_kept(samples: Path, tiny_options: TrainOptions
     assert (tiny_bundle.folder / "bundle.json").read_bytes() == before
 
 
+def test_the_scores_of_another_architecture_are_not_quoted(samples: Path, tmp_path: Path) -> None:
+    options = TrainOptions(architecture="mfcc", evaluation=tmp_path)
+    with pytest.raises(ConfigError, match=r"is no evaluation: metrics\.json"):
+        train([samples], output=tmp_path / "m", options=options)
+    facts = {"architecture": "cnn", "protocol": {"name": "loso", "description": ""}, "intervals": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps({**facts, "n": 2, "uar": 1, "wa": 1, "macro_f1": 1, "ece": 0}))
+    with pytest.raises(ConfigError, match=r"expected the architecture mfcc\. Received: cnn"):
+        train([samples], output=tmp_path / "m", options=options)
+
+
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="no architecture perceptron: expected one of hybrid"):
         TrainOptions(architecture="perceptron")
