@@ -121,7 +121,10 @@ class Bundle:
         """
         facts = self.facts.novelty
         if facts is None:
-            raise BundleError(f"{self.identity} was trained before serctl measured novelty: train it again to have it")
+            raise BundleError(
+                f"{self.identity} was trained before serctl measured novelty, so it cannot tell it. serctl-base can, "
+                "and a model that is trained now"
+            )
         if facts.version != NOVELTY_VERSION:
             raise BundleError(f"{self.identity}: expected novelty of version {NOVELTY_VERSION}, not {facts.version}")
         return Novelty.load(self.folder / NOVELTY, n_functionals=len(functional_names(self.facts.features)))
