@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     app,
     "serctl export ./my-model -o ./my-model-small --verify ./recordings",
     "serctl export ./my-model -o ./my-model-int8 --quantize int8 --verify ./recordings",
-    "serctl export ./live-model -o ./for-device --with-frontend --verify ./recordings",
+    "serctl export ./small -o ./for-device --with-frontend --verify ./recordings",
 )
 @flags("jobs", "overwrite", "cache", Export=ExportOptions)
 def export(
