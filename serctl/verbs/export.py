@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 from serctl.audio.find import find_recordings
 from serctl.bundle.card import model_card
-from serctl.bundle.facts import END_TO_END, MODEL, ONNX_MODEL, WEIGHTS, Calibration, ExportFacts, export_dict
+from serctl.bundle.facts import END_TO_END, MODEL, ONNX_MODEL, Calibration, ExportFacts, export_dict
 from serctl.bundle.store import check_new_bundle, write_bundle
 from serctl.bundle.versions import package_versions
-from serctl.errors import BundleError, ConfigError, Remedy
+from serctl.errors import ConfigError, Remedy
 from serctl.export.convert import to_litert, to_onnx
 from serctl.export.end_to_end import make_end_to_end
 from serctl.export.frontend import check_architecture
 from serctl.export.material import Material, gather, materials, shuffled
 from serctl.export.measure import measure_network
+from serctl.export.original import rebuild
 from serctl.export.parity import check_labels, compare, cost_of
-from serctl.features import functional_names
 from serctl.files import atomic_folder, claiming
-from serctl.models import ModelSpec, find_architecture
+from serctl.models import find_architecture
 from serctl.run import Run
 from serctl.runtime.recogniser import calibrated, network_inputs
 
@@ -92,7 +92,7 @@ def export(
     check_new_bundle(output, overwrite=run.overwrite)
     if options.with_frontend:
         check_architecture(model.facts.architecture)
-    original = _rebuild(model)
+    original = rebuild(model)
     find = partial(gather, model=model, run=run)
     calibration, verification = materials(options, find)
     network = _convert(original, model, options, calibration)
@@ -104,33 +104,6 @@ def export(
     problems = dict.fromkeys((*(calibration.problems if calibration else ()), *verification.problems))
     parity_end_to_end = end_to_end.parity if end_to_end else None
     return ExportResult(output, facts, parity, parity_end_to_end, tuple(problems), model.causal)
-
-
-def _rebuild(model: Bundle) -> keras.Model:
-    """The Keras network that training made."""
-    from serctl.learning.fit import restore
-
-    if not (model.folder / WEIGHTS).exists():
-        raise BundleError(
-            f"{model.identity} holds no {WEIGHTS} to start from: it was exported, or trained before they were kept; "
-            "export the model it comes from, or train it again"
-        )
-    facts = model.facts
-    spec = ModelSpec(
-        n_frames=facts.n_frames,
-        n_mels=facts.features.n_mels,
-        functionals=functional_names(facts.features),
-        n_classes=len(facts.labels),
-        languages=facts.languages,
-        causal=model.causal,
-    )
-    try:
-        return restore(facts.architecture, spec, model.weights())
-    except ValueError as error:
-        raise BundleError(
-            f"{model.folder / WEIGHTS}: not the weights of this version's {facts.architecture}: train the model again, "
-            "or export it with the version of serctl that trained it"
-        ) from error
 
 
 def _convert(original: keras.Model, model: Bundle, options: ExportOptions, calibration: Material | None) -> bytes:

@@ -17,11 +17,11 @@ from serctl.export import end_to_end
 from serctl.export.convert import to_litert
 from serctl.export.frontend import _whole, end_to_end_to_litert, longest_samples, tensors
 from serctl.export.options import ExportOptions
+from serctl.export.original import rebuild
 from serctl.features import FeatureConfig, Normaliser, compute_features, functional_names, is_silent
 from serctl.run import Run
 from serctl.runtime.litert import load_litert
 from serctl.runtime.recogniser import calibrated, network_inputs
-from serctl.verbs import export as module
 from serctl.verbs.export import export
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Twins:
 def make_twins(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Twins]:
     def make(bundle: Bundle, *, int8_weights: bool = False) -> Twins:
         bundle = replace(bundle, facts=replace(bundle.facts, temperature=1.7))
-        model = module._rebuild(bundle)
+        model = rebuild(bundle)
         folder = tmp_path_factory.mktemp("twins")
         content = end_to_end_to_litert(model, bundle, int8_weights=int8_weights)
         (folder / "whole.tflite").write_bytes(content)
