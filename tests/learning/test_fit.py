@@ -49,7 +49,7 @@ def examples(count: int, seed: int) -> list[Example]:
 
 
 def ignore_epoch(scores: EpochScores) -> None:
-    """Watch nothing."""
+    """No-op callback."""
 
 
 def fit(
@@ -110,7 +110,7 @@ def test_fitting_learns_what_can_be_learned_and_tells_of_every_epoch(tmp_path: P
     assert fitted.history["val_uar"][fitted.best_epoch - 1] == max(fitted.history["val_uar"][4:])
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "resnet", "separable"])
+@pytest.mark.parametrize("architecture", ["cnn", "separable"])
 def test_a_short_training_is_not_held_back_by_its_averages(architecture: str, tmp_path: Path) -> None:
     fitted = fit(tmp_path, architecture=architecture, epochs=20, weight_average=0.99)
     assert fitted.history["val_loss"][-1] < 0.2
@@ -137,7 +137,8 @@ def interrupt() -> None:
 
 def fit_until_killed(folder: Path, reads: int) -> None:
     """Run in a process of its own."""
-    fit(folder, training=EndingAfter(examples(16, seed=0), reads, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    training = EndingAfter(examples(16, seed=0), reads, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    fit(folder, architecture="mfcc", training=training)
 
 
 @pytest.mark.parametrize("architecture", ["hybrid", "attention"])
@@ -159,7 +160,7 @@ def test_a_fit_interrupted_at_any_step_gives_the_same_network(architecture: str,
 
 
 def test_a_fit_killed_in_another_process_gives_the_same_network(tmp_path: Path) -> None:
-    whole = fit(tmp_path / "whole")
+    whole = fit(tmp_path / "whole", architecture="mfcc")
     (tmp_path / "cut").mkdir()
     script = (
         "import runpy, sys; from pathlib import Path; "
@@ -168,7 +169,7 @@ def test_a_fit_killed_in_another_process_gives_the_same_network(tmp_path: Path) 
     ended = subprocess.run([sys.executable, "-c", script, __file__, tmp_path / "cut"], timeout=300, check=False)
     assert ended.returncode == -signal.SIGKILL
     told: list[EpochScores] = []
-    resumed = fit(tmp_path / "cut", on_epoch=told.append)
+    resumed = fit(tmp_path / "cut", architecture="mfcc", on_epoch=told.append)
     assert [scores.epoch for scores in told] == [2, 3]
     for mine, theirs in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
