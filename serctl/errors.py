@@ -8,6 +8,7 @@ SerctlError
 ├── ConfigError                an option, configuration value or output path cannot be used
 │   ├── MissingExtraError      an optional package is not installed
 │   └── DivergedError          training ended in a loss that is not a number
+├── FederationError            a party or the server of a federated training cannot go on
 ├── StoppedAtFailureError      a run that stops at the first failure met one
 ├── DisagreementError          an exported model disagrees with its original too often to be kept
 ├── DamagedEntryError          a cache entry is not, or no longer, whole; never leaves the cache
@@ -46,6 +47,7 @@ __all__ = [
     "DivergedError",
     "EncodingError",
     "Failure",
+    "FederationError",
     "MissingBundleError",
     "MissingExtraError",
     "NpzError",
@@ -176,6 +178,10 @@ class MissingExtraError(ConfigError):
 
 class DivergedError(ConfigError):
     """Training ended in a loss that is not a number."""
+
+
+class FederationError(SerctlError):
+    """A party or the server of a federated training cannot go on."""
 
 
 class StoppedAtFailureError(SerctlError):

@@ -14,6 +14,7 @@ EXTRAS = {
     "media": ("av",),
     "s3": ("s3fs", "fsspec"),
     "dask": ("distributed", "cryptography"),
+    "federated": ("flwr",),
 }
 """The modules that each extra brings."""
 

@@ -6,7 +6,7 @@ from serctl.features.config import FEATURE_VERSION, FeatureConfig
 from serctl.features.deep import deep_names, encoder_citations, encoder_parameters
 from serctl.features.descriptors import lld_names
 from serctl.features.functionals import functional_names
-from serctl.features.normaliser import Normaliser, language_input
+from serctl.features.normaliser import Moments, Normaliser, language_input
 from serctl.features.reader import (
     FeatureReader,
     Window,
@@ -23,6 +23,7 @@ __all__ = [
     "FeatureReader",
     "Features",
     "MelStream",
+    "Moments",
     "Normaliser",
     "SpeechGate",
     "Window",

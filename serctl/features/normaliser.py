@@ -28,6 +28,38 @@ _MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Sums over rows, which several parts of the data can be measured by and then added.
+
+    Attributes:
+        rows: how many there are.
+        sums, squares: of the values and of their squares, float64, shape (columns,).
+    """
+
+    rows: int
+    sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @classmethod
+    def measure(cls, blocks: Sequence[NDArray[np.floating]]) -> Moments:
+        """Measure all rows of at least one block, each of shape (rows, columns)."""
+        return cls(
+            sum(len(block) for block in blocks),
+            np.sum([block.sum(axis=0, dtype=np.float64) for block in blocks], axis=0),
+            np.sum([np.square(block, dtype=np.float64).sum(axis=0) for block in blocks], axis=0),
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.rows + other.rows, self.sums + other.sums, self.squares + other.squares)
+
+    def mean_and_sd(self) -> tuple[FloatArray, FloatArray]:
+        """Return mean and standard deviation of each column, float32, shape (columns,)."""
+        mean = self.sums / self.rows
+        variance = np.maximum(self.squares / self.rows - np.square(mean), 0)
+        return mean.astype(np.float32), np.maximum(np.sqrt(variance), _SMALLEST_SD).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class Normaliser:
     """Means and standard deviations of the training data.
 
@@ -56,6 +88,16 @@ class Normaliser:
             *_mean_and_sd([window.log_mel for window in windows]),
             *_mean_and_sd([window.functionals[None, :n_functionals] for window in windows]),
         )
+
+    @classmethod
+    def from_moments(cls, mel: Moments, functionals: Moments) -> Normaliser:
+        """Return what fit gives for the windows that these were measured on.
+
+        Args:
+            mel: of all frames, with n_mels columns.
+            functionals: of all windows.
+        """
+        return cls(*mel.mean_and_sd(), *functionals.mean_and_sd())
 
     def model_inputs(
         self, windows: Sequence[Features], *, n_frames: int, spectrogram: bool = True

@@ -56,7 +56,7 @@ class Batches(keras.utils.PyDataset):
 
     Inputs are those that the model takes. Targets, one for each of its outputs, are one-hot, mixed and float32, shape
     (batch, n_classes), or (batch, n_languages) for the output that is trained on the languages; weights balance the
-    classes, shape (batch,).
+    classes, shape (batch,): those of the examples, or of class_counts where that is given.
 
     Attributes:
         epoch: index of the epoch to draw; keras advances it.
@@ -70,6 +70,7 @@ class Batches(keras.utils.PyDataset):
         spec: ModelSpec,
         normaliser: Normaliser,
         options: FitOptions,
+        class_counts: NDArray[np.integer] | None = None,
     ) -> None:
         # With one worker keras leaves prefetching to tf.data, which spends a third of a training's time waiting.
         super().__init__(workers=2 if workers_can_start() else 1)
@@ -82,7 +83,8 @@ class Batches(keras.utils.PyDataset):
         self._normaliser = normaliser
         self._options = options
         self._adapted = adapted_normalisers(examples, normaliser, options)
-        self._class_weights = _balance([example.label for example in examples], spec.n_classes)
+        own = np.bincount([example.label for example in examples], minlength=spec.n_classes)
+        self._class_weights = _balance(own if class_counts is None else class_counts)
         self.start_at(0)
 
     def __len__(self) -> int:
@@ -186,11 +188,10 @@ def _crop(window: Features, n_frames: int, rng: np.random.Generator) -> Features
     return replace(window, log_mel=window.log_mel[first : first + n_frames])
 
 
-def _balance(labels: Sequence[int], n_classes: int) -> NDArray[np.float32]:
+def _balance(counts: NDArray[np.integer]) -> NDArray[np.float32]:
     """Weights that give every class that occurs the same say; their mean over the examples is 1."""
-    counts = np.bincount(labels, minlength=n_classes)
     present = max(int((counts > 0).sum()), 1)
-    return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)
+    return (counts.sum() / (present * np.maximum(counts, 1))).astype(np.float32)
 
 
 def _mask_spectrogram(

@@ -132,7 +132,7 @@ def fit(
     # Decay would wear away the adapters of the other languages, which get no gradient.
     decay = 0.0 if start and start.adapter_only else options.weight_decay
     optimizer = make_optimizer(len(batches), options, weight_decay=decay)
-    model.compile(optimizer=optimizer, loss=[_loss(options) for _ in model.outputs])
+    model.compile(optimizer=optimizer, loss=[prediction_loss(options) for _ in model.outputs])
     optimizer.build(model.trainable_variables)
     state = _resume(model, folder / CHECKPOINT)
     batches.start_at(state.epochs_done)
@@ -263,7 +263,8 @@ def _for_prediction(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs, outputs)
 
 
-def _loss(options: FitOptions) -> keras.losses.Loss:
+def prediction_loss(options: FitOptions) -> keras.losses.Loss:
+    """Return the loss of each output of a network."""
     return keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing)
 
 

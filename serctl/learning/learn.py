@@ -108,21 +108,15 @@ def fit_network(
 
     config = recipe.network_features
     base = recipe.base
-    examples = _examples(training, classes)
+    examples = make_examples(training, classes)
     if not examples:
         raise CorpusError("no speech in the training recordings: every window of them is silent")
     examples = _with_teachers(examples, recipe.teachers, classes)
     windows = [window for example in examples for window in example.variants]
     normaliser = base.normaliser if base else Normaliser.fit(windows, n_functionals=len(functional_names(config)))
-    spec = ModelSpec(
-        n_frames=round(config.window_s / config.hop_s),
-        n_mels=config.n_mels,
-        functionals=functional_names(config),
-        n_classes=len(classes),
-        languages=_languages(training, base) if recipe.architecture_facts.adapters else (),
-        causal=recipe.causal,
-    )
-    held_out = _examples(validation, classes)
+    languages = _languages(training, base) if recipe.architecture_facts.adapters else ()
+    spec = network_spec(recipe, n_classes=len(classes), languages=languages)
+    held_out = make_examples(validation, classes)
     fitted = fit(
         recipe.architecture,
         spec,
@@ -137,6 +131,19 @@ def fit_network(
     return Learned(fitted, normaliser, config, spec, temperature=1.0), held_out
 
 
+def network_spec(recipe: Recipe, *, n_classes: int, languages: Sequence[str] = ()) -> ModelSpec:
+    """Return what the network of a recipe is built for; languages: those that it tells apart."""
+    config = recipe.network_features
+    return ModelSpec(
+        n_frames=round(config.window_s / config.hop_s),
+        n_mels=config.n_mels,
+        functionals=functional_names(config),
+        n_classes=n_classes,
+        languages=tuple(languages),
+        causal=recipe.causal,
+    )
+
+
 def _languages(training: Sequence[Sample], base: Bundle | None) -> tuple[str, ...]:
     """Those of the base model first, in the order of its weights; then the new ones."""
     known = base.facts.languages if base else ()
@@ -144,8 +151,8 @@ def _languages(training: Sequence[Sample], base: Bundle | None) -> tuple[str, ..
     return (*known, *sorted(code for code in found if code))
 
 
-def _examples(samples: Sequence[Sample], classes: Sequence[str]) -> list[Example]:
-    """One example for each window that holds speech, with the windows at its place in the augmented copies."""
+def make_examples(samples: Sequence[Sample], classes: Sequence[str]) -> list[Example]:
+    """Return one example for each window that holds speech, with the windows at its place in the augmented copies."""
     from serctl.learning.batches import Example
 
     index = {emotion: position for position, emotion in enumerate(classes)}

@@ -47,6 +47,11 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
         return {"peak": self.peak, "warm_up": self.warm_up, "steps": self.steps}
 
 
+def learning_rates(steps: int, options: FitOptions) -> WarmUpCosine:
+    """Return the learning rate of each of so many steps."""
+    return WarmUpCosine(options.lr, warm_up=max(round(WARM_UP_SHARE * steps), 1), steps=steps)
+
+
 def make_optimizer(steps_per_epoch: int, options: FitOptions, *, weight_decay: float) -> keras.optimizers.Optimizer:
     """Return the optimizer of a fit.
 
@@ -56,9 +61,8 @@ def make_optimizer(steps_per_epoch: int, options: FitOptions, *, weight_decay: f
         weight_decay: decay of the weights, decoupled from the gradient.
     """
     steps = steps_per_epoch * options.epochs
-    schedule = WarmUpCosine(options.lr, warm_up=max(round(WARM_UP_SHARE * steps), 1), steps=steps)
     return keras.optimizers.AdamW(
-        schedule,
+        learning_rates(steps, options),
         weight_decay=weight_decay,
         use_ema=options.weight_average > 0,
         ema_momentum=min(options.weight_average, max(1 - 1 / (AVERAGED_SHARE * steps), 0)),

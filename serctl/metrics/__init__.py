@@ -7,6 +7,7 @@ and what was received.
 
 from serctl.metrics.calibration import (
     ReliabilityCurve,
+    confidence_bins,
     coverage_risk,
     expected_calibration_error,
     fit_temperature,
@@ -35,6 +36,7 @@ __all__ = [
     "ReliabilityCurve",
     "Scores",
     "bootstrap_interval",
+    "confidence_bins",
     "confusion_matrix",
     "coverage_risk",
     "doubtful_labels",

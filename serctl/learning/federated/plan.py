@@ -1,0 +1,134 @@
+"""What a federated training does: options of the server, and the plan that it sends with every message.
+
+A message carries the whole plan, so that a party which joins late, or starts again, lacks nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from serctl import __version__
+from serctl.errors import RecordError
+from serctl.features import FEATURE_VERSION
+from serctl.learning.options import Augmentation, FitOptions, LabelOptions
+from serctl.learning.recipe import Recipe
+from serctl.options import check_options, option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STRATEGIES = ("fedavg", "fedprox", "fedadam", "scaffold")
+VERSION = f"{__version__}, features {FEATURE_VERSION}"
+"""What all parties have to share: the same code gives the same features and the same network."""
+
+_COPIES = ("copies", "noisy_copies", "degraded_copies", "vocal_tract_copies", "seed")
+
+
+@dataclass(frozen=True)
+class FederationOptions:
+    """How the parties' trainings are joined.
+
+    Args:
+        rounds: how often the parties train and the server joins what they send.
+        strategy: how it joins them.
+        local_epochs: epochs that a party trains in a round.
+        proximal: strength of FedProx's pull towards the weights that a round starts from.
+        least_parties: parties that a round needs; more are awaited for a while.
+        round_s: longest wait for a round, in seconds.
+
+    Raises:
+        ConfigError: a value is out of range.
+
+    Sources: McMahan et al. 2017, arXiv:1602.05629 (FedAvg); Li et al. 2020, arXiv:1812.06127 (FedProx); Reddi et al.
+    2021, arXiv:2003.00295 (FedAdam); Karimireddy et al. 2020, arXiv:1910.06378 (SCAFFOLD).
+    """
+
+    rounds: int = option(100, "How often the parties train and the server joins what they send.", low=1)
+    strategy: str = option("scaffold", "How the server joins what they send.", choices=STRATEGIES)
+    local_epochs: int = option(1, "Epochs that a party trains in a round.", low=1, high=100)
+    proximal: float = option(0.01, "Strength of fedprox's pull towards the weights that a round starts from.", low=0)
+    least_parties: int = option(2, "Parties that a round needs; the others are awaited for a while.", low=1)
+    round_s: float = option(600.0, "Longest wait for a round, in seconds.", low=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a party needs to know besides the weights.
+
+    Attributes:
+        architecture: its name.
+        fit, augmentation, labels: the options of these names, as JSON-able values; epochs count those of all rounds.
+        validation_share: share of each party's utterances held out.
+        local_epochs, strategy, proximal: see FederationOptions.
+        version: of the code and the features.
+        class_counts: training windows of each class at all parties, in the order of the classes; empty before they were
+            asked.
+        languages: those that the network tells apart.
+    """
+
+    architecture: str
+    fit: Mapping[str, Any]
+    augmentation: Mapping[str, Any]
+    labels: Mapping[str, Any]
+    validation_share: float
+    local_epochs: int
+    strategy: str
+    proximal: float
+    version: str = VERSION
+    class_counts: Mapping[str, int] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+
+    @classmethod
+    def make(cls, recipe: Recipe, options: FederationOptions) -> Plan:
+        """Return the plan before the parties were asked what they have."""
+        fit = replace(recipe.fit, epochs=options.rounds * options.local_epochs, weight_average=0.0)
+        augmentation = asdict(recipe.augmentation)
+        return cls(
+            architecture=recipe.architecture,
+            fit=fit.to_dict(),
+            augmentation={name: augmentation[name] for name in _COPIES},
+            labels=asdict(recipe.labels),
+            validation_share=recipe.validation_share,
+            local_epochs=options.local_epochs,
+            strategy=options.strategy,
+            proximal=options.proximal if options.strategy == "fedprox" else 0.0,
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Emotions in the order of the network's output."""
+        return tuple(self.class_counts)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How a party prepares its data."""
+        mapping = tuple((str(old), str(new)) for old, new in self.labels["mapping"])
+        return Recipe(
+            architecture=self.architecture,
+            validation_share=self.validation_share,
+            labels=LabelOptions(classes=tuple(self.labels["classes"]), mapping=mapping),
+            augmentation=Augmentation(**self.augmentation),
+            fit=FitOptions(**self.fit),
+        )
+
+    def to_json(self) -> str:
+        """The plan as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what to_json gave.
+
+        Raises:
+            RecordError: it is not a plan.
+        """
+        try:
+            values = json.loads(text)
+            return cls(**{**values, "languages": tuple(values["languages"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise RecordError(f"expected the plan of a federated training: {error}") from error

@@ -1,0 +1,268 @@
+"""Federated training: how updates are joined, what is refused, and whole trainings with all parties in this process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+
+from serctl.corpora import Split, Utterance
+from serctl.errors import CorpusError, FederationError
+from serctl.features import Features, Moments, Normaliser, functional_names
+from serctl.learning.dataset import Dataset, Sample
+from serctl.learning.federated.client_app import make_app
+from serctl.learning.federated.local import Weights
+from serctl.learning.federated.outcome import Federated, RoundScores, best_temperature
+from serctl.learning.federated.parties import TEMPERATURES, Party, Update, held_out_scores, split_parties
+from serctl.learning.federated.plan import FederationOptions, Plan
+from serctl.learning.federated.server_app import Server
+from serctl.learning.federated.simulation import LocalGrid
+from serctl.learning.federated.strategies import (
+    EXAMPLES,
+    Scaffold,
+    fault_of,
+    from_record,
+    make_strategy,
+    outliers,
+    pool_statistics,
+    to_record,
+)
+from serctl.learning.options import Augmentation, FitOptions
+from serctl.learning.recipe import Recipe
+from serctl.metrics import expected_calibration_error
+from serctl.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+RNG = np.random.default_rng(0)
+GRID = LocalGrid({1: None, 2: None})  # type: ignore[dict-item] # strategies ask it for the nodes only
+
+
+def features(rows: int) -> list[Features]:
+    """Windows of random features, some columns far from 0."""
+    offset = np.array([0, 1000, -50, 3], np.float32)
+    return [
+        Features(
+            log_mel=(RNG.normal(-60, 15, (5 + row, 3))).astype(np.float16),
+            lld=np.zeros((5 + row, 1), np.float32),
+            functionals=(RNG.normal(size=4) + offset).astype(np.float32),
+            first_frame=0,
+        )
+        for row in range(rows)
+    ]
+
+
+def test_the_normaliser_of_the_parties_is_that_of_all_their_windows() -> None:
+    parties = [features(7), features(20), features(3)]
+    central = Normaliser.fit([window for party in parties for window in party])
+    mel = [Moments.measure([window.log_mel for window in party]) for party in parties]
+    functionals = [Moments.measure([window.functionals[None] for window in party]) for party in parties]
+    pooled = Normaliser.from_moments(mel[0] + mel[1] + mel[2], functionals[0] + functionals[1] + functionals[2])
+    for name, expected in vars(central).items():
+        np.testing.assert_allclose(getattr(pooled, name), expected, rtol=1e-6, err_msg=name)
+
+
+def replies(sent: Mapping[int, list[NDArray[Any]]], examples: Mapping[int, int], **controls: Any) -> list[Message]:
+    """Replies of nodes to a message of the server."""
+    found = []
+    for node, arrays in sent.items():
+        content = RecordDict(
+            {"arrays": to_record(arrays), "metrics": MetricRecord({EXAMPLES: examples[node], "loss": 1.0})}
+        )
+        if controls:
+            content["control"] = to_record(controls["control"][node])
+        message = Message(content, node, "train")
+        message.metadata.__dict__["_src_node_id"] = node
+        found.append(message)
+    return found
+
+
+def test_fedavg_of_one_full_step_is_the_step_of_central_training() -> None:
+    inputs, truth, start, rate = RNG.normal(size=(30, 4)), RNG.normal(size=30), RNG.normal(size=4), 0.1
+
+    def step(rows: slice) -> NDArray[np.float64]:
+        error = inputs[rows] @ start - truth[rows]
+        return start - rate * inputs[rows].T @ error / len(error)
+
+    strategy = make_strategy(FederationOptions(strategy="fedavg"), {1: 10, 2: 20})
+    sent = {1: [step(slice(0, 10))], 2: [step(slice(10, 30))]}
+    joined, _ = strategy.aggregate_train(1, replies(sent, {1: 10, 2: 20}))
+    np.testing.assert_allclose(from_record(joined)[0], step(slice(0, 30)), rtol=1e-12)
+
+
+def test_the_servers_control_variate_stays_the_weighted_sum_of_the_parties() -> None:
+    strategy = make_strategy(FederationOptions(strategy="scaffold"), {1: 10, 2: 30})
+    assert isinstance(strategy, Scaffold)
+    own = {1: np.zeros(3), 2: np.zeros(3)}
+    for number in (1, 2, 3):
+        list(strategy.configure_train(number, to_record([np.zeros(3)]), ConfigRecord(), GRID))
+        # The second party drops out of the second round.
+        taking_part = [1] if number == 2 else [1, 2]
+        change = {node: RNG.normal(size=3) for node in taking_part}
+        own |= {node: own[node] + change[node] for node in taking_part}
+        sent = {node: [np.zeros(3)] for node in taking_part}
+        strategy.aggregate_train(
+            number, replies(sent, {1: 10, 2: 30}, control={node: [each] for node, each in change.items()})
+        )
+        np.testing.assert_allclose(strategy.control[0], 0.25 * own[1] + 0.75 * own[2], rtol=1e-6)
+
+
+def test_pooled_batch_statistics_are_those_of_all_rows() -> None:
+    parties = [RNG.normal(3, 2, (50, 4)), RNG.normal(-1, 1, (150, 4))]
+    sent = [[rows.mean(axis=0), rows.var(axis=0)] for rows in parties]
+    mean, variance = pool_statistics(sent, [50, 150], {1: 0})
+    rows = np.concatenate(parties)
+    np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(variance, rows.var(axis=0), rtol=1e-12)
+
+
+HELD = Weights([np.ones((2, 3)), np.ones(3)], [np.ones(3)])
+
+
+@pytest.mark.parametrize(
+    ("sent", "examples", "fault"),
+    [
+        (HELD, 10, ""),
+        (Weights([np.ones((3, 2)), np.ones(3)], [np.ones(3)]), 10, "in the shapes of the network"),
+        (Weights([np.ones((2, 3))], [np.ones(3)]), 10, "in the shapes of the network"),
+        (Weights([np.full((2, 3), np.nan), np.ones(3)], [np.ones(3)]), 10, "weights are not all finite"),
+        (Weights(HELD.trainable, [np.array([1, np.inf, 1])]), 10, "statistics are not all finite"),
+        (Weights([np.full((2, 3), 1e3), np.ones(3)], [np.ones(3)]), 10, "an update of length"),
+        (HELD, 1000, "it claims 1000 examples, after 10"),
+    ],
+    ids=("sound", "shape", "missing", "nan", "infinite", "huge", "examples"),
+)
+def test_unusable_updates_are_told_apart(sent: Weights, examples: int, fault: str) -> None:
+    found = fault_of(sent, HELD, examples=examples, described=10)
+    assert fault in found
+    assert bool(found) == bool(fault)
+
+
+def test_an_update_far_longer_than_the_others_is_an_outlier() -> None:
+    assert list(outliers({"a": 1.0, "b": 1.2, "c": 50.0})) == ["c"]
+    assert outliers({"a": 1.0, "c": 50.0}) == {}
+
+
+def test_parties_get_whole_speakers_and_similar_numbers_of_utterances() -> None:
+    speakers = [f"{index % 7}" for index in range(70)]
+    utterances = [Utterance(Path(f"{index}.wav"), "happy", "c", speaker=each) for index, each in enumerate(speakers)]
+    parties = split_parties(utterances, speakers, 3)
+    assert sorted(index for indices in parties.values() for index in indices) == list(range(70))
+    assert {name: len(indices) for name, indices in parties.items()} == {"party-1": 30, "party-2": 20, "party-3": 20}
+    found = [{speakers[index] for index in indices} for indices in parties.values()]
+    assert sum(map(len, found)) == 7
+    assert set(split_parties(utterances, speakers, 7)) == set(speakers)
+    with pytest.raises(CorpusError, match="expected values for 8 parties"):
+        split_parties(utterances, speakers, 8)
+    with pytest.raises(CorpusError, match="1 of 70 do not tell"):
+        split_parties(utterances, [None, *speakers[1:]], 3)
+
+
+def test_the_temperature_of_least_loss_is_found_between_the_trial_ones() -> None:
+    assert best_temperature((np.log(TEMPERATURES) - np.log(1.7)) ** 2) == pytest.approx(1.7)
+    assert best_temperature(np.arange(len(TEMPERATURES))) == TEMPERATURES[0]
+
+
+def test_the_sums_of_a_held_out_part_give_its_confusion_and_calibration_error() -> None:
+    probabilities = RNG.dirichlet(np.ones(3), 40)
+    truth = RNG.integers(3, size=40)
+    silent = np.vstack([probabilities, np.full(3, np.nan)])
+    scores = held_out_scores(silent, np.append(truth, 2))
+    number, confidence, right = scores.bins
+    assert np.abs(confidence - right).sum() / number.sum() == pytest.approx(
+        expected_calibration_error(probabilities, truth)
+    )
+    assert scores.confusion[:, 3].tolist() == [0, 0, 1]
+    assert scores.confusion.sum() == 41
+
+
+CLASSES = ("angry", "sad")
+RECIPE = Recipe(
+    architecture="speech",
+    augmentation=Augmentation(copies=0),
+    fit=replace(FitOptions.defaults("speech"), batch_size=8, patience=9),
+)
+
+
+class OwnFeatures(Party):
+    """A party with features that are drawn here, easy to tell apart, in place of those of recordings."""
+
+    def _data(self, plan: Plan) -> tuple[Dataset, Split]:
+        rng = np.random.default_rng(len(self.name))
+        size = len(functional_names(plan.recipe.network_features))
+        samples = []
+        for index in range(24):
+            values = rng.normal(size=size).astype(np.float32) + (1 if index % 2 else -1)
+            window = Features(np.zeros((9, 64), np.float16), np.zeros((9, 1), np.float32), values, 0)
+            utterance = Utterance(Path(f"{index}.wav"), CLASSES[index % 2], "c", speaker=f"{index // 6}", language="en")
+            samples.append(Sample(utterance, f"{self.name}{index}", (window,), (True,)))
+        split = Split(tuple(range(18)), tuple(range(18, 24)), speaker_disjoint=True, reason="")
+        return Dataset(tuple(samples), CLASSES, (), ()), split
+
+
+class SendsNan(OwnFeatures):
+    """A party whose weights are not numbers."""
+
+    def train(self, plan: Plan, normaliser: Normaliser, **round_facts: Any) -> Update:
+        """Train, and send something else."""
+        update = super().train(plan, normaliser, **round_facts)
+        nan = [np.full_like(each, np.nan) for each in update.weights.trainable]
+        return replace(update, weights=Weights(nan, update.weights.statistics))
+
+
+def federate(
+    *parties: Party, checkpoint: Path | None = None, strategy: str = "scaffold", rounds: int = 2
+) -> tuple[Federated, list[RoundScores]]:
+    """A federated training with these parties in this process, and how its rounds went."""
+    went: list[RoundScores] = []
+    apps = {node: make_app(party, finish=lambda: None) for node, party in enumerate(parties, start=1)}
+    options = FederationOptions(rounds=rounds, strategy=strategy, round_s=60)
+    server = Server(LocalGrid(apps), RECIPE, options, parties=len(parties), checkpoint=checkpoint, on_round=went.append)
+    return server.run(), went
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_parties_train_together_and_a_server_that_starts_again_goes_on(tmp_path: Path) -> None:
+    parties = [OwnFeatures(name, [], run=Run(), folder=tmp_path) for name in ("north", "south-1")]
+    found, went = federate(*parties, checkpoint=tmp_path / "server.npz")
+    assert [(each.number, each.parties) for each in went] == [(1, ("north", "south-1")), (2, ("north", "south-1"))]
+    assert found.plan.class_counts == {"angry": 18, "sad": 18}
+    assert found.refused == ()
+    assert {name: each.confusion.sum() for name, each in found.scores.items()} == {"north": 6, "south-1": 6}
+    assert found.traffic["north"].rounds == 2
+    of_a_round = sum(each.nbytes for each in found.weights.trainable)
+    assert found.traffic["north"].sent["control"] == pytest.approx(2 * of_a_round, rel=0.01)
+    again, more = federate(*parties, checkpoint=tmp_path / "server.npz", rounds=3)
+    assert [each.number for each in more] == [3]
+    assert again.history["val_uar"][:1] == found.history["val_uar"][:1]
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_a_party_that_sends_nan_is_refused_by_name_and_the_others_go_on() -> None:
+    parties = [OwnFeatures("north", [], run=Run()), OwnFeatures("south-1", [], run=Run())]
+    found, went = federate(*parties, SendsNan("west", [], run=Run()), strategy="fedavg", rounds=1)
+    assert went[0].parties == ("north", "south-1")
+    assert [(number, party) for number, party, _ in found.refused] == [(1, "west")]
+    assert all(np.isfinite(each).all() for each in found.weights.trainable)
+
+
+class Fails(OwnFeatures):
+    """A party that cannot train."""
+
+    def train(self, *_: Any, **__: Any) -> Update:
+        """Fail."""
+        raise CorpusError("no speech")
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_too_few_updates_end_the_training_and_say_why() -> None:
+    message = r"round 1: expected updates of 2 parties. Received: 0; refused: .*north: CorpusError: no speech"
+    with pytest.raises(FederationError, match=message):
+        federate(Fails("north", [], run=Run()), Fails("west", [], run=Run()))
