@@ -264,7 +264,8 @@ def test_bootstrap_equals_a_loop_that_draws_speakers_one_by_one(rng):
     values = []
     for _ in range(2000):
         rows = np.concatenate([rows_of[index] for index in rng.integers(0, 8, 8)])
-        values.append(reference.balanced_accuracy_score(labels[rows], answers[rows]))
+        right = answers[rows] == labels[rows]
+        values.append(np.mean([right[labels[rows] == emotion].mean() for emotion in range(3)]))
     # Two independent sets of 2,000 draws agree on the 2.5 % quantile to about 0.003.
     assert (interval.low, interval.high) == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.008)
     assert (interval.unit, interval.groups, interval.level) == ("speaker", 8, 0.95)
