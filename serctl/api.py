@@ -1,7 +1,4 @@
-"""The library: what the commands do, for Python.
-
-Everything here is reached as `serctl.NAME` and imports what it needs when it is called.
-"""
+"""The library: what the commands do, for Python, as `serctl.NAME`; imports are made when they are needed."""
 
 from __future__ import annotations
 
@@ -41,13 +38,14 @@ class Prediction:
     """The emotion of a recording, or of a part of it.
 
     Attributes:
-        emotion: the likeliest one; `uncertain` below the least confidence asked for, `no-speech` in silence.
+        emotion: the likeliest one; `uncertain` below the least confidence, `no-speech` in silence.
         confidence: its calibrated probability, 0 to 1; NaN without speech.
         probabilities: calibrated, by emotion; NaN without speech.
         start_s: where the part starts, in seconds from the start of the recording.
         end_s: where it ends.
         windows: the parts that a recording was cut into, in their order; empty for such a part.
         novelty: how unlike the training recordings it is, 0 to 1; NaN unless asked for, or without speech.
+        value: of a model of numbers, which names no emotion; NaN without speech.
     """
 
     emotion: str
@@ -57,6 +55,7 @@ class Prediction:
     end_s: float
     windows: tuple[Prediction, ...] = ()
     novelty: float = math.nan
+    value: float = math.nan
 
 
 class Scan(NamedTuple):
@@ -84,7 +83,7 @@ class Model:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The emotions that the model knows."""
+        """The emotions that the model knows; none for a model of numbers."""
         return self.bundle.facts.labels
 
     def __repr__(self) -> str:
@@ -100,18 +99,16 @@ class Model:
         """Predict the emotion of one recording.
 
         Args:
-            audio: a recording's path; or samples, shape (n,) or (n, channels), float with full scale 1.0 or integers
-                with the full scale of their type.
+            audio: a recording's path; or samples, shape (n,) or (n, channels), float or integers of their full scale.
             sample_rate: of the samples, in Hz; for samples only.
-            options: window, hop, least confidence and language; with `per` segment the windows overlap, otherwise it
-                does not matter, for windows are there either way. Transcripts are read by `serctl.predict` only.
+            options: window, hop, least confidence and language; windows overlap with `per` segment. No transcripts.
 
         Returns:
             The prediction of the whole recording, with those of its windows.
 
         Raises:
             AudioError: the recording or the samples cannot be read or used, or are shorter than 0.1 s.
-            ConfigError: samples were given without their rate, or a path with one.
+            ConfigError: samples without their rate, or a path with one.
         """
         from serctl.backends.serial import one_thread
         from serctl.features import open_windows
@@ -133,9 +130,11 @@ class Model:
         from serctl.verbs.moments import emotion_of, shown_probabilities
 
         row = shown_probabilities(part)
+        about = (part.start_s, part.end_s, windows, part.novelty)
+        if target := self.bundle.facts.target:
+            return Prediction("", math.nan, {}, *about, float(target.scale.values(row)))
         emotion = emotion_of(row, self.labels, options.min_confidence)
-        by_emotion = dict(zip(self.labels, row.tolist(), strict=True))
-        return Prediction(emotion, float(row.max()), by_emotion, part.start_s, part.end_s, windows, part.novelty)
+        return Prediction(emotion, float(row.max()), dict(zip(self.labels, row.tolist(), strict=True)), *about)
 
 
 def load_model(model: str | Path | None = None) -> Model:
@@ -163,12 +162,11 @@ def predict(
     Args:
         recordings: paths of recordings, or of folders, which are searched recursively.
         model: a loaded model, a bundled model's name or a bundle's folder; None for the default.
-        options: what a row stands for, window, least confidence, language.
+        options: what a row stands for, and so on.
         run: workers, cache, and so on; without it every core, and no cache.
 
     Returns:
-        The rows and columns of the report that `serctl predict` writes, in the order of the recordings. A recording
-        that cannot be read is a row with status `error`.
+        The report of `serctl predict`, in the order of the recordings; one that cannot be read has the status `error`.
 
     Raises:
         AudioError: a path does not exist, or a folder holds no recordings.
@@ -189,7 +187,7 @@ def explain(
 
     Args:
         recording: its path.
-        model: a loaded model, a bundled model's name or a bundle's folder; None for the default.
+        model: loaded, or a bundled model's name or a bundle's folder; None for the default.
         options: which emotion, which window.
 
     Raises:

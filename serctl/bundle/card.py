@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ExportFacts,
         GroupScores,
         Kept,
+        NumberPart,
         ScoredPart,
         TrainingFacts,
     )
@@ -42,6 +43,7 @@ def model_card(facts: BundleFacts) -> str:
         *_inherited(facts.training),
         "## Scores",
         *(_scores(facts.metrics[name]) for name in _SCORED if name in facts.metrics),
+        *(map(_number_scores, facts.target.metrics.values()) if facts.target else ()),
         "## Limits",
         _LIMITS,
         "## Licence of the weights",
@@ -77,11 +79,18 @@ def _summary(facts: BundleFacts) -> str:
     shared = encoder_parameters(facts.features)
     encoder = f" ({shared:,} of them in pretrained encoders, which were not trained on emotions)" if shared else ""
     return (
-        f"Speech emotion recognition: {', '.join(facts.labels)}. Architecture `{facts.architecture}`, "
+        f"Speech emotion recognition: {_answers(facts)}. Architecture `{facts.architecture}`, "
         f"{facts.parameters:,} parameters{encoder}, windows of {facts.features.window_s:g} s, "
         f"{facts.features.sample_rate} Hz. "
         f"Trained {facts.created[:10]} with serctl {facts.packages.get('serctl')}, seed {facts.training.seed}."
     )
+
+
+def _answers(facts: BundleFacts) -> str:
+    if facts.target is None:
+        return ", ".join(facts.labels)
+    scale = facts.target.scale
+    return f"the number {scale.name}, from {scale.low:g} to {scale.high:g}"
 
 
 def _export(made: ExportFacts) -> str:
@@ -163,6 +172,17 @@ def _scores(metrics: ScoredPart) -> str:
     if metrics.thresholds:
         lines.append(_threshold_table(metrics.thresholds))
     return "\n\n".join(lines)
+
+
+def _number_scores(metrics: NumberPart) -> str:
+    kind = "speakers not trained on" if metrics.protocol.speaker_independent else "speakers that may be in training too"
+    values = ", ".join(
+        f"{title} {_number(getattr(metrics, name))} (95 % interval {_number(metrics.intervals[name].low)} to "
+        f"{_number(metrics.intervals[name].high)})"
+        for name, title in (("mae", "MAE"), ("ccc", "CCC"), ("pearson", "Pearson's r"))
+    )
+    protocol = metrics.protocol
+    return f"Protocol `{protocol.name}`, {metrics.n} utterances of {kind}: {protocol.description}.\n\n{values}."
 
 
 def _threshold_table(thresholds: Mapping[str, Kept]) -> str:

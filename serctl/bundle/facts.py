@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from serctl.errors import BundleError, ConfigError, RecordError
 from serctl.features import FeatureConfig  # noqa: TC001
+from serctl.metrics import Scale  # noqa: TC001
 from serctl.records import Between, read_record
 
 FORMAT = 1
@@ -23,11 +24,14 @@ NOVELTY = "novelty.npz"
 TRAINING_LIST = "training.csv"
 CARD = "README.md"
 
+_FEWEST_LABELS = 2
+
 Name = Annotated[str, Between(1, 200)]
 Text = Annotated[str, Between(0, 20_000)]
 Count = Annotated[int, Between(0, 1e12)]
 Share = Annotated[float, Between(0, 1)]
 Measure = Annotated[float, Between(0, 1e12)]
+Number = Annotated[float, Between(-1e12, 1e12)]
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,43 @@ class ScoredPart:
     seed: Count | None = None
     command: Text | None = None
     commit: Text | None = None
+
+
+@dataclass(frozen=True)
+class NumberIntervalFacts:
+    """A confidence interval of a score of numbers; see IntervalFacts."""
+
+    low: Number | None
+    high: Number | None
+    unit: Name
+    level: Share = 0.95
+    groups: Count = 0
+
+
+@dataclass(frozen=True)
+class NumberPart:
+    """Scores of a model of numbers: mean absolute error, concordance, correlation; None where undefined."""
+
+    protocol: ProtocolFacts
+    n: Count
+    mae: Measure | None
+    ccc: Number | None
+    pearson: Number | None
+    intervals: Mapping[str, NumberIntervalFacts]
+    no_speech: Count = 0
+    best_epoch: Count | None = None
+    epochs: Count | None = None
+    architecture: Name | None = None
+    leakage: Mapping[str, Any] | None = None
+    seed: Count | None = None
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """What a model of numbers answers: its scale, and scores by the way they were found."""
+
+    scale: Scale
+    metrics: Mapping[str, NumberPart] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -244,15 +285,16 @@ class BundleFacts:
     adapted_temperature: the same where features are adapted to recordings, None for no other value. metrics: scores by
     the way they were found (left_out, left_out_adapted, cross_validation, validation). languages: those that the
     network tells apart, empty if none. export: None if training wrote the bundle. licence, attribution: the terms of
-    the weights. novelty: None in a bundle that cannot tell it.
+    the weights. novelty: None in a bundle that cannot tell it. target: of a model of numbers, which has no labels; None
+    for emotions.
 
     Raises:
-        ValueError: labels or languages are not unique.
+        ValueError: labels or languages are not unique, or there are too few labels.
     """
 
     name: Name
     architecture: Name
-    labels: Annotated[tuple[Annotated[str, Between(1, 64)], ...], Between(2, 1_000)]
+    labels: Annotated[tuple[Annotated[str, Between(1, 64)], ...], Between(0, 1_000)]
     features: FeatureConfig
     n_frames: Annotated[int, Between(1, 100_000)]
     temperature: Annotated[float, Between(0.01, 100)]
@@ -267,11 +309,33 @@ class BundleFacts:
     export: ExportFacts | None = None
     novelty: NoveltyFacts | None = None
     adapted_temperature: Annotated[float, Between(0.01, 100)] | None = None
+    target: TargetFacts | None = None
 
     def __post_init__(self) -> None:
+        if (len(self.labels) < _FEWEST_LABELS) != bool(self.target) or (self.target and self.labels):
+            raise RecordError(f"labels: expected a length from {_FEWEST_LABELS} up. Received: {len(self.labels)}")
         for name, values in (("labels", self.labels), ("languages", self.languages)):
             if len(set(values)) < len(values):
                 raise RecordError(f"{name}: expected each once. Received: {', '.join(values)}")
+
+    @property
+    def n_outputs(self) -> int:
+        """How many probabilities the network answers: of its labels, or of the bins of its scale."""
+        return self.target.scale.bins if self.target else len(self.labels)
+
+    def require_emotions(self, what: str) -> None:
+        """Check that the model answers emotions.
+
+        Args:
+            what: needs them, as the start of a sentence.
+
+        Raises:
+            ConfigError: it answers numbers.
+        """
+        if self.target:
+            raise ConfigError(
+                f"{what} needs a model of emotions: {self.name} predicts {self.target.scale.name}, a number"
+            )
 
     @property
     def model_name(self) -> str:
@@ -309,7 +373,7 @@ def _without_none(values: Any) -> Any:
 
 @dataclass(frozen=True)
 class TrainingEntry:
-    """One recording that the model was trained on: part is train or validation.
+    """One recording that the model was trained on: part is train or validation, emotion may be a number.
 
     source: the digest of the recording that it is an augmented copy of, or empty.
     """

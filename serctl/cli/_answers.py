@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from serctl.audio.find import Recording
+    from serctl.bundle.facts import BundleFacts
     from serctl.reports.schema import Table
     from serctl.reports.tables import Writer
 
@@ -104,6 +105,15 @@ class Target:
             raise ConfigError("--excel makes CSV for Excel: expected -o NAME.csv with it")
         if self._folder and (given["resume"] or given["update"]):
             raise ConfigError("--resume and --update need one file for all recordings: expected no --format with them")
+
+    def check_model(self, facts: BundleFacts) -> None:
+        """Check that the output can show what a model answers.
+
+        Raises:
+            ConfigError: a page or labels of a model of numbers.
+        """
+        if self._page or self._form:
+            facts.require_emotions("a page, or a file of labels,")
 
     def writer(self, recordings: Sequence[Recording]) -> Writer | None:
         """Return what writes the report; None for a table.

@@ -72,7 +72,7 @@ def epoch_printer(*, quiet: bool) -> EpochCallback:
         last = now
         line = (
             f"  epoch {scores.epoch:3d}/{scores.epochs}  loss {scores.loss:.3f}  validation loss {scores.val_loss:.3f} "
-            f"UAR {100 * scores.val_uar:.1f} %; best: {best}{left}  "
+            f"{_shown(scores)}; best: {best}{left}  "
         )
         if out.is_terminal:
             out.print(line, end="\r", markup=False)
@@ -83,6 +83,11 @@ def epoch_printer(*, quiet: bool) -> EpochCallback:
         """Show nothing."""
 
     return ignore if quiet else show
+
+
+def _shown(scores: EpochScores) -> str:
+    """The score that selects the epoch."""
+    return f"UAR {100 * scores.val_score:.1f} %" if scores.score == "uar" else f"CCC {scores.val_score:.3f}"
 
 
 def duration(seconds: float) -> str:

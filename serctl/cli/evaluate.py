@@ -18,6 +18,7 @@ from serctl.learning.options import Augmentation, FitOptions, LabelOptions, Netw
 
 if TYPE_CHECKING:
     from serctl.corpora import Fold
+    from serctl.metrics import NumberScores, Scores
     from serctl.verbs.evaluate import Evaluation, FoldCallback
 
 
@@ -126,10 +127,23 @@ def _fold_printer(*, quiet: bool) -> FoldCallback:
 
 
 def _print_result(evaluation: Evaluation) -> None:
+    from serctl.metrics import NumberScores
     from serctl.reports.markdown import left_out, stamp
 
     out = console()
     scores = evaluation.scores
+    if isinstance(scores, NumberScores):
+        _print_numbers(scores)
+    else:
+        _print_emotions(scores)
+    if (count := left_out(evaluation.metrics)) != "none":
+        out.print(f"left out: {count}", style="yellow", markup=False)
+    out.print(stamp(evaluation.metrics), style="yellow" if "independent" not in stamp(evaluation.metrics) else None)
+    out.print(f"evaluation: {evaluation.folder}/report.md", markup=False)
+
+
+def _print_emotions(scores: Scores) -> None:
+    out = console()
     for title, name, value in (
         ("UAR", "uar", scores.uar),
         ("WA", "wa", scores.wa),
@@ -146,7 +160,12 @@ def _print_result(evaluation: Evaluation) -> None:
     out.print(f"recall: {recalls}", markup=False)
     if silent := int(scores.no_speech.sum()):
         out.print(f"no speech was found in {silent} of {scores.n} utterances: they count as wrong", style="yellow")
-    if (count := left_out(evaluation.metrics)) != "none":
-        out.print(f"left out: {count}", style="yellow", markup=False)
-    out.print(stamp(evaluation.metrics), style="yellow" if "independent" not in stamp(evaluation.metrics) else None)
-    out.print(f"evaluation: {evaluation.folder}/report.md", markup=False)
+
+
+def _print_numbers(scores: NumberScores) -> None:
+    from serctl.reports.number_page import score_rows
+
+    for title, value, span in score_rows(scores):
+        console().print(f"{title:26}{value:>8}  (95 % interval {span})", markup=False)
+    if scores.no_speech:
+        console().print(f"no speech was found in {scores.no_speech} of {scores.n} utterances", style="yellow")

@@ -29,6 +29,7 @@ from serctl.verbs.options import PredictOptions
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from serctl.bundle.facts import BundleFacts
     from serctl.bundle.store import Bundle
     from serctl.reports.schema import Columns
 
@@ -94,13 +95,14 @@ def predict(
         tells_novelty=bundle.facts.novelty is not None,
     )
     options, report = target.options, target.report
+    target.check_model(bundle.facts)
     if not quiet:
         _say_unknown_language(bundle, options.language)
     check_summary_json(summary_json, report)
     found = find_inputs(recordings, files_from, strict=strict)
     try:
         with (
-            _shower(target.folder(found.recordings), verb.columns(bundle, options), output) as on_table,
+            _shower(target.folder(found.recordings), verb.columns(bundle, options), bundle.facts, output) as on_table,
             progress_bar("Predicting", quiet=quiet) as progress,
         ):
             summary = verb.predict(
@@ -130,7 +132,7 @@ def _say_unknown_language(bundle: Bundle, language: str | None) -> None:
 
 @contextmanager
 def _shower(
-    folder: Callable[[Table], None] | None, columns: Columns, output: Path | None
+    folder: Callable[[Table], None] | None, columns: Columns, facts: BundleFacts, output: Path | None
 ) -> Iterator[Callable[[Table], None]]:
     """What to do with each table when there is no report file: labels, a table for a person, CSV for a pipe."""
     if folder:
@@ -138,7 +140,7 @@ def _shower(
     elif output is None and sys.stdout.isatty():
         tables: list[Table] = []
         yield tables.append
-        _print_table(tables)
+        _print_table(tables, facts.target.scale.name if facts.target else None)
     else:
         yield csv_printer(columns)
 
@@ -157,8 +159,11 @@ def csv_printer(columns: Columns) -> Callable[[Table], None]:
     return show
 
 
-def _print_table(tables: Sequence[Table]) -> None:
-    """Show a line for each row, narrow enough for 80 columns: names within the folder that all have in common."""
+def _print_table(tables: Sequence[Table], target: str | None = None) -> None:
+    """Show a line for each row, narrow enough for 80 columns: names within the folder that all have in common.
+
+    target: the column of a model of numbers, which stands for emotion and confidence.
+    """
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -166,16 +171,17 @@ def _print_table(tables: Sequence[Table]) -> None:
 
     folder = _common_folder([table["path"] for table in tables])
     grid = RichTable(box=None, pad_edge=False, header_style="bold")
-    for title in ("recording", "seconds", "emotion", "confidence", "", "or else"):
-        right = title in ("seconds", "confidence")
+    for title in ("recording", "seconds", *((target, "error") if target else ("emotion", "confidence", "", "or else"))):
+        right = title in ("seconds", "confidence", target)
         grid.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for table in tables:
         name = cell(os.path.relpath(table["path"], folder) if folder else table["path"])
         if table["status"] != "ok":
-            grid.add_row(name, "", Text("error", style="red"), "", "", cell(table["error"]))
+            grid.add_row(name, "", Text("error", style="red"), *([] if target else ["", ""]), cell(table["error"]))
             continue
-        for index, emotion in enumerate(table["emotion"]):
-            grid.add_row(name, _span(table, index), cell(emotion), *_confidence(table, index))
+        for index in range(len(table["start"])):
+            answer = _number(table[target][index]) if target else _emotion(table, index)
+            grid.add_row(name, _span(table, index), *answer)
     make_console().print(grid)
 
 
@@ -191,6 +197,18 @@ def _span(table: Table, index: int) -> str:
     """The length of a whole recording, from when to when for one of several rows."""
     start, end = table["start"][index], table["end"][index]
     return f"{end:.1f}" if len(table["start"]) == 1 else f"{start:.1f}-{end:.1f}"
+
+
+def _number(value: float) -> tuple[str, str]:
+    """The cells of a number, and of no error; nothing for silence."""
+    return ("" if value != value else f"{value:.3f}"), ""
+
+
+def _emotion(table: Table, index: int) -> tuple[Text | str, ...]:
+    """The cells of an emotion and its confidence."""
+    from serctl.cli._terminal import cell
+
+    return cell(table["emotion"][index]), *_confidence(table, index)
 
 
 def _confidence(table: Table, index: int) -> tuple[str, Text, Text]:

@@ -118,6 +118,7 @@ def _recogniser(model: str | None) -> StepRecogniser:
     from serctl.runtime.trial import try_network
 
     bundle = load_bundle(model or LIVE_MODEL)
+    bundle.facts.require_emotions("a stream")
     try_network(bundle)
     return StepRecogniser(bundle)
 

@@ -15,7 +15,7 @@ from serctl.extras import require_extra
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions, RecordOptions
 
 if TYPE_CHECKING:
-    from serctl.metrics import Scores
+    from serctl.metrics import NumberScores, Scores
     from serctl.verbs.train import TrainResult
 
 
@@ -70,10 +70,10 @@ def train(
 
 
 def _print_result(result: TrainResult, *, causal: bool) -> None:
+    from serctl.metrics import NumberScores
+
     out = console()
     scores, facts = result.scores, result.facts
-    interval = scores.intervals["uar"]
-    counts = ", ".join(f"{label} {sum(scores.confusion[index])}" for index, label in enumerate(scores.classes))
     left_out = {"marked test": result.dataset.marked_test, "of other classes": result.dataset.other_classes}
     lines = [
         f"Trained {facts.architecture} ({facts.parameters:,} parameters) on {len(result.split.train)} utterances, "
@@ -82,11 +82,9 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
             if result.best_epoch
             else "and no epoch was better than the base by more than chance: kept it"
         ),
-        f"held out: {len(result.split.held_out)} utterances ({counts}); {result.split.reason}",
+        f"held out: {len(result.split.held_out)} utterances{_counts(scores)}; {result.split.reason}",
         *(f"left out: {count} utterances {which}" for which, count in left_out.items() if count),
-        f"UAR on the held-out part {100 * scores.uar:.1f} % (95 % interval {100 * interval.low:.1f} to "
-        f"{100 * interval.high:.1f}, over {interval.unit}s), WA {100 * scores.wa:.1f} %, ECE {scores.ece:.3f}; "
-        "optimistic: this part selected the epoch; `serctl evaluate --protocol` gives honest scores",
+        f"{_told(scores)}; optimistic: this part selected the epoch; `serctl evaluate --protocol` gives honest scores",
         *_compare_with_base(result),
         *_curve_in_words(result),
         f"model: {result.folder}",
@@ -94,7 +92,7 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
     ]
     for line in lines:
         out.print(line, markup=False)
-    if only := only_answer(scores):
+    if only := None if isinstance(scores, NumberScores) else only_answer(scores):
         out.print(
             f"it answers {only} to every held-out utterance, so it has learned next to nothing: train for more "
             "--epochs or on more recordings",
@@ -103,10 +101,37 @@ def _print_result(result: TrainResult, *, causal: bool) -> None:
         )
 
 
+def _counts(scores: Scores | NumberScores) -> str:
+    """How many utterances of each emotion there are; nothing of numbers."""
+    from serctl.metrics import NumberScores
+
+    if isinstance(scores, NumberScores):
+        return ""
+    counts = (f"{label} {sum(scores.confusion[index])}" for index, label in enumerate(scores.classes))
+    return f" ({', '.join(counts)})"
+
+
+def _told(scores: Scores | NumberScores) -> str:
+    """The scores on the held-out part."""
+    from serctl.metrics import NumberScores
+
+    if isinstance(scores, NumberScores):
+        interval = scores.intervals["mae"]
+        return (
+            f"MAE on the held-out part {scores.mae:.3f} (95 % interval {interval.low:.3f} to {interval.high:.3f}, over "
+            f"{interval.unit}s), CCC {scores.ccc:.3f}, r {scores.pearson:.3f}"
+        )
+    interval = scores.intervals["uar"]
+    return (
+        f"UAR on the held-out part {100 * scores.uar:.1f} % (95 % interval {100 * interval.low:.1f} to "
+        f"{100 * interval.high:.1f}, over {interval.unit}s), WA {100 * scores.wa:.1f} %, ECE {scores.ece:.3f}"
+    )
+
+
 def _compare_with_base(result: TrainResult) -> list[str]:
     """The score of the model that training started from, where there is one."""
-    metrics = result.facts.metrics["validation"]
-    if metrics.base_uar is None:
+    metrics = result.facts.metrics.get("validation")
+    if metrics is None or metrics.base_uar is None:
         return []
     seen = (metrics.leakage or {}).get("identical_audio")
     heard = f", {seen} utterances of which it was trained on" if seen else ""

@@ -75,6 +75,7 @@ class ReadOptions:
 
     columns: pairs of what a manifest's column means ('path') and its name there ('recording').
     labels: pairs of a corpus's own label ('froh') and the emotion it means ('happy').
+    target: column of a manifest whose numbers are read instead of emotions; None for emotions.
 
     Raises:
         ConfigError: a label is to mean something that is no emotion.
@@ -82,6 +83,7 @@ class ReadOptions:
 
     columns: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    target: str | None = None
 
     def __post_init__(self) -> None:
         for label, emotion in self.labels:
@@ -114,7 +116,8 @@ class Utterance:
     emotion is one of EMOTIONS, speaker is the corpus's own code ('01'), gender 'female' or 'male', language an
     ISO 639-1 code, split 'train', 'validation' or 'test' where a manifest or a folder's name gives one. source is the
     digest, as `digest_of_part` gives it, of the recording that was said here: that which an augmented copy (is_copy)
-    was made of, or the utterance's own, where it is known.
+    was made of, or the utterance's own, where it is known. value is the number that is read instead
+    of an emotion, which is then empty.
     """
 
     path: Path
@@ -129,6 +132,7 @@ class Utterance:
     split: str | None = None
     source: str | None = None
     is_copy: bool = False
+    value: float | None = None
 
     @property
     def speaker_id(self) -> str | None:

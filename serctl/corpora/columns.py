@@ -50,8 +50,11 @@ def find_columns(manifest: Path, found: Sequence[str], options: ReadOptions) -> 
     Raises:
         CorpusError: path or emotion is missing, several columns could be one of them, or a named column is not there.
     """
+    answer = options.target or "emotion"
     names = {name: name for name in found if name in LABEL_COLUMNS or name in SOURCE_COLUMNS}
     names |= _chosen(manifest, found, options)
+    if options.target and options.target in found:
+        names["value"] = options.target
     for meaning, synonyms in _SYNONYMS.items():
         present = [name for name in synonyms if name in found]
         if meaning in names or not present:
@@ -59,11 +62,11 @@ def find_columns(manifest: Path, found: Sequence[str], options: ReadOptions) -> 
         if len(present) > 1:
             raise CorpusError(f"{manifest}: each of {', '.join(present)} could be the {meaning}", Remedy.COLUMN)
         names[meaning] = present[0]
-    missing = [meaning for meaning in ("path", "emotion") if meaning not in names]
-    if missing:
+    meanings = {"path": "path", "value" if options.target else "emotion": answer}
+    if missing := [called for meaning, called in meanings.items() if meaning not in names]:
         listed = ", ".join(sorted(found)) or "none"
         raise CorpusError(
-            f"{manifest}: expected the columns path and emotion; lacks {', '.join(missing)}, has {listed}",
+            f"{manifest}: expected the columns path and {answer}; lacks {', '.join(missing)}, has {listed}",
             Remedy.COLUMN,
         )
     return names

@@ -88,7 +88,7 @@ def load_manifest(manifest: Path, options: ReadOptions | None = None) -> Corpus:
     options = options or ReadOptions()
     rows = _named_rows(manifest, options)
     utterances: dict[tuple[Path, float, float | None], Utterance] = {}
-    own = Counter(row["emotion"] for row in rows if row["emotion"] and normalise_emotion(row["emotion"]) is None)
+    own = _own_labels(rows) if options.target is None else Counter[str]()
     foreign = {label: count for label, count in own.items() if options.emotion(label) is None}
     problems = [unknown_labels(str(manifest), foreign)] if foreign else []
     for row in rows:
@@ -109,6 +109,11 @@ def load_manifest(manifest: Path, options: ReadOptions | None = None) -> Corpus:
         raise CorpusError(f"{manifest}: none of its {len(rows)} rows can be used{detail}", *remedies)
     corpus = _identify(manifest, list(utterances.values()), [*problems, *_odd_genders(manifest, rows)])
     return replace(corpus, own_labels=own)
+
+
+def _own_labels(rows: Sequence[_Row]) -> Counter[str]:
+    """Labels that mean no emotion, with the number of their rows."""
+    return Counter(row["emotion"] for row in rows if row["emotion"] and normalise_emotion(row["emotion"]) is None)
 
 
 def write_manifest(path: Path, rows: Iterable[Mapping[str, Cell]], columns: Sequence[str] = LABEL_COLUMNS) -> None:
@@ -223,7 +228,7 @@ def _utterance(manifest: Path, row: _Row, options: ReadOptions) -> Utterance:
         raise BadRowError("has no path")
     if row[OVERFLOW]:
         raise BadRowError(f"{row['path']} has more cells than there are columns: {row[OVERFLOW]}")
-    emotion = options.emotion(row["emotion"])
+    emotion = "" if options.target else options.emotion(row["emotion"])
     if emotion is None:
         raise BadRowError(f"{row['path']} has no emotion")
     path = _find_file(manifest.parent, row["path"])
@@ -241,7 +246,19 @@ def _utterance(manifest: Path, row: _Row, options: ReadOptions) -> Utterance:
         split=_split(manifest, row),
         source=_source(row),
         is_copy=_is_copy(row),
+        value=_value(row, options.target) if options.target else None,
     )
+
+
+def _value(row: _Row, target: str) -> float:
+    """The number of the target; a decimal comma is one as well."""
+    try:
+        value = float(row["value"].replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadRowError(f"{row['path']}: {target} is {row['value']!r}, expected a number")
+    return value
 
 
 def _find_file(folder: Path, written: str) -> Path:

@@ -131,25 +131,33 @@ def _leave_one_corpus_out(utterances: Sequence[Utterance]) -> Protocol:
     if len(by_corpus) < 2:
         raise CorpusError(f"protocol {name} needs at least 2 corpora. Found: {', '.join(by_corpus)}")
     emotions = {corpus: {utterances[index].emotion for index in members} for corpus, members in by_corpus.items()}
-    folds = []
-    for corpus, members in by_corpus.items():
-        trained = set[str]().union(*(emotions[other] for other in emotions if other != corpus))
-        shared = sorted(emotions[corpus] & trained)
-        if len(shared) < 2:
-            raise CorpusError(
-                f"protocol {name} needs at least 2 emotions that {corpus} shares with the other corpora. "
-                f"Found: {', '.join(shared) or 'none'}"
-            )
-        folds.append(_fold(corpus, members, utterances, classes=tuple(shared)))
+    numeric = _numeric(utterances)
+    folds = [
+        _fold(corpus, members, utterances, classes=None if numeric else _shared_emotions(name, corpus, emotions))
+        for corpus, members in by_corpus.items()
+    ]
     listed = ", ".join(
-        f"{fold.name} ({len(fold.classes or ())} classes, {len(fold.test)} utterances)" for fold in folds
+        f"{fold.name} ({'' if numeric else f'{len(fold.classes or ())} classes, '}{len(fold.test)} utterances)"
+        for fold in folds
     )
+    what = "" if numeric else ", tested on the classes that it shares with the others"
     return Protocol(
         name=name,
         speaker_independent=_speakers_apart(by_corpus.values(), utterances),
         folds=tuple(folds),
-        description=f"leave one corpus out, tested on the classes that it shares with the others: {listed}",
+        description=f"leave one corpus out{what}: {listed}",
     )
+
+
+def _shared_emotions(name: str, corpus: str, emotions: Mapping[str, set[str]]) -> tuple[str, ...]:
+    trained = set[str]().union(*(emotions[other] for other in emotions if other != corpus))
+    shared = sorted(emotions[corpus] & trained)
+    if len(shared) < 2:
+        raise CorpusError(
+            f"protocol {name} needs at least 2 emotions that {corpus} shares with the other corpora. "
+            f"Found: {', '.join(shared) or 'none'}"
+        )
+    return tuple(shared)
 
 
 def _speakers_apart(groups: Iterable[Sequence[int]], utterances: Sequence[Utterance]) -> bool:
@@ -291,9 +299,14 @@ def _fold(
     return Fold(name=name, train=train, test=tuple(test), classes=classes)
 
 
+def _numeric(utterances: Sequence[Utterance]) -> bool:
+    """Whether the utterances are labelled with numbers instead of emotions."""
+    return any(utterance.value is not None for utterance in utterances)
+
+
 def _require_classes(name: str, utterances: Sequence[Utterance]) -> None:
     classes = sorted({utterance.emotion for utterance in utterances})
-    if len(classes) < 2:
+    if len(classes) < 2 and not _numeric(utterances):
         raise CorpusError(f"protocol {name} needs at least two emotions. Found: {', '.join(classes) or 'no utterance'}")
 
 

@@ -84,9 +84,11 @@ def _require_labels(corpora: Sequence[Corpus], options: ReadOptions) -> None:
 
 
 def _load_folder(root: Path, options: ReadOptions) -> Corpus:
-    if iemocap.evaluation_files(root):
-        return iemocap.load(root)
     listed = manifest.find_manifest(root)
+    if options.target and not listed:
+        raise CorpusError(f"{root}: expected a manifest with a column {options.target}, found none")
+    if iemocap.evaluation_files(root) and not options.target:
+        return iemocap.load(root)
     if listed:
         return manifest.load_manifest(listed, options)
     recordings, problems = _recordings(root)

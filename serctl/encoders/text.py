@@ -35,6 +35,9 @@ UNITS, HEADS, LAYERS = 384, 12, 4
 MOST_TOKENS = 128
 """Most tokens of a text, its start and end among them; what is longer is cut off."""
 
+PARAMETERS = 18_868_224
+"""Weights of the layers that are computed and of the embeddings, without the head."""
+
 _MOST_HEAD_BYTES = 1 << 21
 
 GROUP = 64

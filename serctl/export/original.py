@@ -39,7 +39,7 @@ def rebuild(model: Bundle) -> keras.Model:
         n_frames=facts.n_frames,
         n_mels=facts.features.n_mels,
         functionals=functional_names(facts.features),
-        n_classes=len(facts.labels),
+        n_classes=facts.n_outputs,
         languages=facts.languages,
         causal=model.causal,
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.export.measure import Measured
+    from serctl.metrics import Scale
 
     Probabilities = NDArray[np.floating]
 
@@ -22,9 +23,27 @@ def cost_of(measured: Measured, *, size_bytes: int, window_s: float) -> Cost:
     return Cost(size_bytes, measured.window_ms / window_s, measured.peak_memory_mb, measured.idle_memory_mb)
 
 
-def compare(old: Probabilities, new: Probabilities, *, source: str, before: Cost, after: Cost) -> Parity:
-    """Compare calibrated probabilities, shape (windows, labels); values that are not finite equal nothing."""
-    equal = np.isfinite(new).all(axis=1) & (new.argmax(axis=1) == old.argmax(axis=1))
+SAME_NUMBER = 0.02
+"""Numbers that differ by at most this share of their scale are the same answer."""
+
+
+def compare(
+    old: Probabilities, new: Probabilities, *, source: str, before: Cost, after: Cost, scale: Scale | None = None
+) -> Parity:
+    """Compare calibrated probabilities, shape (windows, outputs); values that are not finite equal nothing.
+
+    Args:
+        old: of the original.
+        new: of the converted model.
+        source: of the windows.
+        before: cost of the original.
+        after: cost of the converted model.
+        scale: of a model of numbers, whose answers are the same within SAME_NUMBER of it; None for emotions.
+    """
+    same = new.argmax(axis=1) == old.argmax(axis=1)
+    if scale:
+        same = np.abs(scale.values(new) - scale.values(old)) <= SAME_NUMBER * (scale.high - scale.low)
+    equal = np.isfinite(new).all(axis=1) & same
     return Parity(
         windows=len(old),
         source=source,

@@ -16,6 +16,7 @@ from serctl.features.reader import (
     windows_of_samples,
 )
 from serctl.features.streaming import MelStream
+from serctl.features.words import token_inputs, token_states
 
 __all__ = [
     "FEATURE_VERSION",
@@ -39,5 +40,7 @@ __all__ = [
     "language_input",
     "lld_names",
     "open_windows",
+    "token_inputs",
+    "token_states",
     "windows_of_samples",
 ]

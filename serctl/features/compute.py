@@ -33,12 +33,14 @@ class Features:
         lld: the descriptors, float32, shape (frames, len(lld_names)).
         functionals: float32, shape (len(functional_names),).
         first_frame: number of frames that were trimmed before the first.
+        tokens: states of the tokens of its words, float16, shape (tokens, 384); None where there are none.
     """
 
     log_mel: NDArray[np.float16]
     lld: FloatArray
     functionals: FloatArray
     first_frame: int
+    tokens: NDArray[np.float16] | None = None
 
 
 def compute_features(samples: FloatArray, config: FeatureConfig) -> Features:

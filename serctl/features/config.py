@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from serctl.encoders.speech import SAMPLE_RATE
@@ -14,7 +14,7 @@ from serctl.errors import ConfigError
 FEATURE_VERSION = 1
 """Version of the feature code. Raise it whenever the code computes other values, so that no cache entry is stale."""
 
-LATER_PARAMETERS = ("voice_encoder", "speech_encoder")
+LATER_PARAMETERS = ("voice_encoder", "speech_encoder", "text_encoder")
 """Written down only where they are on, so that what was cached or trained before they existed is still found."""
 
 LONGEST_FOR_SPEECH_ENCODER_S = 6.0
@@ -33,6 +33,7 @@ class FeatureConfig:
 
     Attributes:
         voice_encoder, speech_encoder: whether the deep features of these encoders follow the acoustic functionals.
+        text_encoder: whether a window has the states of its words, where it has words.
 
     Raises:
         ConfigError: a value is not a number or out of range.
@@ -52,6 +53,7 @@ class FeatureConfig:
     trim_db: float = 30.0
     voice_encoder: bool = False
     speech_encoder: bool = False
+    text_encoder: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -111,8 +113,8 @@ class FeatureConfig:
         return round(self.hop_s * self.sample_rate)
 
     def digest(self) -> str:
-        """Return a hexadecimal digest of the parameters and the version of the feature code."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        """Return a hexadecimal digest of the version of the feature code and the parameters of what speech gives."""
+        text = json.dumps(replace(self, text_encoder=False).to_dict(), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:

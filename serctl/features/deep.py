@@ -33,6 +33,10 @@ def _encoders(config: FeatureConfig) -> list[_Encoder]:
         found.append(_Encoder(voice.voice_names(), voice.PARAMETERS, voice.CITATION))
     if config.speech_encoder:
         found.append(_Encoder(speech.speech_names(), speech.PARAMETERS, speech.CITATION))
+    if config.text_encoder:
+        from serctl.encoders import text
+
+        found.append(_Encoder((), text.PARAMETERS, text.CITATION))
     return found
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from serctl.backends.loky import workers_can_start
-from serctl.features import language_input
+from serctl.features import language_input, token_inputs
 from serctl.features.adaptation import Statistics, adapt, draw_subset
+from serctl.learning.goals import EmotionGoal
 from serctl.models import LANGUAGE_OUTPUT
 from serctl.models.lazy import keras
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.features import Features, Normaliser
+    from serctl.learning.goals import Goal
     from serctl.learning.options import FitOptions
     from serctl.models import ModelSpec
 
@@ -38,6 +41,7 @@ class Example:
     Attributes:
         language: a code such as 'de', None where it is not known.
         corpus: whose recordings it may be normalised by.
+        value: the number that is learned instead of the label.
         teacher_probabilities: mean of the teachers for each variant, float32, shape (variants, n_classes), or None
             without teachers.
     """
@@ -47,6 +51,7 @@ class Example:
     language: str | None = None
     teacher_probabilities: NDArray[np.float32] | None = None
     corpus: str = ""
+    value: float = math.nan
 
 
 class Batches(keras.utils.PyDataset):
@@ -54,9 +59,9 @@ class Batches(keras.utils.PyDataset):
 
     Two threads make them while the network trains on the batches before, where the system has shared memory for that.
 
-    Inputs are those that the model takes. Targets, one for each of its outputs, are one-hot, mixed and float32, shape
-    (batch, n_classes), or (batch, n_languages) for the output that is trained on the languages; weights balance the
-    classes, shape (batch,): those of the examples, or of class_counts where that is given.
+    Inputs are those that the model takes. Targets, one for each of its outputs, are answers of the goal, mixed and
+    float32, shape (batch, n_classes), or (batch, n_languages) for the output that is trained on the languages; weights
+    balance the classes, shape (batch,): those of the examples, or of class_counts where that is given.
 
     Attributes:
         epoch: index of the epoch to draw; keras advances it.
@@ -71,6 +76,7 @@ class Batches(keras.utils.PyDataset):
         normaliser: Normaliser,
         options: FitOptions,
         class_counts: NDArray[np.integer] | None = None,
+        goal: Goal | None = None,
     ) -> None:
         # With one worker keras leaves prefetching to tf.data, which spends a third of a training's time waiting.
         super().__init__(workers=2 if workers_can_start() else 1)
@@ -79,12 +85,11 @@ class Batches(keras.utils.PyDataset):
         self._input_names = [tensor.name for tensor in model.inputs]
         self._spectrogram = "log_mel" in self._input_names
         self._output_names = list(model.output_names)
-        self._one_hot = np.eye(spec.n_classes, dtype=np.float32)
+        self._goal = goal or EmotionGoal(spec.n_classes, class_counts)
         self._normaliser = normaliser
         self._options = options
         self._adapted = adapted_normalisers(examples, normaliser, options)
-        own = np.bincount([example.label for example in examples], minlength=spec.n_classes)
-        self._class_weights = _balance(own if class_counts is None else class_counts)
+        self._class_weights = self._goal.weights(examples)
         self.start_at(0)
 
     def __len__(self) -> int:
@@ -121,6 +126,9 @@ class Batches(keras.utils.PyDataset):
         if self._options.specaugment and self._spectrogram:
             _mask_spectrogram(inputs["log_mel"], inputs["mask"], self._options, rng)
         _disturb_functionals(inputs["functionals"], self._options, rng)
+        if "tokens" in self._input_names:
+            inputs |= token_inputs(windows)
+            _drop_modalities(inputs, self._options.modality_dropout, rng)
         inputs, labels = _mix(inputs, labels, self._options.mixup, rng)
         targets = tuple(inputs["language"] if name == LANGUAGE_OUTPUT else labels for name in self._output_names)
         taken = {name: inputs[name] for name in self._input_names}
@@ -143,7 +151,7 @@ class Batches(keras.utils.PyDataset):
         return adapted[rng.integers(len(adapted))] if rng.random() < self._options.adapted_share else self._normaliser
 
     def _labels(self, chosen: Sequence[Example], variants: Sequence[int]) -> NDArray[np.float32]:
-        labels = self._one_hot[[example.label for example in chosen]]
+        labels = self._goal.answers(chosen)
         share = np.float32(self._options.teacher_share)
         for row, (example, variant) in enumerate(zip(chosen, variants, strict=True)):
             if example.teacher_probabilities is not None:
@@ -188,12 +196,6 @@ def _crop(window: Features, n_frames: int, rng: np.random.Generator) -> Features
     return replace(window, log_mel=window.log_mel[first : first + n_frames])
 
 
-def _balance(counts: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Weights that give every class that occurs the same say; their mean over the examples is 1."""
-    present = max(int((counts > 0).sum()), 1)
-    return (counts.sum() / (present * np.maximum(counts, 1))).astype(np.float32)
-
-
 def _mask_spectrogram(
     log_mel: NDArray[np.float32], mask: NDArray[np.float32], options: FitOptions, rng: np.random.Generator
 ) -> None:
@@ -215,6 +217,18 @@ def _disturb_functionals(functionals: NDArray[np.float32], options: FitOptions, 
     functionals += np.float32(options.functional_noise) * noise
 
 
+def _drop_modalities(inputs: Inputs, share: float, rng: np.random.Generator) -> None:
+    """Take the words from some examples that have both, and the speech from as many others, in place."""
+    drawn = rng.random(len(inputs["mask"]))
+    both = inputs["mask"].any(axis=1) & inputs["token_mask"].any(axis=1)
+    without_words, without_speech = both & (drawn < share / 2), both & (drawn >= 1 - share / 2)
+    for name, dropped in (
+        *(("tokens", without_words), ("token_mask", without_words)),
+        *(("log_mel", without_speech), ("mask", without_speech)),
+    ):
+        inputs[name][dropped] = 0
+
+
 def _mix(
     inputs: Inputs, labels: NDArray[np.float32], alpha: float, rng: np.random.Generator
 ) -> tuple[Inputs, NDArray[np.float32]]:
@@ -230,6 +244,7 @@ def _mix(
         return column * values + (1 - column) * values[partner]
 
     mixed = {name: blend(values) for name, values in inputs.items()}
-    if "mask" in inputs:
-        mixed["mask"] = np.maximum(inputs["mask"], inputs["mask"][partner])
+    for name in ("mask", "token_mask"):
+        if name in inputs:
+            mixed[name] = np.maximum(inputs[name], inputs[name][partner])
     return mixed, blend(labels)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from serctl.learning.dataset import Sample
     from serctl.learning.fit import Fitted
     from serctl.learning.left_out import LeftOut
+    from serctl.metrics import Scale
     from serctl.models import ModelSpec
 
 
@@ -34,6 +35,7 @@ class Learned:
         temperature: of answers by the normaliser of the training data.
         adapted_temperature: of answers by a normaliser that is adapted to recordings; None for the same.
         left_out: how networks of the other corpora answered on each corpus; empty where none was left out.
+        scale: of numbers, which are not calibrated; None for emotions.
     """
 
     fitted: Fitted
@@ -43,6 +45,7 @@ class Learned:
     temperature: float
     adapted_temperature: float | None = None
     left_out: tuple[LeftOut, ...] = ()
+    scale: Scale | None = None
 
     def adapted_to(self, normaliser: Normaliser) -> Learned:
         """Return the same network behind a normaliser that is adapted to recordings."""

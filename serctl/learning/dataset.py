@@ -13,6 +13,8 @@ import numpy as np
 from serctl.corpora import Utterance, digest_of_part, load_corpora
 from serctl.errors import CorpusError, Failure, Remedy
 from serctl.features import FeatureConfig, FeatureReader, Features, Normaliser, changed_windows, is_silent
+from serctl.learning.words import utterance_tokens, with_transcripts
+from serctl.metrics import Scale
 from serctl.run import Progress, Run
 from serctl.transforms.apply import apply_transforms, file_generator
 
@@ -61,7 +63,8 @@ class Dataset:
 
     failed: recordings that could not be read. other_classes: utterances whose emotion does not take part. repeated:
     samples, no copies, whose recording another sample has, so that they are never tested. marked_test:
-    utterances left out because a manifest or a folder's name marks them as test.
+    utterances left out because a manifest or a folder's name marks them as test. scale: that of the numbers that
+    stand for emotions, of which there are then no classes.
     """
 
     samples: tuple[Sample, ...]
@@ -72,6 +75,7 @@ class Dataset:
     other_classes: int = 0
     repeated: int = 0
     marked_test: int = 0
+    scale: Scale | None = None
 
     @cached_property
     def utterances(self) -> tuple[Utterance, ...]:
@@ -82,6 +86,11 @@ class Dataset:
     def left_out(self) -> dict[str, int]:
         """Return how many are left out of a test, by the reason."""
         return {"failed": self.failed, "other_classes": self.other_classes, "repeated": self.repeated}
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """The number of each sample, shape (samples,); NaN where emotions are labelled."""
+        return np.array([sample.utterance.value for sample in self.samples], dtype=np.float64)
 
     @property
     def labels(self) -> NDArray[np.intp]:
@@ -117,26 +126,30 @@ def load_dataset(
         The dataset.
 
     Raises:
-        CorpusError: fewer than two classes are left; the message names those that were found.
+        CorpusError: fewer than two classes, or two different numbers, are left; the message names what was found.
     """
     corpora = tuple(load_corpora(paths, labels.reading))
     problems = [problem for corpus in corpora for problem in corpus.problems]
     found = [utterance for corpus in corpora for utterance in corpus.utterances]
     taking_part = [kept for each in found if (kept := labels.apply(each))]
     utterances = [each for each in taking_part if not (skip_test and each.split == "test")]
+    if labels.transcripts:
+        utterances, ignored = with_transcripts(utterances, labels.transcripts)
+        problems += ignored
     if check:
         check(utterances)
     samples, unread = _featurise(utterances, config, augmentation, run)
     originals = [sample.origin for sample in samples if not sample.utterance.is_copy]
     return Dataset(
         tuple(samples),
-        _classes(samples, labels, found, unread),
+        () if labels.target else _classes(samples, labels, found, unread),
         (*problems, *unread),
         corpora,
         failed=len(utterances) - len(samples),
         other_classes=len(found) - len(taking_part),
         repeated=len(originals) - len(set(originals)),
         marked_test=len(taking_part) - len(utterances),
+        scale=_scale(samples, labels.target, unread) if labels.target else None,
     )
 
 
@@ -169,11 +182,13 @@ def featurise(
 ) -> Sample:
     """The sample of one utterance; runs in a worker process. Raises AudioError if the recording cannot be read."""
     reader = FeatureReader(utterance.path, config, cache=cache, start_s=utterance.start_s, end_s=utterance.end_s)
-    windows = tuple(window.features for window in reader)
+    tokens = utterance_tokens(utterance, cache) if config.text_encoder else None
+    windows = tuple(replace(window.features, tokens=tokens) for window in reader)
     copies = []
     if augmentation:
         for number, recipe in enumerate(augmentation.recipes()):
-            copies.append(tuple(_copy(utterance, number, recipe, config, augmentation, cache)))
+            copied = _copy(utterance, number, recipe, config, augmentation, cache)
+            copies.append(tuple(replace(each, tokens=tokens) for each in copied))
     speech = tuple(not is_silent(window.functionals, config) for window in windows)
     digest = digest_of_part(reader.digest, utterance.start_s, utterance.end_s)
     return Sample(utterance, digest, windows, speech, tuple(copies))
@@ -244,6 +259,15 @@ def _featurise(
             found[index] = result
         run.progress(Progress(done, len(utterances), len(unread)))
     return [found[index] for index in sorted(found)], unread
+
+
+def _scale(samples: Sequence[Sample], target: str, unread: Sequence[str]) -> Scale:
+    """The scale of the numbers of samples."""
+    values = [sample.utterance.value for sample in samples if sample.utterance.value is not None]
+    if len(set(values)) < 2:
+        reason = f"; {len(unread)} recordings cannot be read, the first: {unread[0]}" if unread else ""
+        raise CorpusError(f"expected at least two different numbers of {target}, found {sorted(set(values))}{reason}")
+    return Scale(target, min(values), max(values))
 
 
 def _classes(

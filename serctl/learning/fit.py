@@ -1,4 +1,4 @@
-"""Fit a network: class weights, cosine schedule, weight averaging, early stopping on validation UAR, resumable.
+"""Fit a network: class weights, cosine schedule, weight averaging, early stopping on a validation score, resumable.
 
 keras and numpy only, so that it runs on every Keras backend.
 """
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl.errors import ConfigError, DivergedError, Remedy
-from serctl.features import language_input
+from serctl.features import language_input, token_inputs
 from serctl.learning.batches import Batches, Example
 from serctl.learning.checkpoints import load_checkpoint, save_checkpoint
+from serctl.learning.goals import EmotionGoal
 from serctl.learning.optimizer import make_optimizer
-from serctl.learning.selection import FitState
-from serctl.metrics import confusion_matrix, uar
+from serctl.learning.selection import FitState, new_history
 from serctl.models import ADAPTER_LAYERS, ATTENTION_LAYER, ModelSpec, build
 from serctl.models.lazy import keras
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.features import Features, Normaliser
+    from serctl.learning.goals import Goal
     from serctl.learning.options import FitOptions
 
 CHECKPOINT = "checkpoint.npz"
@@ -35,19 +36,21 @@ CHECKPOINT = "checkpoint.npz"
 BATCH = 64
 """Windows predicted at once."""
 
-_SMALLEST_PROBABILITY = 1e-7
-
 
 @dataclass(frozen=True)
 class EpochScores:
-    """What an epoch ended with; epochs count from 1, validation scores are NaN without a validation part."""
+    """What an epoch ended with; epochs count from 1, validation scores are NaN without a validation part.
+
+    score: name of that which selects the epoch: uar, or ccc of numbers.
+    """
 
     epoch: int
     epochs: int
     loss: float
     val_loss: float
-    val_uar: float
+    val_score: float
     best_epoch: int
+    score: str = "uar"
 
 
 EpochCallback = Callable[[EpochScores], None]
@@ -73,23 +76,23 @@ class Fitted:
     Attributes:
         model: gives a dictionary: probabilities, and attention where the architecture has it.
         weights: of the whole network with its heads for training, as Start takes them.
-        history: loss, val_loss and val_uar of every epoch.
+        history: loss, val_loss and the validation score of every epoch; see FitState.
         best_epoch: counted from 1; 0 for the weights that it started from.
-        start_uar: validation UAR of those weights; None where they were not a candidate.
+        start_score: validation score of those weights; None where they were not a candidate.
     """
 
     model: keras.Model
     weights: list[NDArray[np.floating]]
     history: dict[str, list[float]]
     best_epoch: int
-    start_uar: float | None = None
+    start_score: float | None = None
 
     @property
-    def validation_uar(self) -> float:
-        """Validation UAR of the weights, over windows."""
-        if self.best_epoch == 0 and self.start_uar is not None:
-            return self.start_uar
-        return self.history["val_uar"][self.best_epoch - 1]
+    def validation_score(self) -> float:
+        """Validation score of the weights, over windows."""
+        if self.best_epoch == 0 and self.start_score is not None:
+            return self.start_score
+        return list(self.history.values())[-1][self.best_epoch - 1]
 
 
 def fit(
@@ -103,6 +106,7 @@ def fit(
     folder: Path,
     on_epoch: EpochCallback,
     start: Start | None = None,
+    goal: Goal | None = None,
 ) -> Fitted:
     """Fit a new network, or go on with the one that an interrupted call left in folder.
 
@@ -120,6 +124,7 @@ def fit(
         folder: existing; holds the checkpoint, and belongs to this one run.
         on_epoch: receives the scores of each epoch.
         start: weights to go on from.
+        goal: what to answer; None for one of the emotions.
 
     Raises:
         ConfigError: the base has other weights, or the checkpoint is damaged.
@@ -128,15 +133,16 @@ def fit(
     """
     keras.utils.set_random_seed(options.seed)
     model = _begin(architecture, spec, start)
-    batches = Batches(training, model=model, spec=spec, normaliser=normaliser, options=options)
+    goal = EmotionGoal(spec.n_classes) if goal is None else goal
+    batches = Batches(training, model=model, spec=spec, normaliser=normaliser, options=options, goal=goal)
     # Decay would wear away the adapters of the other languages, which get no gradient.
     decay = 0.0 if start and start.adapter_only else options.weight_decay
     optimizer = make_optimizer(len(batches), options, weight_decay=decay)
     model.compile(optimizer=optimizer, loss=[prediction_loss(options) for _ in model.outputs])
     optimizer.build(model.trainable_variables)
-    state = _resume(model, folder / CHECKPOINT)
+    state = _resume(model, folder / CHECKPOINT, goal)
     batches.start_at(state.epochs_done)
-    callback = _ValidationCallback(validation, spec, normaliser, options, folder / CHECKPOINT, state, on_epoch)
+    callback = _ValidationCallback(validation, goal, spec, normaliser, options, folder / CHECKPOINT, state, on_epoch)
     if start and state.epochs_done == 0 and _fits(start, model):
         callback.score_start(model)
     if not state.finished:
@@ -144,7 +150,7 @@ def fit(
         first = state.epochs_done
         model.fit(batches, initial_epoch=first, epochs=options.epochs, shuffle=False, verbose=0, callbacks=[callback])
     model.set_weights(state.best_weights)
-    return Fitted(_for_prediction(model), state.best_weights, state.history, state.best_epoch, state.start_uar)
+    return Fitted(_for_prediction(model), state.best_weights, state.history, state.best_epoch, state.start_score)
 
 
 def restore(architecture: str, spec: ModelSpec, weights: Sequence[NDArray[np.floating]]) -> keras.Model:
@@ -189,6 +195,8 @@ def predict_windows(
     names = {tensor.name for tensor in model.inputs}
     inputs = normaliser.model_inputs(windows, n_frames=spec.n_frames, spectrogram="log_mel" in names)
     inputs["language"] = language_input(languages, spec.languages)
+    if "tokens" in names:
+        inputs |= token_inputs(windows)
     # Called, not model.predict: within a fit that would take the weights away from it on the JAX backend.
     predicted = [
         _probabilities(model({tensor.name: inputs[tensor.name][first : first + BATCH] for tensor in model.inputs}))
@@ -209,10 +217,10 @@ def _variables(model: keras.Model) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _resume(model: keras.Model, checkpoint: Path) -> FitState:
+def _resume(model: keras.Model, checkpoint: Path, goal: Goal) -> FitState:
     """Set the variables of the network to those of the checkpoint, if there is one; return the state of the fit."""
     if not checkpoint.exists():
-        return FitState()
+        return FitState(new_history(goal.score))
     facts, arrays = load_checkpoint(checkpoint)
     for variable, value in zip(_variables(model), arrays["variables"], strict=True):
         variable.assign(value)
@@ -274,6 +282,7 @@ class _ValidationCallback(keras.callbacks.Callback):
     def __init__(
         self,
         validation: Sequence[Example],
+        goal: Goal,
         spec: ModelSpec,
         normaliser: Normaliser,
         options: FitOptions,
@@ -284,7 +293,8 @@ class _ValidationCallback(keras.callbacks.Callback):
         super().__init__()
         self._windows = [example.variants[0] for example in validation]
         self._languages = [example.language for example in validation]
-        self._labels = np.array([example.label for example in validation], dtype=np.intp)
+        self._examples = validation
+        self._goal = goal
         self._spec = spec
         self._normaliser = normaliser
         self._options = options
@@ -295,7 +305,7 @@ class _ValidationCallback(keras.callbacks.Callback):
     def score_start(self, model: keras.Model) -> None:
         """Make the weights that the fit starts from a candidate: epoch 0."""
         if self._windows:
-            losses, self._state.start_uar = self._scores(model)
+            losses, self._state.start_score = self._scores(model)
             self._state.start_losses = losses.tolist()
             self._state.best_weights = model.get_weights()
 
@@ -303,8 +313,8 @@ class _ValidationCallback(keras.callbacks.Callback):
         """Called by keras; epoch counts from 0."""
         raw = [keras.ops.convert_to_numpy(variable.value) for variable in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        losses, val_uar = self._scores(self.model)
-        self._state.record(self._loss_of_prediction(logs or {}), losses, val_uar, self._options)
+        losses, val_score = self._scores(self.model)
+        self._state.record(self._loss_of_prediction(logs or {}), losses, val_score, self._options)
         if self._state.best_epoch == epoch + 1:
             self._state.best_weights = self.model.get_weights()
         for variable, value in zip(self.model.trainable_variables, raw, strict=True):
@@ -329,15 +339,13 @@ class _ValidationCallback(keras.callbacks.Callback):
         return float(logs.get(f"{self.model.output_names[0]}_loss", logs["loss"]))
 
     def _scores(self, model: keras.Model) -> tuple[NDArray[np.float64], float]:
-        """Loss of each validation window, shape (windows,), and UAR."""
+        """Loss of each validation window, shape (windows,), and their score."""
         if not self._windows:
             return np.empty(0), float("nan")
         probabilities = predict_windows(
             model, self._windows, normaliser=self._normaliser, spec=self._spec, languages=self._languages
         )
-        of_truth = probabilities[np.arange(len(self._labels)), self._labels]
-        matrix = confusion_matrix(self._labels, probabilities.argmax(axis=1), n_classes=self._spec.n_classes)
-        return -np.log(np.maximum(of_truth, _SMALLEST_PROBABILITY), dtype=np.float64), uar(matrix)
+        return self._goal.rate(probabilities, self._examples)
 
     def _save(self) -> None:
         facts = {name: value for name, value in vars(self._state).items() if name != "best_weights"}
@@ -346,12 +354,8 @@ class _ValidationCallback(keras.callbacks.Callback):
         save_checkpoint(self._checkpoint, facts, arrays)
 
     def _report(self) -> None:
-        history = {name: values[-1] for name, values in self._state.history.items()}
+        loss, val_loss, val_score = (values[-1] for values in self._state.history.values())
+        done, best = self._state.epochs_done, self._state.best_epoch
         self._on_epoch(
-            EpochScores(
-                epoch=self._state.epochs_done,
-                epochs=self._options.epochs,
-                best_epoch=self._state.best_epoch,
-                **history,
-            )
+            EpochScores(done, self._options.epochs, loss, val_loss, val_score, best_epoch=best, score=self._goal.score)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from serctl.errors import CorpusError
 from serctl.features import Normaliser, functional_names
 from serctl.learning.calibrate import Learned, calibrate, restrict
+from serctl.learning.goals import NumberGoal
 from serctl.learning.left_out import fit_temperatures, leave_corpora_out
 from serctl.models import ModelSpec
 from serctl.runtime.recogniser import Recogniser
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from serctl.learning.fit import EpochCallback, EpochScores
     from serctl.learning.left_out import LeftOut
     from serctl.learning.recipe import Recipe
+    from serctl.metrics import Scale
 
 
 def learn(
@@ -35,6 +38,7 @@ def learn(
     classes: Sequence[str],
     folder: Path,
     on_epoch: EpochCallback,
+    scale: Scale | None = None,
 ) -> Learned:
     """Fit a network to the training samples; validation selects the epoch.
 
@@ -48,6 +52,7 @@ def learn(
         classes: emotions in the order of the network's output.
         folder: existing; keeps checkpoints, so that an interrupted call can go on.
         on_epoch: receives the scores of each epoch.
+        scale: of the numbers to learn instead of emotions; such a network is not calibrated.
 
     Returns:
         The fitted and calibrated network.
@@ -56,7 +61,11 @@ def learn(
         CorpusError: no training window holds speech.
         BundleError: the base or a teacher cannot be run.
     """
-    learned, held_out = fit_network(recipe, training, validation, classes=classes, folder=folder, on_epoch=on_epoch)
+    learned, held_out = fit_network(
+        recipe, training, validation, classes=classes, folder=folder, on_epoch=on_epoch, scale=scale
+    )
+    if scale:
+        return learned
     left_out = _leave_out(recipe, training, validation, classes=classes, folder=folder)
     if not left_out:
         learned, base = calibrate(learned, held_out), recipe.base
@@ -102,6 +111,7 @@ def fit_network(
     classes: Sequence[str],
     folder: Path,
     on_epoch: EpochCallback,
+    scale: Scale | None = None,
 ) -> tuple[Learned, list[Example]]:
     """Fit a network; returns it, not calibrated, with the examples that selected the epoch."""
     from serctl.learning.fit import Start, fit
@@ -115,7 +125,7 @@ def fit_network(
     windows = [window for example in examples for window in example.variants]
     normaliser = base.normaliser if base else Normaliser.fit(windows, n_functionals=len(functional_names(config)))
     languages = _languages(training, base) if recipe.architecture_facts.adapters else ()
-    spec = network_spec(recipe, n_classes=len(classes), languages=languages)
+    spec = network_spec(recipe, n_classes=scale.bins if scale else len(classes), languages=languages)
     held_out = make_examples(validation, classes)
     fitted = fit(
         recipe.architecture,
@@ -127,8 +137,9 @@ def fit_network(
         folder=folder,
         on_epoch=on_epoch,
         start=Start(base.weights(), adapter_only=recipe.adapter_only) if base else None,
+        goal=NumberGoal(scale) if scale else None,
     )
-    return Learned(fitted, normaliser, config, spec, temperature=1.0), held_out
+    return Learned(fitted, normaliser, config, spec, temperature=1.0, scale=scale), held_out
 
 
 def network_spec(recipe: Recipe, *, n_classes: int, languages: Sequence[str] = ()) -> ModelSpec:
@@ -162,9 +173,11 @@ def make_examples(samples: Sequence[Sample], classes: Sequence[str]) -> list[Exa
             if speech:
                 # Another speed may make a window more or less: the last one stands in.
                 copies = (copy[min(number, len(copy) - 1)] for copy in sample.copies)
-                label = index[sample.utterance.emotion]
                 utterance = sample.utterance
-                examples.append(Example((window, *copies), label, utterance.language, corpus=utterance.corpus))
+                label, value = index.get(utterance.emotion, 0), math.nan if utterance.value is None else utterance.value
+                examples.append(
+                    Example((window, *copies), label, utterance.language, corpus=utterance.corpus, value=value)
+                )
     return examples
 
 

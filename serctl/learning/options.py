@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError
+from serctl.learning.defaults import by_architecture, by_fit
 from serctl.models import ARCHITECTURES, DEFAULT_ARCHITECTURE, Architecture, find_architecture
 from serctl.options import check_options, option
 from serctl.transforms.speed import Speed
@@ -23,27 +24,6 @@ PROTOCOL_HELP = (
     "(speaker-dependent) or split (a manifest's, or that of folders named train and test)."
 )
 UNSTATED_LICENCE = "not stated: see the licences of the training data"
-
-
-def _by_architecture(fact: str) -> str:
-    """The default, and the architectures that have another."""
-    usual = getattr(Architecture, fact)
-    others = [f"{name} {getattr(each, fact)}" for name, each in ARCHITECTURES.items() if getattr(each, fact) != usual]
-    return "; ".join([str(usual), *others])
-
-
-def _by_fit(field: str, usual: float) -> str:
-    """The default of a fit, and the architectures that have another."""
-    others = [f"{name} {each.fit[field]:g}" for name, each in ARCHITECTURES.items() if field in each.fit]
-    return "; ".join([f"{usual:g}", *others])
-
-
-def _by_copies(field: str, usual: int) -> str:
-    """The default number of copies, and the architectures that have another."""
-    others = [
-        f"{name} {each.augmentation[field]}" for name, each in ARCHITECTURES.items() if field in each.augmentation
-    ]
-    return "; ".join([str(usual), *others])
 
 
 def noise_folder(text: str) -> tuple[Path, ...]:
@@ -92,6 +72,7 @@ class FitOptions:
         teacher_share: share of the teachers' probabilities in a label, where there are teachers.
         adapted_share: share of the examples that are normalised by the recordings of their own corpus, or of a random
             part of it, as prediction does when it adapts.
+        modality_dropout: share of the examples that lack words or speech, half of them each.
 
     Raises:
         ConfigError: a value is out of range.
@@ -103,28 +84,28 @@ class FitOptions:
 
     epochs: int = option(
         Architecture.epochs,
-        f"Most epochs to train. Default: {_by_architecture('epochs')}; continuing from a model: "
-        f"{_by_architecture('continued_epochs')}.",
+        f"Most epochs to train. Default: {by_architecture('epochs')}; continuing from a model: "
+        f"{by_architecture('continued_epochs')}.",
         low=1,
         unset=True,
     )
     patience: int = option(
         Architecture.patience,
         "Epochs without a better validation UAR, in the second half, before it stops. Default: "
-        f"{_by_architecture('patience')}.",
+        f"{by_architecture('patience')}.",
         low=1,
         unset=True,
     )
-    batch_size: int = option(32, f"Windows in a batch. Default: {_by_fit('batch_size', 32)}.", low=1, unset=True)
+    batch_size: int = option(32, f"Windows in a batch. Default: {by_fit('batch_size', 32)}.", low=1, unset=True)
     lr: float = option(
         1.5e-3,
-        f"Highest learning rate of the schedule, above 0. Default: {_by_fit('lr', 1.5e-3)}; continuing from a model: "
-        f"{_by_architecture('continued_lr')}.",
+        f"Highest learning rate of the schedule, above 0. Default: {by_fit('lr', 1.5e-3)}; continuing from a model: "
+        f"{by_architecture('continued_lr')}.",
         above=0,
         unset=True,
     )
     weight_decay: float = option(
-        0.02, f"Weight decay of AdamW, 0 or more. Default: {_by_fit('weight_decay', 0.02)}.", low=0, unset=True
+        0.02, f"Weight decay of AdamW, 0 or more. Default: {by_fit('weight_decay', 0.02)}.", low=0, unset=True
     )
     label_smoothing: float = 0.1
     crop: int = 200
@@ -135,13 +116,15 @@ class FitOptions:
     weight_average: float = 0.99
     teacher_share: float = 0.7
     adapted_share: float = 0.0
+    modality_dropout: float = 0.0
     specaugment: bool = option(True, "Mask parts of the spectrogram, for networks that take it (not hybrid, mfcc).")
     seed: int = option(0, SEED_HELP, low=0)
 
     def __post_init__(self) -> None:
         check_options(self)
         self._require(self.crop >= 1, "crop", "of at least 1")
-        for name in ("label_smoothing", "time_mask", "band_mask", "weight_average", "teacher_share", "adapted_share"):
+        shares = ("label_smoothing", "time_mask", "band_mask", "weight_average", "teacher_share", "adapted_share")
+        for name in (*shares, "modality_dropout"):
             self._require(0 <= getattr(self, name) < 1, name, "from 0 to below 1")
         self._require(self.functional_noise >= 0, "functional_noise", "of 0 or more")
 
@@ -173,8 +156,7 @@ class Augmentation:
     """Changed copies of each training utterance, made once and drawn at random in every epoch.
 
     Attributes:
-        copies: how many with another speed.
-        noisy_copies: how many with another speed and noise.
+        copies, noisy_copies: how many with another speed; with another speed and noise.
         degraded_copies: how many over a telephone line, in noise, in a room, through a codec, or at another level.
         vocal_tract_copies: how many with another vocal tract length and pitch, as if other speakers said the same.
         noise_files: recordings of noise for the degraded copies; without any, it is white.
@@ -186,7 +168,7 @@ class Augmentation:
     copies: int = option(
         3,
         "Augmented copies of each training utterance, at another speed; 0 for none. Default: "
-        f"{_by_copies('copies', 3)}.",
+        f"{by_fit('copies', 3, facts='augmentation')}.",
         low=0,
         unset=True,
     )
@@ -194,7 +176,7 @@ class Augmentation:
     degraded_copies: int = option(
         0,
         "Further copies over a telephone line, in noise, in a room, through a codec or at another level. Default: "
-        f"{_by_copies('degraded_copies', 0)}.",
+        f"{by_fit('degraded_copies', 0, facts='augmentation')}.",
         low=0,
         unset=True,
     )
@@ -255,6 +237,8 @@ class LabelOptions:
     Attributes:
         classes: emotions that take part after renaming; all that occur when empty.
         mapping: renames emotions (calm: neutral), and gives labels outside the vocabulary a meaning (froh: happy).
+        target: column of a manifest whose numbers are learned instead of emotions.
+        transcripts: folder or file with the words, instead of those of the manifest.
 
     Raises:
         ConfigError: a class, or the meaning of a label, is not in the emotion vocabulary.
@@ -274,6 +258,19 @@ class LabelOptions:
         repeatable=True,
         metavar="FROM=TO",
     )
+    target: str | None = option(
+        None,
+        "Learn a number instead of emotions: the column of the manifests that holds it, such as valence.",
+        kind=str,
+        metavar="COLUMN",
+    )
+    transcripts: str | None = option(
+        None,
+        "Transcripts, as for predict, instead of the column text of a manifest: for coattention, or to score speech "
+        "with its words.",
+        kind=str,
+        metavar="DIR|FILE",
+    )
 
     def __post_init__(self) -> None:
         from serctl.corpora import EMOTIONS, normalise_emotion
@@ -283,13 +280,16 @@ class LabelOptions:
                 raise ConfigError(f"expected an emotion among {', '.join(EMOTIONS)}. Received: {name}")
         if len(set(self.classes)) < len(self.classes):
             raise ConfigError(f"expected each class once. Received: {', '.join(self.classes)}")
+        if self.target is not None and (self.classes or self.mapping):
+            raise ConfigError(f"{self.target} is a number: expected no emotions to choose or to rename with it")
 
     @property
     def reading(self) -> ReadOptions:
         """How corpora are to be read: what labels outside the vocabulary mean."""
         from serctl.corpora import ReadOptions, normalise_emotion
 
-        return ReadOptions(labels=tuple(pair for pair in self.mapping if normalise_emotion(pair[0]) is None))
+        labels = tuple(pair for pair in self.mapping if normalise_emotion(pair[0]) is None)
+        return ReadOptions(labels=labels, target=self.target)
 
     def apply(self, utterance: Utterance) -> Utterance | None:
         """The utterance with its label renamed, or None if its class does not take part."""

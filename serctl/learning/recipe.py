@@ -44,6 +44,13 @@ class Recipe(NetworkOptions):
     def __post_init__(self) -> None:
         facts = find_architecture(self.architecture)
         check_options(self)
+        if self.labels.target and self.teachers:
+            raise ConfigError("teachers answer emotions: expected none where numbers are learned")
+        if self.labels.transcripts and not facts.text_encoder:
+            names = architecture_names(lambda each: each.text_encoder)
+            raise ConfigError(
+                f"{self.architecture} takes no words: expected one of {', '.join(names)}", Remedy.NO_TRANSCRIPTS
+            )
         if self.adapter_only and (self.base is None or not facts.adapters):
             names = architecture_names(lambda each: each.adapters)
             raise ConfigError(f"an adapter needs a model to go on from, of {', '.join(names)}")
@@ -62,7 +69,12 @@ class Recipe(NetworkOptions):
     def network_features(self) -> FeatureConfig:
         """Features that the network takes."""
         facts = self.architecture_facts
-        return replace(self.features, voice_encoder=facts.voice_encoder, speech_encoder=facts.speech_encoder)
+        return replace(
+            self.features,
+            voice_encoder=facts.voice_encoder,
+            speech_encoder=facts.speech_encoder,
+            text_encoder=facts.text_encoder,
+        )
 
     @property
     def extracted_features(self) -> FeatureConfig:
@@ -72,6 +84,7 @@ class Recipe(NetworkOptions):
             self.features,
             voice_encoder=any(each.voice_encoder for each in needed),
             speech_encoder=any(each.speech_encoder for each in needed),
+            text_encoder=any(each.text_encoder for each in needed),
         )
 
     @property
@@ -92,7 +105,7 @@ class Recipe(NetworkOptions):
 
 
 def with_known_classes(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """Return the dataset with the classes of the base model, if they hold every class of the corpora.
+    """Return the dataset with the classes of the base model, if they hold every class of the corpora, or its scale.
 
     Otherwise the network gets a new head.
 
@@ -101,6 +114,9 @@ def with_known_classes(dataset: Dataset, recipe: Recipe) -> Dataset:
     """
     if recipe.base is None:
         return dataset
+    if dataset.scale:
+        known = recipe.base.facts.target
+        return replace(dataset, scale=known.scale) if known and known.scale.name == dataset.scale.name else dataset
     labels = recipe.base.facts.labels
     if set(dataset.classes) <= set(labels):
         return replace(dataset, classes=labels)
@@ -142,9 +158,16 @@ def _check_base(base: Bundle, recipe: Recipe) -> None:
 
 
 def _check_teacher(teacher: Bundle, recipe: Recipe, classes: Sequence[str]) -> None:
+    teacher.facts.require_emotions("a teacher")
     taken = teacher.facts.features
     _check_features(
-        teacher, replace(recipe.features, voice_encoder=taken.voice_encoder, speech_encoder=taken.speech_encoder)
+        teacher,
+        replace(
+            recipe.features,
+            voice_encoder=taken.voice_encoder,
+            speech_encoder=taken.speech_encoder,
+            text_encoder=taken.text_encoder,
+        ),
     )
     # Network and teacher each take the first columns of what is extracted: one's encoders must begin the other's.
     extracted = functional_names(recipe.extracted_features)

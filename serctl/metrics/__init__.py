@@ -1,4 +1,4 @@
-"""Scores of a classifier, their uncertainty and their calibration.
+"""Scores of a classifier, or of predicted numbers, their uncertainty and their calibration.
 
 Labels are class indices (0 to k - 1), probabilities are rows of shape (k,) that sum to 1, and a confusion matrix has
 the truth in its rows. Every public function checks its arguments first and raises ConfigError with what was expected
@@ -26,16 +26,21 @@ from serctl.metrics.counts import (
 )
 from serctl.metrics.doubt import doubtful_labels
 from serctl.metrics.intervals import Interval, bootstrap_interval
+from serctl.metrics.numbers import NumberScores, concordance, score_numbers, score_numbers_by
 from serctl.metrics.paired import Comparison, Difference, paired_differences
+from serctl.metrics.scale import Scale
 from serctl.metrics.scores import Scores, score, score_by
 
 __all__ = [
     "Comparison",
     "Difference",
     "Interval",
+    "NumberScores",
     "ReliabilityCurve",
+    "Scale",
     "Scores",
     "bootstrap_interval",
+    "concordance",
     "confidence_bins",
     "confusion_matrix",
     "coverage_risk",
@@ -51,6 +56,8 @@ __all__ = [
     "reliability_curve",
     "score",
     "score_by",
+    "score_numbers",
+    "score_numbers_by",
     "temperature_scale",
     "uar",
     "wa",

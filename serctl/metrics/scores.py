@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-_UNKNOWN = "unknown"
+UNKNOWN = "unknown"
+"""What stands for a value that is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,7 @@ def score_by(
     require_equal_length("values", len(values), "truth", len(labels))
     if all(value is None for value in values):
         return {}
-    names = np.array([_UNKNOWN if value is None else value for value in values], dtype=object)
+    names = np.array([UNKNOWN if value is None else value for value in values], dtype=object)
     rows = np.asarray(probabilities)
     return {name: _brief_scores(labels[names == name], rows[names == name], classes) for name in sorted(set(names))}
 

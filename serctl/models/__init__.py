@@ -13,6 +13,7 @@ from serctl.models import (
     attention,
     cnn,
     cnn_large,
+    coattention,
     hybrid,
     lstm,
     mfcc,
@@ -46,7 +47,7 @@ ARCHITECTURES = {
     module.ARCHITECTURE.name: module.ARCHITECTURE
     for module in (
         *(hybrid, mfcc, cnn, attention, resnet, lstm),
-        *(separable, separable_small, cnn_large, shared_private, speech, acoustic),
+        *(separable, separable_small, cnn_large, shared_private, speech, acoustic, coattention),
     )
 }
 """Every architecture by its name, in the order that lists show."""

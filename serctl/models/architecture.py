@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from serctl.models.lazy import keras
 
-    Input = Literal["log_mel", "mask", "functionals", "language"]
+    Input = Literal["log_mel", "mask", "functionals", "language", "tokens", "token_mask"]
 
 LANGUAGE_OUTPUT = "adversary"
 """Name of the output that is trained to classify languages instead of emotions."""
@@ -61,6 +61,7 @@ class Architecture:
             are heads that only training uses.
         inputs: names of the network's inputs.
         voice_encoder, speech_encoder: whether it needs the deep features of that encoder behind the functionals.
+        text_encoder: whether it takes the words, as states of their tokens.
         adapters: whether it has an adapter for each language.
         build_step: makes one step of a trained causal network; None for one that cannot be built causal.
         epochs, patience: defaults of a fit.
@@ -75,6 +76,7 @@ class Architecture:
     inputs: frozenset[Input]
     voice_encoder: bool = False
     speech_encoder: bool = False
+    text_encoder: bool = False
     adapters: bool = False
     build_step: Callable[[keras.Model, ModelSpec], keras.Model] | None = None
     epochs: int = 40
@@ -99,3 +101,4 @@ class Architecture:
 
 SPECTROGRAM: frozenset[Input] = frozenset({"log_mel", "mask"})
 FUNCTIONALS: frozenset[Input] = frozenset({"functionals"})
+TOKENS: frozenset[Input] = frozenset({"tokens", "token_mask"})

@@ -20,18 +20,22 @@ if TYPE_CHECKING:
 EVALUATION_PAGE = "report.html"
 
 _PLOTS = {
+    "numbers.png": "Predicted numbers against the truth: on the diagonal, both are equal",
     "reliability.png": "Confidence against accuracy: on the diagonal, a confidence of 70 % is right in 70 %",
     "speakers.png": "The score of each speaker",
     "history.png": "The learning curve of the first fold",
 }
 """What each plot shows, by its file."""
 
-_GROUPS = {
+GROUPS = {
     "per_speaker": "Speakers",
     "per_corpus": "Corpora",
     "per_language": "Languages",
     "per_gender": "Genders",
 }
+"""By what else scores are told, with the title of their table."""
+
+_CLASS_HEAD = ("emotion", "n", "recall", "precision", "F1")
 
 
 def write_evaluation_page(folder: Path, metrics: Mapping[str, Any], scores: Scores) -> None:
@@ -42,8 +46,43 @@ def write_evaluation_page(folder: Path, metrics: Mapping[str, Any], scores: Scor
         metrics: content of metrics.json.
         scores: the scores that it was made from.
     """
+    emotions = _section("Emotions", "Scores of each emotion", table(_CLASS_HEAD, _class_rows(metrics)))
+    confusion = _section(
+        "Confusion",
+        "Confusion matrix",
+        _confusion(scores),
+        "Rows are the truth, columns what was predicted; in percent of the row.",
+    )
+    groups = [_group(title, metrics[name]) for name, title in GROUPS.items() if metrics.get(name)]
+    write_scored_page(
+        folder,
+        metrics,
+        scores=_scores(scores),
+        left_out=_left_out(metrics, scores),
+        sections=[emotions, confusion, *groups],
+    )
+
+
+def write_scored_page(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    *,
+    scores: Iterable[tuple[str, str]],
+    left_out: str,
+    sections: Iterable[str],
+) -> None:
+    """Write the page of an evaluation of emotions or of numbers.
+
+    Args:
+        folder: of the evaluation; its plots are shown.
+        metrics: content of metrics.json.
+        scores: names and values.
+        left_out: what was not tested.
+        sections: HTML.
+    """
     style = page_part("page.css")
     protocol, made = metrics["protocol"], f"Made on {metrics['created']}, seed {metrics['seed']}"
+    plots = [_plot(folder / name, told) for name, told in _PLOTS.items() if (folder / name).is_file()]
     text = Template(page_part("evaluation.html")).substitute(
         policy=page_policy(style),
         version=escape(__version__),
@@ -51,14 +90,18 @@ def write_evaluation_page(folder: Path, metrics: Mapping[str, Any], scores: Scor
         style=style,
         about=escape(f"Protocol {protocol['name']}: {protocol['description']}. {made}"),
         stamp=escape(stamp(metrics)),
-        scores="".join(_term(term, value) for term, value in _scores(scores)),
-        left_out=escape(_left_out(metrics, scores)),
-        classes=_table(("emotion", "n", "recall", "precision", "F1"), _class_rows(metrics)),
-        confusion=_confusion(scores),
-        groups="".join(_group(title, metrics[name]) for name, title in _GROUPS.items() if metrics.get(name)),
-        plots="".join(_plot(folder / name, told) for name, told in _PLOTS.items() if (folder / name).is_file()),
+        scores="".join(_term(term, value) for term, value in scores),
+        left_out=escape(left_out),
+        sections="\n".join([*sections, *plots]),
     )
     (folder / EVALUATION_PAGE).write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _section(title: str, label: str, content: str, told: str = "") -> str:
+    name = title.lower()
+    note = f'<p class="quiet">{escape(told)}</p>' if told else ""
+    region = f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">{content}</div>'
+    return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{note}{region}</section>'
 
 
 def _term(term: str, value: str) -> str:
@@ -91,7 +134,8 @@ def _class_rows(metrics: Mapping[str, Any]) -> Iterable[Sequence[str]]:
         yield name, str(each["n"]), *(_percent(each[score]) for score in ("recall", "precision", "f1"))
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of HTML, the first column of which names the rows."""
     cells = "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in head[1:])
     lines = [f'<tr><th scope="col">{escape(head[0])}</th>{cells}</tr>']
     for first, *others in rows:
@@ -106,7 +150,7 @@ def _confusion(scores: Scores) -> str:
         (name, *(f"{100 * count / max(counts[index].sum(), 1):.0f}" for count in counts[index]))
         for index, name in enumerate(scores.classes)
     ]
-    return _table(("truth", *scores.classes), rows)
+    return table(("truth", *scores.classes), rows)
 
 
 def _group(title: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
@@ -114,9 +158,13 @@ def _group(title: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
         (name, str(each["n"]), *(_percent(each[score]) for score in ("uar", "wa", "macro_f1")))
         for name, each in groups.items()
     ]
-    table = _table((title, "n", "UAR", "WA", "Macro-F1"), rows)
+    return group_section(title, table((title, "n", "UAR", "WA", "Macro-F1"), rows))
+
+
+def group_section(title: str, content: str) -> str:
+    """Return a section with a table of groups."""
     label = escape(title)
-    region = f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
+    region = f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{content}</div>'
     return f"<section><h2>{label}</h2>{region}</section>"
 
 

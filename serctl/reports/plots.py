@@ -48,6 +48,7 @@ _NAME_CHARACTERS = 24
 _MOST_SPEAKERS = 60
 _MOST_CLASSES_WITH_COUNTS = 12
 _HISTORY_SERIES = ("loss", "val_loss", "val_uar")
+_NUMBER_SERIES = ("loss", "val_loss", "val_ccc")
 
 
 class Reliability(Protocol):
@@ -118,11 +119,12 @@ def plot_reliability(path: Path, curve: Reliability, *, ece: float, title: str) 
 
 
 def plot_history(path: Path, history: Mapping[str, Sequence[float]], *, best_epoch: int, title: str) -> None:
-    """Draw training loss, validation loss and validation UAR of each epoch, with the best epoch marked.
+    """Draw training loss, validation loss and the validation score of each epoch, with the best epoch marked.
 
     Args:
         path: the PNG file to write.
-        history: `loss`, `val_loss` and `val_uar` (0 to 1), one value for each epoch; other series are left out.
+        history: `loss`, `val_loss` and `val_uar` (0 to 1), or `val_ccc` of numbers (-1 to 1), one value for
+            each epoch; other series are left out.
         best_epoch: counted from 1; 0 if none of the epochs was kept.
         title: title of the figure.
 
@@ -155,6 +157,19 @@ def plot_speakers(path: Path, per_speaker: Mapping[str, Mapping[str, Any]], *, t
         ConfigError: there are no speakers.
     """
     save_figure(path, lambda: _speakers_figure(per_speaker, title=title))
+
+
+def plot_numbers(path: Path, truth: ArrayLike, predicted: ArrayLike, *, name: str, title: str) -> None:
+    """Draw predicted numbers against the truth, a point for each utterance.
+
+    Args:
+        path: the PNG file to write.
+        truth: shape (n,).
+        predicted: shape (n,); NaN is left out.
+        name: of the numbers.
+        title: title of the figure.
+    """
+    save_figure(path, lambda: _numbers_figure(np.asarray(truth), np.asarray(predicted), name=name, title=title))
 
 
 def save_figure(path: Path, build: Callable[[], Figure]) -> None:
@@ -269,7 +284,9 @@ def _draw_reliability(axes: Axes, curve: Reliability) -> None:
 def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, title: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    loss, val_loss, val_uar = _history_series(history)
+    loss, val_loss, val_score = _history_series(history)
+    numbers = _NUMBER_SERIES[-1] in history
+    name, label, scale = ("CCC", "CCC", 1) if numbers else ("UAR", "UAR (%)", 100)
     if not 0 <= best_epoch <= len(loss):
         raise ConfigError(f"expected a best epoch from 0 to {len(loss)}. Received: {best_epoch}")
     figure = new_figure(8, title)
@@ -279,14 +296,15 @@ def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, 
     above.plot(epochs, loss, color=BLUE, marker=marker, markersize=4, label="Training loss")
     above.plot(epochs, val_loss, "--", color=VERMILLION, marker=marker, markersize=4, label="Validation loss")
     above.set_ylabel("Loss")
-    below.plot(epochs, 100 * val_uar, color=BLUE, marker=marker, markersize=4, label="Validation UAR")
-    below.set_ylabel("UAR (%)")
+    below.plot(epochs, scale * val_score, color=BLUE, marker=marker, markersize=4, label=f"Validation {name}")
+    below.set_ylabel(label)
     below.set_xlabel("Epoch")
     below.set_xlim(0.5, len(epochs) + 0.5)
     below.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     if best_epoch:
-        label = f"Best epoch {best_epoch}: {_percent(val_uar[best_epoch - 1])}"
-        below.plot(best_epoch, 100 * val_uar[best_epoch - 1], "*", color=VERMILLION, markersize=16, label=label)
+        best = val_score[best_epoch - 1]
+        told = f"Best epoch {best_epoch}: {f'{best:.3f}' if numbers else _percent(best)}"
+        below.plot(best_epoch, scale * best, "*", color=VERMILLION, markersize=16, label=told)
     for axes in (above, below):
         _finish_history(axes, best_epoch)
     return figure
@@ -307,13 +325,25 @@ def _learning_figure(points: Sequence[LearningPoint], *, title: str) -> Figure:
     return figure
 
 
+def _numbers_figure(truth: NDArray[np.float64], predicted: NDArray[np.float64], *, name: str, title: str) -> Figure:
+    figure = new_figure(8, title)
+    axes = figure.add_subplot()
+    low, high = float(truth.min()), float(truth.max())
+    axes.plot([low, high], [low, high], "--", color=VERMILLION, linewidth=2, label="Equal")
+    axes.plot(truth, predicted, "o", color=BLUE, markersize=4, alpha=0.4, label="Utterances")
+    axes.set_xlabel(f"{_shorten(name)}, truth")
+    axes.set_ylabel(f"{_shorten(name)}, predicted")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best")
+    return figure
+
+
 def _history_series(history: Mapping[str, Sequence[float]]) -> list[NDArray[np.float64]]:
-    missing = [name for name in _HISTORY_SERIES if name not in history]
+    expected = _NUMBER_SERIES if _NUMBER_SERIES[-1] in history else _HISTORY_SERIES
+    missing = [name for name in expected if name not in history]
     if missing:
-        raise ConfigError(
-            f"history: expected {', '.join(_HISTORY_SERIES)}. Received: {', '.join(history) or 'nothing'}"
-        )
-    series = [np.asarray(history[name], dtype=np.float64) for name in _HISTORY_SERIES]
+        raise ConfigError(f"history: expected {', '.join(expected)}. Received: {', '.join(history) or 'nothing'}")
+    series = [np.asarray(history[name], dtype=np.float64) for name in expected]
     lengths = [len(values) for values in series]
     if lengths[0] == 0 or len(set(lengths)) > 1:
         raise ConfigError(f"history: expected series of one length, at least 1. Received: lengths {lengths}")

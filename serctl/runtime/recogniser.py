@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from serctl.errors import BundleError
-from serctl.features import functional_names, language_input
+from serctl.features import functional_names, language_input, token_inputs
+from serctl.features.words import MOST_TOKENS, UNITS
 from serctl.metrics import temperature_scale
 from serctl.runtime.litert import LiteRTNetwork
 from serctl.runtime.onnx import OnnxNetwork, needs_onnxruntime
@@ -29,7 +30,7 @@ SMALLEST_PROBABILITY = 1e-7
 ATTENTION_OUTPUT = "attention"
 """Name of the output, where a network has one, that holds the weight of each moment."""
 
-INPUTS = frozenset({"log_mel", "mask", "functionals", "language"})
+INPUTS = frozenset({"log_mel", "mask", "functionals", "language", "tokens", "token_mask"})
 
 
 def merge_probabilities(probabilities: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -122,7 +123,9 @@ def check_shapes(network: Network, bundle: Bundle) -> None:
         "mask": (1, facts.n_frames),
         "functionals": (1, len(functional_names(facts.features))),
         "language": (1, len(facts.languages)),
-        "probabilities": (1, len(facts.labels)),
+        "tokens": (1, MOST_TOKENS, UNITS),
+        "token_mask": (1, MOST_TOKENS),
+        "probabilities": (1, facts.n_outputs),
     }
     for name, shape in {**network.inputs, "probabilities": network.outputs["probabilities"]}.items():
         if shape != expected[name]:
@@ -155,6 +158,8 @@ def network_inputs(
         windows, n_frames=bundle.facts.n_frames, spectrogram=spectrogram
     )
     inputs["language"] = language_input(languages, bundle.facts.languages)
+    if bundle.facts.features.text_encoder:
+        inputs |= token_inputs(windows)
     return inputs
 
 
@@ -194,7 +199,7 @@ class Recogniser:
 
     @property
     def inputs(self) -> frozenset[str]:
-        """Names of what the network takes: log_mel, mask, functionals, language."""
+        """Names of what the network takes; see INPUTS."""
         return frozenset(self._network.inputs)
 
     def probabilities(

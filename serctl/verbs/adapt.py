@@ -105,7 +105,7 @@ def measure(
     run = run or Run()
     paths = [recording.path for recording in recordings]
     function = partial(measure_recording, folder=model.folder, digest=model.digest, cache=run.cache)
-    sums = ClassSums(len(model.facts.labels))
+    sums = ClassSums(model.facts.n_outputs)
     for row in _in_order(run.map(function, paths), run, len(paths)):
         if row is not None:
             sums.add(*row)

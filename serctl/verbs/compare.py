@@ -121,7 +121,7 @@ def read_answers(folder: Path) -> Answers:
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{folder} is no evaluation: {error}") from error
     if not rows or not {"path", "corpus", "speaker", "emotion", "predicted"} <= rows[0].keys():
-        raise ConfigError(f"{folder} is no evaluation: {PREDICTIONS} holds no predictions")
+        raise ConfigError(f"{folder} is no evaluation: {PREDICTIONS} holds no predictions of emotions")
     seen: Counter[tuple[str, str]] = Counter()
     keyed = {}
     for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import numpy as np
 from serctl import __version__
 from serctl.bundle.evaluation import METRICS, METRICS_VERSION
 from serctl.bundle.versions import current_commit, package_versions
-from serctl.corpora import Fold, Protocol, Utterance, check_protocol, hold_out, make_protocol, testable
+from serctl.corpora import Fold, Protocol, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
 from serctl.files import atomic_folder, atomic_path, check_new_folder, claiming, naming
 from serctl.learning.adapt import predict_with_model, predict_with_network
@@ -25,14 +26,15 @@ from serctl.learning.leakage import fold_leakage, leakage_facts, speaker_anywher
 from serctl.learning.learn import ignore_epoch, learn
 from serctl.learning.options import LabelOptions, ProtocolOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
-from serctl.metrics import Scores, coverage_risk, reliability_curve, score, score_by
-from serctl.reports.evaluation import write_evaluation_page
-from serctl.reports.markdown import evaluation_page
-from serctl.reports.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
-from serctl.reports.schema import NO_SPEECH, Column
-from serctl.reports.tables import write_report
+from serctl.learning.words import mix_words, words_status
+from serctl.metrics import score, score_numbers
+from serctl.metrics.intervals import json_number
+from serctl.metrics.numbers import NUMBER_SCORES
 from serctl.run import Run
 from serctl.runtime.trial import try_network
+from serctl.verbs.number_results import NumberResults
+from serctl.verbs.results import EmotionResults, Tested
+from serctl.verbs.transcribed import check_readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,10 +43,8 @@ if TYPE_CHECKING:
 
     from serctl.bundle.store import Bundle
     from serctl.learning.fit import EpochCallback
+    from serctl.metrics import NumberScores, Scores
 
-
-_TRUTH = "truth \\ predicted"
-_DESCRIBED = ("path", "fold", "corpus", "speaker", "gender", "language", "emotion", "predicted")
 
 FoldCallback = Callable[[Fold, int, int], None]
 
@@ -59,25 +59,9 @@ class Evaluation:
     """What an evaluation found, as written to the folder; metrics is the content of metrics.json."""
 
     folder: Path
-    scores: Scores
+    scores: Scores | NumberScores
     metrics: dict[str, Any]
     problems: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Tested:
-    """Utterances with their truth (index of the class), probabilities (n, classes), nan without speech, and fold."""
-
-    utterances: tuple[Utterance, ...]
-    truth: NDArray[np.intp]
-    probabilities: NDArray[np.float64]
-    folds: tuple[str, ...]
-
-    @property
-    def with_speech(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Truth and probabilities of the utterances in which speech was found: the others have no confidence."""
-        spoken = ~np.isnan(self.probabilities).all(axis=1)
-        return self.truth[spoken], self.probabilities[spoken]
 
 
 def ignore_fold(fold: Fold, number: int, total: int) -> None:
@@ -108,14 +92,9 @@ def evaluate_model(
     check_new_folder(output, overwrite=run.overwrite, mark=METRICS, kind="an evaluation")
     try_network(model)
     commit = current_commit()
-    foreign = sorted(set(labels.classes) - set(model.facts.labels))
-    if foreign:
-        raise ConfigError(f"{model.identity} knows no {', '.join(foreign)}: expected {', '.join(model.facts.labels)}")
     dataset = load_dataset(
         paths,
-        labels=labels
-        if labels.classes
-        else LabelOptions(shared_classes(paths, model.facts.labels, labels), labels.mapping),
+        labels=_labels_for(model, labels, paths),
         config=model.facts.features,
         augmentation=None,
         run=run,
@@ -124,19 +103,26 @@ def evaluate_model(
     if not originals:
         raise CorpusError("expected original recordings to score the model on, found augmented copies alone")
     marked = tuple(sample for sample in originals if sample.utterance.split == "test")
-    dataset = replace(dataset, samples=marked or originals)
+    target = model.facts.target
+    dataset = replace(dataset, samples=marked or originals, scale=target.scale if target else None)
     everything = predict_with_model(model, dataset.samples, adapt=adapt)
-    tested_part = _Tested(
+    words: Counter[str] | None = None
+    if model.facts.features.text_encoder:
+        words = Counter(words_status(sample.utterance) for sample in dataset.samples)
+    elif labels.transcripts:
+        everything, words = mix_words(everything, dataset.samples, model.facts.labels)
+    tested = Tested(
         dataset.utterances,
-        dataset.labels,
-        restrict(everything, model.facts.labels, dataset.classes),
+        dataset.values if target else dataset.labels,
+        everything if target else restrict(everything, model.facts.labels, dataset.classes),
         ("test",) * len(dataset.samples),
     )
     part = "the test part" if marked else "all"
+    what = "" if target else ", on the classes that both know"
     protocol = {
         "name": "model",
         "speaker_independent": None,
-        "description": f"a trained model on {part} of the corpus, on the classes that both know",
+        "description": f"a trained model on {part} of the corpus{what}",
     }
     seen = model.training_list()
     leakage = leakage_facts(
@@ -147,7 +133,9 @@ def evaluate_model(
     )
     about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
     facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed, "commit": commit, "adapted": adapt}
-    return _write(output, tested_part, dataset, facts, seed=seed)
+    if words:
+        facts["text"] = dict(words)
+    return _write(output, tested, dataset, facts, seed=seed)
 
 
 @claiming
@@ -219,7 +207,7 @@ def _fold_facts(
         "adapted": options.adapt,
         "leakage": fold_leakage(dataset, protocol, options.earlier_models),
         "seed": options.fit.seed,
-        "uar_fold_mean": float(np.mean([fold["uar"] for fold in folds])),
+        **({} if dataset.scale else {"uar_fold_mean": float(np.mean([fold["uar"] for fold in folds]))}),
         "per_fold": [{key: value for key, value in fold.items() if key != "probabilities"} for fold in folds],
         "base": options.base.identity if options.base else None,
         "teachers": [teacher.identity for teacher in options.teachers],
@@ -227,6 +215,23 @@ def _fold_facts(
         "augmentation": options.augmentation.to_dict(),
         "features": {**options.network_features.to_dict(), "digest": options.network_features.digest()},
     }
+
+
+def _labels_for(model: Bundle, labels: LabelOptions, paths: Sequence[Path]) -> LabelOptions:
+    """What is read of the corpora: the numbers that the model predicts, or the emotions that it knows."""
+    if labels.transcripts and not model.facts.features.text_encoder:
+        check_readable(model.facts.labels)
+    if model.facts.target:
+        name = model.facts.target.scale.name
+        if labels.target not in (None, name) or labels.classes or labels.mapping:
+            raise ConfigError(f"{model.identity} predicts {name}: expected nothing else to score it on")
+        return LabelOptions(target=name, transcripts=labels.transcripts)
+    if labels.target:
+        raise ConfigError(f"{model.identity} predicts {', '.join(model.facts.labels)}: expected no number to score")
+    foreign = sorted(set(labels.classes) - set(model.facts.labels))
+    if foreign:
+        raise ConfigError(f"{model.identity} knows no {', '.join(foreign)}: expected {', '.join(model.facts.labels)}")
+    return labels if labels.classes else replace(labels, classes=shared_classes(paths, model.facts.labels, labels))
 
 
 def _fingerprint(options: CrossValidation, dataset: Dataset) -> str:
@@ -258,26 +263,22 @@ def _run_fold(
         classes=dataset.classes,
         folder=folder,
         on_epoch=on_epoch,
+        scale=dataset.scale,
     )
     tested = [dataset.samples[index] for index in fold.test]
-    probabilities = choose_among(
-        predict_with_network(learned, tested, adapt=options.adapt), dataset.classes, fold.classes
-    )
-    truth = dataset.labels[list(fold.test)]
-    scores = score(truth, probabilities, classes=dataset.classes, groups=None, seed=options.fit.seed)
+    probabilities = predict_with_network(learned, tested, adapt=options.adapt)
+    probabilities = choose_among(probabilities, dataset.classes, fold.classes)
     result = {
         "fold": fold.name,
         "n_train": len(split.train),
         "n_validation": len(split.held_out),
         "n_test": len(fold.test),
-        "uar": scores.uar,
-        "wa": scores.wa,
-        "ece": scores.ece,
+        **_brief_scores(fold, dataset, probabilities),
         "best_epoch": learned.fitted.best_epoch,
         "epochs": len(learned.fitted.history["loss"]),
         "temperature": learned.temperature,
         "validation": split.reason,
-        "validation_uar": learned.fitted.validation_uar,
+        "validation_ccc" if dataset.scale else "validation_uar": learned.fitted.validation_score,
         "parameters": learned.parameters,
         "history": learned.fitted.history,
         "probabilities": probabilities.tolist(),
@@ -287,100 +288,45 @@ def _run_fold(
     return result
 
 
-def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> _Tested:
+def _brief_scores(fold: Fold, dataset: Dataset, probabilities: NDArray[np.float64]) -> dict[str, float | None]:
+    """The scores of a fold for metrics.json."""
+    tested = list(fold.test)
+    if dataset.scale:
+        numbers = score_numbers(dataset.values[tested], dataset.scale.values(probabilities), groups=None, seed=0)
+        return {name: json_number(getattr(numbers, name)) for name in NUMBER_SCORES}
+    scores = score(dataset.labels[tested], probabilities, classes=dataset.classes, groups=None, seed=0)
+    return {"uar": scores.uar, "wa": scores.wa, "ece": scores.ece}
+
+
+def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, Any]]) -> Tested:
     """All test parts, one after the other."""
     order = [index for fold in protocol.folds for index in fold.test]
-    return _Tested(
+    return Tested(
         tuple(dataset.utterances[index] for index in order),
-        dataset.labels[order],
+        (dataset.values if dataset.scale else dataset.labels)[order],
         np.concatenate([np.array(fold["probabilities"]) for fold in folds]),
         tuple(fold.name for fold in protocol.folds for _ in fold.test),
     )
 
 
-def _write(output: Path, tested_part: _Tested, dataset: Dataset, facts: dict[str, Any], *, seed: int) -> Evaluation:
-    speakers = [utterance.speaker_id for utterance in tested_part.utterances]
-    scores = score(tested_part.truth, tested_part.probabilities, classes=dataset.classes, groups=speakers, seed=seed)
+def _write(output: Path, tested: Tested, dataset: Dataset, facts: dict[str, Any], *, seed: int) -> Evaluation:
+    results: EmotionResults | NumberResults
+    if dataset.scale:
+        results = NumberResults(tested, dataset.scale, seed)
+    else:
+        results = EmotionResults(tested, dataset.classes, seed)
     metrics = {
         "version": METRICS_VERSION,
         **facts,
-        "corpus": sorted({utterance.corpus for utterance in tested_part.utterances}),
+        "corpus": sorted({utterance.corpus for utterance in tested.utterances}),
         "left_out": dataset.left_out,
-        **scores.to_dict(),
-        "risk_at_coverage": _risks(tested_part),
-        **_scores_by_group(tested_part, dataset.classes),
+        **results.metrics(),
         "package_version": __version__,
         "packages": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     with atomic_folder(output) as draft:
-        _write_tables(draft, tested_part, scores)
-        _write_plots(draft, tested_part, scores, metrics)
-        (draft / "report.md").write_text(evaluation_page(metrics, scores), encoding="utf-8")
-        write_evaluation_page(draft, metrics, scores)
+        results.write(draft, metrics)
         text = json.dumps(metrics, indent=1, ensure_ascii=False) + "\n"
         (draft / METRICS).write_text(text, encoding="utf-8")
-    return Evaluation(output, scores, metrics, dataset.problems)
-
-
-def _risks(tested_part: _Tested) -> dict[str, float]:
-    """Share of errors among the most confident half, 80 % and all of the predictions."""
-    truth, probabilities = tested_part.with_speech
-    if not len(truth):
-        return {}
-    coverage, risk = coverage_risk(probabilities, truth)
-    return {f"{share:g}": float(risk[np.searchsorted(coverage, share - 1e-9)]) for share in (0.5, 0.8, 1.0)}
-
-
-def _scores_by_group(tested_part: _Tested, classes: Sequence[str]) -> dict[str, Any]:
-    groups: dict[str, list[str | None]] = {
-        "per_speaker": [utterance.speaker_id for utterance in tested_part.utterances],
-        "per_gender": [utterance.gender for utterance in tested_part.utterances],
-        "per_language": [utterance.language for utterance in tested_part.utterances],
-        "per_corpus": [utterance.corpus for utterance in tested_part.utterances],
-    }
-    return {
-        name: score_by(values, tested_part.truth, tested_part.probabilities, classes=classes)
-        for name, values in groups.items()
-    }
-
-
-def _write_tables(output: Path, tested_part: _Tested, scores: Scores) -> None:
-    classes = scores.classes
-    columns = [*(Column(name, "text") for name in _DESCRIBED), *(Column(f"p_{emotion}") for emotion in classes)]
-    write_report(output / "predictions.parquet", columns=columns, tables=[_predictions(tested_part, classes)])
-    counts = {emotion: scores.confusion[:, index] for index, emotion in enumerate(classes)}
-    columns = [Column(_TRUTH, "text"), *(Column(emotion, "int") for emotion in classes)]
-    write_report(output / "confusion.csv", columns=columns, tables=[{_TRUTH: list(classes), **counts}])
-
-
-def _predictions(tested_part: _Tested, classes: Sequence[str]) -> dict[str, Any]:
-    """The table of all tested utterances."""
-    utterances = tested_part.utterances
-    probabilities = {f"p_{emotion}": tested_part.probabilities[:, index] for index, emotion in enumerate(classes)}
-    return {
-        "path": [str(each.path) for each in utterances],
-        "fold": list(tested_part.folds),
-        "corpus": [each.corpus for each in utterances],
-        "speaker": [each.speaker for each in utterances],
-        "gender": [each.gender for each in utterances],
-        "language": [each.language for each in utterances],
-        "emotion": [classes[label] for label in tested_part.truth],
-        "predicted": [NO_SPEECH if np.isnan(row).all() else classes[row.argmax()] for row in tested_part.probabilities],
-        **probabilities,
-    }
-
-
-def _write_plots(output: Path, tested_part: _Tested, scores: Scores, metrics: Mapping[str, Any]) -> None:
-    title = f"{metrics['architecture']}, {metrics['protocol']['name']}, {' + '.join(metrics['corpus'])}"
-    plot_confusion(output / "confusion.png", scores.confusion, scores.classes, title=title)
-    truth, probabilities = tested_part.with_speech
-    if len(truth):
-        curve = reliability_curve(probabilities, truth)
-        plot_reliability(output / "reliability.png", curve, ece=scores.ece, title=title)
-    if len(metrics["per_speaker"]) > 1:
-        plot_speakers(output / "speakers.png", metrics["per_speaker"], title=title)
-    if metrics.get("per_fold"):
-        fold = metrics["per_fold"][0]
-        history_title = f"{title}: fold {fold['fold']}"
-        plot_history(output / "history.png", fold["history"], best_epoch=fold["best_epoch"], title=history_title)
+    return Evaluation(output, results.scores, metrics, dataset.problems)

@@ -91,6 +91,7 @@ def export(
     run = run or Run()
     check_new_bundle(output, overwrite=run.overwrite)
     if options.with_frontend:
+        model.facts.require_emotions("a model with its front end")
         check_architecture(model.facts.architecture)
     original = rebuild(model)
     find = partial(gather, model=model, run=run)
@@ -135,6 +136,7 @@ def _compare(model: Bundle, network: bytes, options: ExportOptions, material: Ma
         source=material.source,
         before=cost_of(before, size_bytes=model.model_path.stat().st_size, window_s=window_s),
         after=cost_of(after, size_bytes=len(network), window_s=window_s),
+        scale=model.facts.target.scale if model.facts.target else None,
     )
 
 

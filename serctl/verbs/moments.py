@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from serctl.reports.schema import NO_SPEECH, UNCERTAIN, Column
 from serctl.runtime.recogniser import merge_probabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,6 +45,14 @@ class Prediction:
     def centre_s(self) -> float:
         """The middle of the stretch."""
         return (self.start_s + self.end_s) / 2
+
+
+class Mixed(NamedTuple):
+    """Predictions, what the words of a transcript add to the columns, and a note on the transcript."""
+
+    predictions: Sequence[Prediction]
+    columns: Mapping[str, Any] = {}
+    note: str = ""
 
 
 def merge(predictions: Sequence[Prediction]) -> Prediction:

@@ -21,6 +21,7 @@ from serctl.verbs.adapt import NOT_ADAPTED, Adaptation, find_adaptation, load_re
 from serctl.verbs.batch import STATUS_OK, BatchSummary, Table, ignore_table, run_batch
 from serctl.verbs.dimensions import DIMENSION_COLUMNS, coordinates_of, dimensions_of
 from serctl.verbs.moments import (
+    Mixed,
     Naming,
     Prediction,
     find_segments,
@@ -29,18 +30,20 @@ from serctl.verbs.moments import (
     moments_of,
     shown_probabilities,
 )
+from serctl.verbs.numbers import check_number_options
 from serctl.verbs.options import PredictOptions
-from serctl.verbs.transcribed import Mixed, Transcribed, add_words, find_transcripts, text_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from serctl.audio.find import Recording
+    from serctl.bundle.facts import BundleFacts, TargetFacts
     from serctl.bundle.store import Bundle
     from serctl.cache import Cache
     from serctl.reports.tables import Writer
     from serctl.runtime.recogniser import Recogniser
+    from serctl.verbs.transcribed import Transcribed, WindowWords
 
 SHORTEST_S = 0.1
 """Shorter recordings get an error row: they are too short to predict from."""
@@ -61,15 +64,18 @@ def predict(
     """Write (or hand out) the rows of every recording in input order.
 
     Columns: path, start, end, emotion, confidence, p_<label>..., status, error, notes, duration, sample_rate,
-    channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds. Unless options.channels is mix, a column
-    `channel` behind path tells which one a row stands for, from 1 on. The columns of dimensions and
-    moments follow those of the probabilities where the options ask for them. writer: of an output that is no table.
+    channels, clipping, silence, snr_db, bandwidth_hz, model. Times in seconds. A model of numbers has a column with the
+    name of its target instead of emotion, confidence and p_<label>. Unless options.channels is mix, a column `channel`
+    behind path tells which one a row stands for, from 1 on. The columns of dimensions and moments follow those of the
+    probabilities where the options ask for them. writer: of an output that is no table.
     Raises what batch.run_batch raises, ConfigError if the windows do not suit the model or what runs the network is
     not installed, and BundleError if novelty is asked of a model that cannot tell it.
     """
+    options = options or PredictOptions()
+    if model.facts.target:
+        check_number_options(model.facts.target.scale, options)
     try_network(model)
     load_recogniser(model.folder, model.digest)  # a network that cannot be loaded fails here, not for every recording
-    options = options or PredictOptions()
     analysis(model.facts.features, options)
     if options.novelty:
         _ = model.novelty  # likewise
@@ -79,7 +85,7 @@ def predict(
     if run.shard and options.adapt in ("recordings", "auto"):
         raise ConfigError("a shard is not adapted to its own recordings: expected a profile of all", Remedy.PROFILE)
     adaptation = find_adaptation(recordings, options.adapt, model=model, run=run)
-    transcripts = find_transcripts(options.transcripts, model.facts.labels)
+    transcripts = _find_transcripts(model.facts, options)
     job = Job(model.folder, model.digest, options, run.cache, adaptation, transcripts)
     return run_batch(
         recordings,
@@ -101,17 +107,11 @@ def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column
         *([] if mixed else [Column("channel", "int")]),
         Column("start", decimals=3),
         Column("end", decimals=3),
-        Column("emotion", "text"),
-        Column("confidence", decimals=4),
-        *(Column(f"p_{label}", decimals=4) for label in model.facts.labels),
+        *_answer_columns(model.facts),
         *(DIMENSION_COLUMNS if options and options.dimensions else []),
         *(moment_columns(model.facts.labels) if options and options.moments else []),
         *([Column("novelty", decimals=4)] if options and options.novelty else []),
-        *(
-            text_columns(model.facts.labels, explain=options.explain_modalities)
-            if options and options.transcripts
-            else []
-        ),
+        *(_text_columns(model.facts, options) if options and options.transcripts else []),
         Column("status", "text"),
         Column("error", "text"),
         Column("notes", "text"),
@@ -127,16 +127,58 @@ def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column
     ]
 
 
+def _answer_columns(facts: BundleFacts) -> list[Column]:
+    if facts.target:
+        return [Column(facts.target.scale.name, decimals=4)]
+    return [
+        Column("emotion", "text"),
+        Column("confidence", decimals=4),
+        *(Column(f"p_{label}", decimals=4) for label in facts.labels),
+    ]
+
+
+def _find_transcripts(facts: BundleFacts, options: PredictOptions) -> Transcribed | None:
+    if options.transcripts is None:
+        return None
+    from serctl.verbs.transcribed import find_transcripts, open_transcribed
+
+    if not facts.features.text_encoder:
+        return find_transcripts(options.transcripts, facts.labels)
+    if options.explain_modalities:
+        raise ConfigError(f"{facts.name} answers from speech and words at once: nothing tells their answers apart")
+    return open_transcribed(options.transcripts)
+
+
+def _text_columns(facts: BundleFacts, options: PredictOptions) -> list[Column]:
+    from serctl.verbs.transcribed import text_columns
+
+    if facts.features.text_encoder:
+        return [Column("text", "text")]
+    return text_columns(facts.labels, explain=options.explain_modalities)
+
+
 def _fingerprint(options: PredictOptions, transcripts: Transcribed | None) -> dict[str, Any]:
     """What determines a row besides the model and the statistics that it is adapted by."""
     return asdict(replace(options, adapt="none", transcripts=transcripts.digest if transcripts else None))
 
 
+def _window_words(path: Path, channel: int | None, facts: BundleFacts, job: Job) -> WindowWords | None:
+    """The words for a network that takes them; None for another, or without transcripts."""
+    if job.transcripts is None or not facts.features.text_encoder:
+        return None
+    from serctl.verbs.transcribed import WindowWords
+
+    return WindowWords(path, channel, job.transcripts, job.options.language, job.cache)
+
+
 def _add_words(
     predictions: Sequence[Prediction], reader: FeatureReader, path: Path, channel: int | None, job: Job
 ) -> Mixed:
+    """What the words of a recording add to predictions from speech; nothing without transcripts."""
     if job.transcripts is None:
-        return Mixed(predictions, {})
+        return Mixed(predictions)
+    from serctl.verbs.transcribed import add_words
+
     recogniser = load_recogniser(job.folder, job.digest, job.adaptation)
     return add_words(
         predictions,
@@ -180,17 +222,20 @@ def _predict_channel(path: Path, channel: int | None, *, job: Job) -> Table:
     recogniser = load_recogniser(job.folder, job.digest, job.adaptation)
     config, group, hop_s = analysis(recogniser.bundle.facts.features, options)
     reader = FeatureReader(path, config, cache=job.cache, channel=channel, hop_s=hop_s)
-    windows = predict_windows(reader, recogniser, config=config, group=group, options=options)
+    facts = recogniser.bundle.facts
+    words = _window_words(path, channel, facts, job)
+    source = words.attach(reader) if words else reader
+    windows = predict_windows(source, recogniser, config=config, group=group, options=options)
     check_duration(repr(str(path)), reader.info.duration_s)
-    name = Naming(recogniser.bundle.facts.labels, options.min_confidence)
+    name = Naming(facts.labels, options.min_confidence)
     level = level_course(path, channel=channel) if options.per == "segment" or options.moments else None
     segments = find_segments(windows, name, level) if level else []
     predictions = {"file": [merge(windows)], "window": windows, "segment": segments}[options.per]
-    mixed = _add_words(predictions, reader, path, channel, job)
+    mixed = words.of_rows(predictions) if words else _add_words(predictions, reader, path, channel, job)
     return {
         "path": str(path),
         "channel": channel,
-        **_rows(mixed.predictions, name, dimensions=options.dimensions),
+        **_rows(mixed.predictions, name, facts.target, dimensions=options.dimensions),
         **(moments_of(windows, segments, name) if options.moments else {}),
         **({"novelty": [each.novelty for each in predictions]} if options.novelty else {}),
         **mixed.columns,
@@ -286,11 +331,15 @@ def _batched(items: Iterable[Window] | Iterable[Prediction], size: int) -> Itera
         yield batch
 
 
-def _rows(predictions: Sequence[Prediction], name: Naming, *, dimensions: bool) -> Table:
+def _rows(predictions: Sequence[Prediction], name: Naming, target: TargetFacts | None, *, dimensions: bool) -> Table:
     probabilities = np.stack([shown_probabilities(prediction) for prediction in predictions])
     rows: Table = {
         "start": [prediction.start_s for prediction in predictions],
         "end": [prediction.end_s for prediction in predictions],
+    }
+    if target:
+        return {**rows, target.scale.name: target.scale.values(probabilities).tolist()}
+    rows |= {
         "emotion": [name(prediction) for prediction in predictions],
         "confidence": probabilities.max(axis=1).tolist(),
     }

@@ -20,28 +20,29 @@ from serctl.export.convert import step_to_litert, to_litert
 from serctl.features import encoder_citations
 from serctl.features.novelty import NOVELTY_VERSION, Novelty
 from serctl.files import atomic_folder, claiming, naming
-from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import open_checkpoints, removed_when_done
 from serctl.learning.curve import CurvePoint, learning_curve
 from serctl.learning.dataset import Dataset, Sample, load_dataset
-from serctl.learning.earlier import base_uar, earlier_corpora
+from serctl.learning.earlier import earlier_corpora
 from serctl.learning.leakage import leakage_facts, speaker_anywhere
 from serctl.learning.learn import ignore_epoch, learn
-from serctl.learning.left_out import score_left_out
 from serctl.learning.options import UNSTATED_LICENCE, RecordOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
-from serctl.metrics import Scores, score, score_by
-from serctl.records import read_record
-from serctl.reports.plots import plot_confusion, plot_history, plot_learning_curve
+from serctl.reports.plots import plot_history, plot_learning_curve
 from serctl.reports.schema import Column
 from serctl.reports.tables import write_report
 from serctl.run import Run
+from serctl.verbs.held_out import HeldOut
+from serctl.verbs.numbers import check_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from serctl.corpora import Utterance
+    from serctl.learning.calibrate import Learned
     from serctl.learning.fit import EpochCallback
+    from serctl.metrics import NumberScores, Scores
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class TrainResult:
 
     folder: Path
     facts: BundleFacts
-    scores: Scores
+    scores: Scores | NumberScores
     split: Split
     dataset: Dataset
     best_epoch: int
@@ -96,6 +97,10 @@ def train(
     """
     run = run or Run()
     check_new_bundle(output, overwrite=run.overwrite)
+    if options.labels.target:
+        check_target(options.labels.target)
+        if options.learning_curve:
+            raise ConfigError("a learning curve shows the UAR of emotions: expected none where numbers are learned")
     quoted = _quote_evaluation(options)
     dataset = load_dataset(
         paths,
@@ -121,7 +126,15 @@ def train(
         overwrite=run.overwrite,
     )
     with removed_when_done(checkpoints), naming(output):
-        learned = learn(options, training, validation, classes=dataset.classes, folder=checkpoints, on_epoch=on_epoch)
+        learned = learn(
+            options,
+            training,
+            validation,
+            classes=dataset.classes,
+            folder=checkpoints,
+            on_epoch=on_epoch,
+            scale=dataset.scale,
+        )
         curve: tuple[CurvePoint, ...] = ()
         if options.learning_curve:
             curve = learning_curve(
@@ -134,6 +147,8 @@ def _quote_evaluation(options: TrainOptions) -> ScoredPart | None:
     """What the model card says of the cross-validation, if there is one."""
     if options.evaluation is None:
         return None
+    if options.labels.target:
+        raise ConfigError("the card of a model of numbers quotes no cross-validation: expected none")
     quoted = read_evaluation(options.evaluation)
     if quoted.architecture != options.architecture:
         raise ConfigError(
@@ -178,13 +193,18 @@ def _training_list(dataset: Dataset, split: Split) -> list[TrainingEntry]:
             digest=sample.digest,
             corpus=sample.utterance.corpus,
             speaker=sample.utterance.speaker or "",
-            emotion=sample.utterance.emotion,
+            emotion=_label(sample.utterance),
             part="validation" if index in held_out else "train",
             source=sample.utterance.source or "",
         )
         for index, sample in enumerate(dataset.samples)
         if index in used
     ]
+
+
+def _label(utterance: Utterance) -> str:
+    """The emotion, or the number that stands for it."""
+    return utterance.emotion if utterance.value is None else f"{utterance.value:.6g}"
 
 
 def _write(
@@ -197,21 +217,8 @@ def _write(
     curve: Sequence[CurvePoint],
 ) -> TrainResult:
     validation = _part(dataset, split.held_out)
-    truth = dataset.labels[list(split.held_out)]
-    probabilities = predict_samples(learned, validation)
-    scores = score(
-        truth,
-        probabilities,
-        classes=dataset.classes,
-        groups=[sample.utterance.speaker_id for sample in validation],
-        seed=options.fit.seed,
-    )
-    groups = {
-        name: score_by(
-            [getattr(each.utterance, name) for each in validation], truth, probabilities, classes=dataset.classes
-        )
-        for name in ("corpus", "language", "gender")
-    }
+    held_out = HeldOut(learned, dataset, split, options)
+    leakage = _leakage(dataset, split, options)
     training = _training_list(dataset, split)
     inherited = _learned_before(training, options)
     spoken = [window for sample in _part(dataset, split.train) for window in sample.spoken]
@@ -228,21 +235,16 @@ def _write(
         licence=_licence(options),
         attribution=tuple(_attribution(dataset, options)),
         languages=learned.spec.languages,
-        metrics={
-            "validation": replace(
-                _validation_metrics(scores, split, groups, learned, _leakage(dataset, split, options)),
-                base_uar=base_uar(options.base, validation, truth, dataset.classes) if options.base else None,
-            ),
-            **({"cross_validation": quoted} if quoted else {}),
-            **_left_out_metrics(learned, dataset.classes, options),
-        },
+        metrics=held_out.metrics(leakage, quoted),
+        target=held_out.target(leakage),
         training=_training_facts(dataset, training, len(inherited), options),
         packages=package_versions(),
         novelty=NoveltyFacts(NOVELTY_VERSION, windows=len(spoken), held_out=len(validation)),
     )
     network = learned.fitted.model
     with atomic_folder(output) as draft:
-        _write_history(draft, learned, scores)
+        _write_history(draft, learned)
+        held_out.plot(draft)
         _write_curve(draft, curve)
         write_bundle(
             draft,
@@ -255,7 +257,7 @@ def _write(
             step=step_to_litert(options.architecture, network, learned.spec) if learned.spec.causal else None,
             novelty=Novelty.fit(spoken, [sample.spoken for sample in validation], learned.normaliser),
         )
-    return TrainResult(output, facts, scores, split, dataset, learned.fitted.best_epoch, tuple(curve))
+    return TrainResult(output, facts, held_out.scores, split, dataset, learned.fitted.best_epoch, tuple(curve))
 
 
 def _learned_before(training: Sequence[TrainingEntry], options: TrainOptions) -> list[TrainingEntry]:
@@ -271,15 +273,12 @@ def _shared(training: Sequence[TrainingEntry], options: TrainOptions) -> int:
     return sum(entry.origin in seen for entry in training)
 
 
-def _write_history(folder: Path, learned: Learned, scores: Scores) -> None:
+def _write_history(folder: Path, learned: Learned) -> None:
     history = learned.fitted.history
     epochs = range(1, len(history["loss"]) + 1)
     columns = [Column("epoch", "int"), *map(Column, history)]
     write_report(folder / "history.csv", columns=columns, tables=[{"epoch": list(epochs), **history}])
     plot_history(folder / "history.png", history, best_epoch=learned.fitted.best_epoch, title="Training history")
-    plot_confusion(
-        folder / "confusion.png", scores.confusion, scores.classes, title="Confusion on the held-out validation part"
-    )
 
 
 def _write_curve(folder: Path, curve: Sequence[CurvePoint]) -> None:
@@ -301,45 +300,6 @@ def _leakage(dataset: Dataset, split: Split, options: TrainOptions) -> dict[str,
         held_out,
         [speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in held_out],
     )
-
-
-def _validation_metrics(
-    scores: Scores,
-    split: Split,
-    groups: dict[str, dict[str, dict[str, Any]]],
-    learned: Learned,
-    leakage: dict[str, Any],
-) -> ScoredPart:
-    protocol = {
-        "name": "validation",
-        "speaker_independent": split.speaker_disjoint
-        and not leakage["speakers_shared"]
-        and not leakage["identical_audio"],
-        "description": f"{split.reason}; optimistic: this part selected the epoch"
-        + ("" if learned.left_out else " and the temperature"),
-    }
-    values = {
-        "protocol": protocol,
-        "leakage": leakage,
-        **scores.to_dict(),
-        **{f"per_{name}": each for name, each in groups.items()},
-        "best_epoch": learned.fitted.best_epoch,
-        "epochs": len(learned.fitted.history["loss"]),
-    }
-    return read_record(ScoredPart, values)
-
-
-def _left_out_metrics(learned: Learned, classes: Sequence[str], options: TrainOptions) -> dict[str, ScoredPart]:
-    """How networks of the other corpora answered on each; empty where none was left out."""
-    if not learned.left_out:
-        return {}
-    parts = {}
-    for name, adapted in (("left_out", False), ("left_out_adapted", True)):
-        values = score_left_out(learned.left_out, classes=classes, seed=options.fit.seed, adapted=adapted)
-        if options.teachers:
-            values["protocol"]["description"] += "; optimistic where the teachers were trained on it"
-        parts[name] = read_record(ScoredPart, values)
-    return parts
 
 
 def _training_facts(

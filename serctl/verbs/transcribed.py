@@ -8,20 +8,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError, CorpusError, Remedy
+from serctl.features import token_states
 from serctl.reports.schema import Column
 from serctl.runtime.words import can_read, fuse, has_words, in_conflict, read_words, text_weight
-from serctl.verbs.moments import Prediction, shown_probabilities
+from serctl.verbs.moments import Mixed, Prediction, shown_probabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from serctl.cache import Cache
     from serctl.corpora.transcript_formats import Transcript
+    from serctl.features import Window
 
 USED, MISSING, IGNORED = "used", "missing", "ignored"
 """What the column text says of a row."""
@@ -37,14 +40,6 @@ class Transcribed:
     digest: str
 
 
-class Mixed(NamedTuple):
-    """Predictions from speech and words, what the columns of text_columns hold, and a note on the transcript."""
-
-    predictions: Sequence[Prediction]
-    columns: dict[str, Any]
-    note: str = ""
-
-
 @dataclass(frozen=True)
 class _Words:
     """What is known of the words of a row."""
@@ -53,8 +48,19 @@ class _Words:
     text: str = ""
 
 
+def check_readable(labels: Sequence[str]) -> None:
+    """Check that the text expert knows enough of the emotions of a model.
+
+    Raises:
+        ConfigError: it does not, or the model answers numbers.
+    """
+    if not can_read(labels):
+        listed = ", ".join(labels) or "none"
+        raise ConfigError(f"words tell none of the emotions of this model ({listed})", Remedy.NO_TRANSCRIPTS)
+
+
 def find_transcripts(path: str | None, labels: Sequence[str]) -> Transcribed | None:
-    """Look for the transcripts of a run.
+    """Look for the transcripts of a run, for a model of speech.
 
     Args:
         path: of the folder or file; None for a run without.
@@ -65,8 +71,19 @@ def find_transcripts(path: str | None, labels: Sequence[str]) -> Transcribed | N
     """
     if path is None:
         return None
-    if not can_read(labels):
-        raise ConfigError(f"words tell none of the emotions of this model ({', '.join(labels)})", Remedy.NO_TRANSCRIPTS)
+    check_readable(labels)
+    return open_transcribed(path)
+
+
+def open_transcribed(path: str) -> Transcribed:
+    """Look for transcripts.
+
+    Args:
+        path: of the folder or file.
+
+    Raises:
+        ConfigError: there are none.
+    """
     from serctl.corpora.transcripts import digest_of_transcripts, open_transcripts
 
     open_transcripts(Path(path))
@@ -119,13 +136,71 @@ def add_words(
     return Mixed(mixed, {name: [row.get(name) for row in rows] for name in sorted({*rows[0]}.union(*rows))}, note)
 
 
-def _words_of_rows(rows: Sequence[Prediction], transcript: Transcript | None, language: str | None) -> list[_Words]:
+class WindowWords:
+    """The words of a recording, for a network that takes them window by window.
+
+    A transcript with times gives each window what is said in it, one without gives all of it to each.
+
+    Args:
+        recording: its file.
+        channel: the one that the windows are of; None for all of them.
+        transcripts: where the words are.
+        language: code of the language spoken; None if it is not known.
+        cache: of the features.
+    """
+
+    def __init__(
+        self, recording: Path, channel: int | None, transcripts: Transcribed, language: str | None, cache: Cache | None
+    ) -> None:
+        from serctl.corpora.transcripts import opened
+
+        self._cache = cache
+        self._note = ""
+        self._transcript: Transcript | None = None
+        try:
+            found = opened(transcripts.path, transcripts.digest).of(recording, channel)
+            self._transcript = found if _is_spoken(found, language) else None
+        except CorpusError as error:
+            self._note = f"transcript ignored: {error}"
+
+    def attach(self, windows: Iterable[Window]) -> Iterator[Window]:
+        """Give each window its words."""
+        for window in windows:
+            text = self._text(window.start_s, window.end_s)
+            tokens = token_states(text, self._cache) if has_words(text) else None
+            yield replace(window, features=replace(window.features, tokens=tokens))
+
+    def of_rows(self, rows: Sequence[Prediction]) -> Mixed:
+        """Say of each row what became of its words, once its windows are predicted."""
+        return Mixed(rows, {"text": [self._status(row) for row in rows]}, self._note)
+
+    def _status(self, row: Prediction) -> str:
+        if self._note:
+            return IGNORED
+        if not has_words(self._text(row.start_s, row.end_s)):
+            return MISSING
+        return USED if row.speech_frames else IGNORED
+
+    def _text(self, start_s: float, end_s: float) -> str:
+        if self._transcript is None:
+            return ""
+        return self._transcript.between(start_s, end_s) if self._transcript.timed else self._transcript.text
+
+
+def _is_spoken(transcript: Transcript | None, language: str | None) -> bool:
+    """Whether there are words; raises CorpusError if they are not English."""
     if transcript is None or not has_words(transcript.text):
-        return [_Words(MISSING)] * len(rows)
+        return False
     from serctl.encoders.english import is_english
 
     if not is_english(transcript.text, language or transcript.language):
         raise CorpusError("it is not English")
+    return True
+
+
+def _words_of_rows(rows: Sequence[Prediction], transcript: Transcript | None, language: str | None) -> list[_Words]:
+    if transcript is None or not _is_spoken(transcript, language):
+        return [_Words(MISSING)] * len(rows)
     if len(rows) == 1:
         _check_times(transcript, rows[0].end_s)
         return [_row_words(rows[0], transcript.text)]

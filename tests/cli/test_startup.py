@@ -28,7 +28,10 @@ FOR_TRAINING = {
     "distributed",
 }
 
-FOR_TRANSCRIPTS = {"serctl.corpora.transcripts", "serctl.corpora.transcript_formats", "serctl.encoders.english"}
+FOR_TRANSCRIPTS = {
+    *("serctl.corpora.transcripts", "serctl.corpora.transcript_formats", "serctl.encoders.english"),
+    *("serctl.encoders.text", "serctl.encoders.wordpiece", "serctl.runtime.words", "serctl.verbs.transcribed"),
+}
 
 RUN_AND_LIST_MODULES = """
 import json, sys

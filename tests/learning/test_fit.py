@@ -226,7 +226,7 @@ def test_other_classes_get_a_new_head_and_the_rest_is_kept(tmp_path: Path) -> No
     assert (kernel.shape, bias.shape) == ((128, 3), (3,))
     for mine, theirs in zip(body, first.weights, strict=False):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
-    assert second.start_uar is None
+    assert second.start_score is None
 
 
 def test_a_model_that_training_would_make_worse_is_kept(tmp_path: Path) -> None:
@@ -235,9 +235,9 @@ def test_a_model_that_training_would_make_worse_is_kept(tmp_path: Path) -> None:
     first = fit(tmp_path / "first", epochs=8)
     wrong = [replace(example, label=1 - example.label) for example in examples(16, seed=0)]
     second = fit(tmp_path / "second", training=wrong, start=Start(first.weights))
-    assert (second.best_epoch, second.start_uar) == (0, first.validation_uar)
-    assert second.validation_uar >= max(second.history["val_uar"])
+    assert (second.best_epoch, second.start_score) == (0, first.validation_score)
+    assert second.validation_score >= max(second.history["val_uar"])
     for mine, theirs in zip(second.weights, first.weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     resumed = fit(tmp_path / "second", training=wrong, start=Start(first.weights))
-    assert (resumed.best_epoch, resumed.start_uar) == (0, first.validation_uar)
+    assert (resumed.best_epoch, resumed.start_score) == (0, first.validation_score)

@@ -56,5 +56,5 @@ def test_an_early_epoch_counts_where_it_beats_the_start(
 ) -> None:
     noise = np.random.default_rng(0).normal(0, 0.3, 20)
     noise -= noise.mean()
-    state = state_after(uars, [loss + noise for loss in losses], FitState(start_uar=0.5, start_losses=[1.0] * 20))
+    state = state_after(uars, [loss + noise for loss in losses], FitState(start_score=0.5, start_losses=[1.0] * 20))
     assert state.best_epoch == best_epoch

@@ -14,6 +14,7 @@ import pytest
 import serctl.models
 from serctl.errors import ConfigError
 from serctl.features import FeatureConfig, encoder_parameters, functional_names
+from serctl.features.words import MOST_TOKENS, UNITS
 from serctl.models import ARCHITECTURES, ModelSpec, architecture_names, build
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def inputs_of(model: Any, count: int = 4, *, frames: int = 64, spoken: int = 64)
         "functionals": rng.standard_normal((count, len(FUNCTIONALS))),
         "language": np.eye(2)[np.arange(count) % 2],
         "mask": mask,
+        "tokens": rng.standard_normal((count, MOST_TOKENS, UNITS)),
+        "token_mask": np.repeat([[1.0] * 9 + [0.0] * (MOST_TOKENS - 9)], count, axis=0),
     }
     inputs["log_mel"] = np.pad(inputs["log_mel"], [(0, 0), (0, frames - spoken), (0, 0)])
     return {tensor.name: inputs[tensor.name].astype(np.float32) for tensor in model.inputs}

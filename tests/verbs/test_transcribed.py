@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shlex
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +22,8 @@ from serctl.verbs.predict import columns, predict
 from serctl.verbs.transcribed import find_transcripts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from serctl.bundle.store import Bundle
+    from tests.conftest import Serctl
 
 SAD = "I am so sad, I have been crying all day long."
 
@@ -163,3 +166,25 @@ def test_an_explanation_needs_transcripts() -> None:
 def test_a_model_without_those_emotions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="boredom"):
         find_transcripts(str(tmp_path), ("boredom", "sleepy"))
+
+
+def test_the_first_examples_of_the_guide_run(
+    serctl: Serctl, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "text.md"
+    block = guide.read_text(encoding="utf-8").split("```")[1]
+    examples = [line for line in block.splitlines() if line.startswith("serctl ")]
+    for folder in ("recordings", "transcripts"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(samples / "emma-happy.flac", tmp_path / "recordings")
+    (tmp_path / "recordings" / "manifest.csv").write_text(f'path,text\nemma-happy.flac,"{SAD}"\n')
+    (tmp_path / "transcripts" / "emma-happy.srt").write_text(f"1\n00:00:00,000 --> 00:00:01,000\n{SAD}\n")
+    monkeypatch.chdir(tmp_path)
+
+    for example in examples:
+        ended = serctl(*shlex.split(example)[1:], "--jobs", 1)
+        assert ended.code == 0, ended.stderr
+
+    for output in ("emotions.csv", "both.csv"):
+        with (tmp_path / output).open(newline="") as lines:
+            assert [line["text"] for line in csv.DictReader(lines)] == ["used"]

@@ -1,0 +1,128 @@
+"""Speech and its words, each attending to the other: a 3D convolution of the spectrogram, states of a text encoder.
+
+Either stream alone answers where the other is missing; training leaves each out of a share of the examples.
+
+Sources: Kim et al. 2017, doi:10.1145/3123266.3123353 and Chen et al. 2018, doi:10.1109/LSP.2018.2860246 (3D convolution
+over log-mel, delta and delta-delta); Lu et al. 2016, arXiv:1606.00061 (co-attention).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from serctl.models.architecture import LEFT_IN_FLOAT, SPECTROGRAM, TOKENS, Architecture
+from serctl.models.blocks import attention_pooling, batch_normalisation, head, spectrogram_inputs
+from serctl.models.lazy import keras, layers, ops
+
+if TYPE_CHECKING:
+    from serctl.models.architecture import ModelSpec
+
+UNITS = 128
+SEGMENT, HOP = 40, 20
+"""Frames of a segment, and from the start of one to that of the next: 0.4 and 0.2 s."""
+
+BLOCKS = ((16, (3, 5, 5), (1, 4, 2)), (32, (3, 3, 3), (1, 2, 2)), (64, (1, 3, 3), (1, 2, 2)))
+"""Filters, kernel and strides over segments, frames and bands of each convolution."""
+
+_DROPOUT = 0.3
+_ABSENT = 1e4
+
+
+def build(spec: ModelSpec) -> keras.Model:
+    """Build the network.
+
+    Returns:
+        Inputs log_mel (frames, n_mels), mask (frames,), tokens (MOST_TOKENS, units) and token_mask (MOST_TOKENS,), a
+        mask of zeros where speech or words are missing. Output: the probabilities.
+    """
+    from serctl.features.words import MOST_TOKENS
+    from serctl.features.words import UNITS as TOKEN_UNITS
+
+    log_mel, mask = spectrogram_inputs(spec)
+    tokens = keras.Input((MOST_TOKENS, TOKEN_UNITS), name="tokens")
+    token_mask = keras.Input((MOST_TOKENS,), name="token_mask")
+    speech = layers.Dense(UNITS, activation="relu")(convolved_segments(log_mel, mask))
+    words = layers.Dense(UNITS, activation="relu")(layers.Dropout(_DROPOUT)(tokens))
+    fused = coattend(speech, mask[:, ::HOP], words, token_mask)
+    return keras.Model([log_mel, mask, tokens, token_mask], head(layers.Dropout(_DROPOUT)(fused), spec))
+
+
+def convolved_segments(log_mel: Any, mask: Any) -> Any:
+    """Convolve the spectrogram and its differences over overlapping segments; (batch, segments, channels)."""
+    spoken = log_mel * ops.expand_dims(mask, axis=-1)
+    delta = differences(spoken)
+    x = segments(ops.stack([spoken, delta, differences(delta)], axis=-1))
+    for filters, kernel, strides in BLOCKS:
+        x = layers.Conv3D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(batch_normalisation()(x))
+    x = ops.mean(x, axis=2)
+    return layers.Reshape((-1, x.shape[2] * x.shape[3]))(x)
+
+
+def differences(frames: Any) -> Any:
+    """Compute half the difference of the frames after and before each; (batch, time, bands)."""
+    padded = layers.ZeroPadding1D(1)(frames)
+    return (padded[:, 2:] - padded[:, :-2]) / 2
+
+
+def segments(stacked: Any) -> Any:
+    """Cut (batch, time, bands, channels) into overlapping segments: (batch, segments, SEGMENT, bands, channels)."""
+    padded = layers.ZeroPadding2D(((0, SEGMENT - 1), (0, 0)))(stacked)
+    # Each slice has as many frames as there were, so that all give the same number of segments.
+    shifted = [padded[:, first : (first + 1 - SEGMENT) or None] for first in range(SEGMENT)]
+    return ops.stack([each[:, ::HOP] for each in shifted], axis=2)
+
+
+def coattend(speech: Any, speech_mask: Any, words: Any, word_mask: Any) -> Any:
+    """Let each stream attend to the other, pool both, and mix them by a gate that knows which of them are there.
+
+    Args:
+        speech: (batch, segments, UNITS).
+        speech_mask: (batch, segments), 1 for speech and 0 for padding; all zeros where speech is missing.
+        words: (batch, tokens, UNITS).
+        word_mask: (batch, tokens), likewise.
+
+    Returns:
+        (batch, UNITS).
+    """
+    views = [
+        _view(one, one_mask, other, other_mask)
+        for one, one_mask, other, other_mask in (
+            (speech, speech_mask, words, word_mask),
+            (words, word_mask, speech, speech_mask),
+        )
+    ]
+    present = ops.concatenate([_presence(speech_mask), _presence(word_mask)], axis=-1)
+    wanted = layers.Dense(2, name="gate")(layers.Concatenate()([*views, present]))
+    gate = ops.softmax(wanted + (present - 1) * _ABSENT, axis=-1)
+    return gate[:, :1] * views[0] + gate[:, 1:] * views[1]
+
+
+def _view(own: Any, own_mask: Any, other: Any, other_mask: Any) -> Any:
+    """Compute the embedding of a stream that has looked at the other, (batch, UNITS)."""
+    seen = attend(own, other, other_mask) * ops.expand_dims(_presence(other_mask), axis=-1)
+    pooled = attention_pooling(layers.LayerNormalization()(own + seen), own_mask)
+    return layers.Dense(UNITS, activation="relu")(layers.Dropout(_DROPOUT)(pooled))
+
+
+def attend(queries: Any, values: Any, mask: Any) -> Any:
+    """Compute scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762); (batch, queries, UNITS)."""
+    query, key = layers.Dense(UNITS, use_bias=False)(queries), layers.Dense(UNITS, use_bias=False)(values)
+    scores = ops.matmul(query, ops.transpose(key, (0, 2, 1))) * UNITS**-0.5
+    weights = ops.softmax(scores + ops.expand_dims((mask - 1) * _ABSENT, axis=1), axis=-1)
+    return ops.matmul(weights, layers.Dense(UNITS)(values))
+
+
+def _presence(mask: Any) -> Any:
+    """Whether there is anything, 1 or 0; (batch, 1)."""
+    return ops.max(mask, axis=1, keepdims=True)
+
+
+ARCHITECTURE = Architecture(
+    name="coattention",
+    build=build,
+    inputs=SPECTROGRAM | TOKENS,
+    text_encoder=True,
+    fit={"modality_dropout": 0.3},
+    left_in_float=(*LEFT_IN_FLOAT, "CONV_3D"),
+)
