@@ -25,6 +25,7 @@ FEWEST_COMMON_LABELS = 2
 
 _WORDS_AT_ONCE = 60
 _MOST_WEIGHT = 0.6
+_SURELY_EMOTIONAL = 0.5
 _HALF_WEIGHT_WORDS = 3
 _CLEAR_SNR_DB, _NOISY_SNR_DB = 20.0, 5.0
 _SURE = 0.5
@@ -74,7 +75,7 @@ def has_words(text: str) -> bool:
 def text_weight(speech: NDArray[np.float64], words: Opinion, labels: Sequence[str], snr_db: float) -> float:
     """Compute how much the words count beside the speech: the gate.
 
-    Neutral words say nothing about the voice, so the weight grows with the probability that the words are not neutral;
+    Neutral words say nothing about the voice, so the weight grows with how likely they are not neutral, from 0.5 on;
     it grows with the number of words, and where the speech is unsure or noisy.
 
     Args:
@@ -90,7 +91,10 @@ def text_weight(speech: NDArray[np.float64], words: Opinion, labels: Sequence[st
         return 1.0
     neutral = words.probabilities[list(labels).index("neutral")] if "neutral" in labels else 0.0
     length = words.words / (words.words + _HALF_WEIGHT_WORDS)
-    text = (1 - float(neutral)) * length * float(words.probabilities.max())
+    emotional = max(1 - float(neutral) - _SURELY_EMOTIONAL, 0) / (1 - _SURELY_EMOTIONAL)
+    text = emotional * length * float(words.probabilities.max())
+    if text == 0:
+        return 0.0
     return _MOST_WEIGHT * text / (text + float(speech.max()) * _clearness(snr_db))
 
 
