@@ -101,5 +101,6 @@ def mix_words(
         found[status] += 1
         if status == USED:
             words = read_words(sample.utterance.text or "", labels)
-            mixed[row] = fuse(probabilities[row], words, text_weight(probabilities[row], words, labels, np.nan))
+            weight = text_weight(probabilities[row], words, labels, np.nan)
+            mixed[row] = fuse(probabilities[row], words, weight, labels)
     return mixed, found

@@ -24,7 +24,7 @@ FEWEST_COMMON_LABELS = 2
 
 
 _WORDS_AT_ONCE = 60
-_MOST_WEIGHT = 0.6
+_MOST_WEIGHT = 0.4
 _SURELY_EMOTIONAL = 0.5
 _HALF_WEIGHT_WORDS = 3
 _CLEAR_SNR_DB, _NOISY_SNR_DB = 20.0, 5.0
@@ -95,25 +95,30 @@ def text_weight(speech: NDArray[np.float64], words: Opinion, labels: Sequence[st
     text = emotional * length * float(words.probabilities.max())
     if text == 0:
         return 0.0
-    return _MOST_WEIGHT * text / (text + float(speech.max()) * _clearness(snr_db))
+    return _MOST_WEIGHT * (1 - float(neutral)) * text / (text + float(speech.max()) * _clearness(snr_db))
 
 
-def fuse(speech: NDArray[np.float64], words: Opinion, weight: float) -> NDArray[np.float64]:
-    """Mix speech and words: the mean of their probabilities, weighted; of emotions unknown to words, speech's own.
+def fuse(speech: NDArray[np.float64], words: Opinion, weight: float, labels: Sequence[str]) -> NDArray[np.float64]:
+    """Mix speech and words: the mean of their probabilities, weighted.
+
+    Of the words, the emotions other than neutral count; an emotion that they do not know keeps what speech says.
 
     Args:
         speech: float64, shape (labels,); NaN without speech.
         words: what the words say.
         weight: of the words, 0 to 1.
+        labels: those of the model.
 
     Returns:
         float64, shape (labels,), of sum 1.
     """
     if np.isnan(speech).any():
         return words.probabilities
+    neutral = np.array([label == "neutral" for label in labels])
+    emotional = np.where(neutral, 0.0, words.probabilities)
+    emotional /= max(float(emotional.sum()), 1e-9)
     known = words.probabilities > 0
-    shared = float(speech[known].sum())
-    return np.where(known, (1 - weight) * speech + weight * shared * words.probabilities, speech)
+    return np.where(known, (1 - weight) * speech + weight * float(speech[known].sum()) * emotional, speech)
 
 
 def in_conflict(speech: NDArray[np.float64], words: NDArray[np.float64], labels: Sequence[str]) -> bool:

@@ -234,7 +234,7 @@ def _mix(row: Prediction, words: _Words, labels: Sequence[str], snr_db: float) -
     opinion = read_words(words.text, labels)
     weight = text_weight(speech, opinion, labels, snr_db)
     conflict = "yes" if in_conflict(speech, opinion.probabilities, labels) else "no"
-    return replace(row, probabilities=fuse(speech, opinion, weight)), {
+    return replace(row, probabilities=fuse(speech, opinion, weight, labels)), {
         "text": USED,
         "conflict": conflict,
         "text_weight": weight,

@@ -20,7 +20,7 @@ NEUTRAL = opinion(0.95, 0.02, 0.02, 0.01, 0)
 
 
 def test_neutral_words_hardly_weigh() -> None:
-    assert text_weight(SPEECH, NEUTRAL, LABELS, 30) < 0.05 < 0.25 < text_weight(SPEECH, SAD, LABELS, 30)
+    assert text_weight(SPEECH, NEUTRAL, LABELS, 30) < 0.01 < 0.15 < text_weight(SPEECH, SAD, LABELS, 30)
 
 
 def test_more_words_weigh_more() -> None:
@@ -39,12 +39,19 @@ def test_words_weigh_more_beside_noisy_or_unsure_speech() -> None:
 
 
 def test_an_emotion_that_words_do_not_know_keeps_the_probability_of_speech() -> None:
-    mixed = fuse(SPEECH, SAD, 0.5)
+    mixed = fuse(SPEECH, SAD, 0.5, LABELS)
 
     assert mixed[4] == SPEECH[4]
     assert mixed.sum() == pytest.approx(1)
     assert mixed[2] > SPEECH[2]
-    np.testing.assert_allclose(fuse(SPEECH, SAD, 0), SPEECH)
+    np.testing.assert_allclose(fuse(SPEECH, SAD, 0, LABELS), SPEECH)
+
+
+def test_what_words_leave_to_neutral_stays_with_the_speech() -> None:
+    half = opinion(0.5, 0.05, 0.4, 0.05, 0)
+
+    assert text_weight(SPEECH, opinion(0.2, 0.05, 0.7, 0.05, 0), LABELS, 30) > text_weight(SPEECH, half, LABELS, 30)
+    np.testing.assert_allclose(fuse(SPEECH, half, 0.2, LABELS)[0], 0.8 * SPEECH[0])
 
 
 def test_a_cheerful_voice_with_sad_words_is_a_conflict() -> None:
