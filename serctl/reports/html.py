@@ -38,14 +38,14 @@ class Page:
         limits: sentences on what the answers are worth.
         link: the address of a recording relative to the page, by its path in the report; None where it has none.
         sound: the recording as MP3 to embed, by its path; None where it has none.
-        why: the command that explains an answer, without the recording; empty if it is not known.
+        model: name of the bundled model that answered, for the command that explains an answer; empty if it is another.
     """
 
     about: tuple[tuple[str, str], ...] = ()
     limits: tuple[str, ...] = ()
     link: Callable[[str], str | None] = lambda _: None
     sound: Callable[[str], bytes | None] = lambda _: None
-    why: str = ""
+    model: str = ""
 
 
 def write_page(path: Path, rows: Iterable[Mapping[str, Any]], page: Page) -> None:
@@ -152,7 +152,7 @@ def _packed(summary: Summary, page: Page, sounds: list[str]) -> str:
         recordings.append(entry | sound)
     data = {
         "entries": summary.entries,
-        "why": page.why,
+        "model": page.model,
         "emotions": summary.emotions,
         "colours": [colour_of(emotion) for emotion in summary.emotions],
         "warnings": [list(texts) for texts in WARNINGS.values()],

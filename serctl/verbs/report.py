@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from serctl.bundle.store import DEFAULT_MODEL, load_bundle
+from serctl.bundle.store import load_bundle
 from serctl.errors import AudioError, BundleError, ConfigError
 from serctl.files import atomic_path, check_new_file
 from serctl.reports.html import Page, write_page
@@ -115,15 +115,10 @@ def describe(model: str, output: Path, recordings: Path | None, embed_audio: boo
     find = partial(_find, recordings=recordings)
     bundle = _bundled(model)
     about = (("Model", model or "not known"), *(_described(bundle.facts) if bundle else ()))
-    why = _why(bundle.facts.name) if bundle else ""
+    name = bundle.facts.name if bundle else ""
     if embed_audio:
-        return Page(about, LIMITS, sound=lambda path: _encoded(find(path)), why=why)
-    return Page(about, LIMITS, link=lambda path: _address(find(path), output), why=why)
-
-
-def _why(name: str) -> str:
-    """The command that explains an answer of a bundled model, without the recording."""
-    return "serctl explain" if name == DEFAULT_MODEL else f"serctl explain --model {name}"
+        return Page(about, LIMITS, sound=lambda path: _encoded(find(path)), model=name)
+    return Page(about, LIMITS, link=lambda path: _address(find(path), output), model=name)
 
 
 def _bundled(model: str) -> Bundle | None:

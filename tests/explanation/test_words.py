@@ -20,6 +20,7 @@ def explanation() -> Explanation:
     """A recording of three windows, the second one silent."""
     return Explanation(
         path="call.wav",
+        channel=None,
         model="m@1",
         answer="angry",
         confidence=0.7,
@@ -35,6 +36,8 @@ def explanation() -> Explanation:
         hidden_probability=0.32,
         edges_hz=(0, 8000),
         band_importance=((0.1, 0.0),),
+        attention_edges_s=(),
+        attention=(),
         contributions=None,
         counterfactuals=(
             Counterfactual("pitch", "20 % lower", "sad", 0.9, 0.1),

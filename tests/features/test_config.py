@@ -27,6 +27,7 @@ CHANGES = {
     "trim_db": 40.0,
     "voice_encoder": True,
     "speech_encoder": True,
+    "text_encoder": True,
 }
 
 

@@ -78,7 +78,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
             (("Model", SCRIPT),),
             (f"Limit {SCRIPT}",),
             lambda name: "./calls/a.wav" if "a.wav" in name else None,
-            why="serctl explain",
+            model="serctl-fast",
         ),
     )
     return path
@@ -308,7 +308,7 @@ def test_the_recordings_with_most_of_an_emotion_come_first(browser: Chrome, page
 def test_the_details_name_the_command_that_explains_the_answer(browser: Chrome, page: Path) -> None:
     show(browser, page)
     click(browser, ".open", 1)
-    command = f"serctl explain 'calls/{SCRIPT} & '\\''b'\\''.wav' -o why.html"
+    command = f"serctl explain --model serctl-fast 'calls/{SCRIPT} & '\\''b'\\''.wav' -o why.html"
     assert browser.find_element("css selector", "#details-why code").text == command
     click(browser, "#close")
     click(browser, ".open", 2)  # no speech, no answer

@@ -194,8 +194,8 @@
       }),
     );
     const whose = recording.channel ? ` --channel ${recording.channel}` : "";
-    find("details-why").hidden = !data.why || Boolean(recording.error) || !recording.segments.some((each) => each[3] != null);
-    find("details-why").lastElementChild.textContent = `${data.why} ${quoted(pathOf(recording))}${whose} -o why.html`;
+    find("details-why").hidden = !data.model || Boolean(recording.error) || !recording.segments.some((each) => each[3] != null);
+    find("details-why").lastElementChild.textContent = `serctl explain --model ${data.model} ${quoted(pathOf(recording))}${whose} -o why.html`;
     const sound = document.getElementById(`sound-${recording.sound}`);
     const address = sound ? `data:audio/mpeg;base64,${sound.textContent}` : recording.link;
     audio.hidden = !address;
