@@ -27,7 +27,6 @@ CHANGES = {
     "trim_db": 40.0,
     "voice_encoder": True,
     "speech_encoder": True,
-    "text_encoder": True,
 }
 
 
@@ -41,12 +40,17 @@ def test_equal_configs_are_one_key_of_a_dict():
 
 
 def test_every_field_has_a_change_to_test():
-    assert set(CHANGES) == {field.name for field in dataclasses.fields(FeatureConfig)}
+    assert {*CHANGES, "text_encoder"} == {field.name for field in dataclasses.fields(FeatureConfig)}
 
 
 @pytest.mark.parametrize(("name", "value"), CHANGES.items())
 def test_digest_depends_on_every_field(name, value):
     assert FeatureConfig(**{name: value}).digest() != FeatureConfig().digest()
+
+
+def test_the_features_of_speech_are_found_whether_or_not_words_are_wanted():
+    assert FeatureConfig(text_encoder=True).digest() == FeatureConfig().digest()
+    assert FeatureConfig(text_encoder=True) != FeatureConfig()
 
 
 def test_what_was_written_before_there_was_a_voice_encoder_is_still_read():
