@@ -15,7 +15,7 @@ from serctl.records import Between, read_record
 
 METRICS = "metrics.json"
 METRICS_VERSION = 1
-"""Of metrics.json; files without a version are of the first."""
+"""Version of metrics.json; a file without one is of version 1."""
 
 
 @dataclass(frozen=True)

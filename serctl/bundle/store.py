@@ -76,7 +76,7 @@ class Bundle:
 
     @property
     def bundled(self) -> bool:
-        """Whether it came with serctl, and so is to be trusted."""
+        """Whether it is part of serctl, and so is trusted."""
         return self.folder.parent == _PRETRAINED
 
     @property

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from serctl.learning.recipe import Recipe
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
-"""Of the training utterances, besides all of them."""
+"""Shares of the training utterances that are tried, besides all of them."""
 
 _FEWEST_SPEAKERS = 3
 

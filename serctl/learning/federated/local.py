@@ -168,7 +168,7 @@ class LocalTrainer:
 
         Args:
             start: of the network of all parties.
-            first_epoch: how many epochs came before, at this party.
+            first_epoch: how many epochs this party has trained before.
             epochs: how many to train.
             correction: added to every gradient (SCAFFOLD); None for nothing.
             pull: strength of the pull towards the given weights (FedProx).

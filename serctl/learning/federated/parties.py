@@ -35,7 +35,7 @@ TEMPERATURES = np.geomspace(0.05, 20.0, 121)
 """Parties send their loss at each of these; the server finds the best of the sums."""
 
 BINS = 15
-"""Of the confidence, to compute the calibration error of all parties."""
+"""Bins of the confidence, to compute the calibration error of all parties."""
 
 _SMALLEST_PROBABILITY = 1e-7
 _STATE = "control.npz"

@@ -150,7 +150,7 @@ class Server:
             return f"{found.name}: expected serctl {self._plan.version}. Received: {found.version}"
         foreign = sorted(set(found.class_counts) - set(self._plan.classes)) if self._plan.classes else []
         if foreign:
-            return f"{found.name}: it came after the start with emotions that no other party has: {', '.join(foreign)}"
+            return f"{found.name}: joined after the start, with emotions of no other party: {', '.join(foreign)}"
         moments = (found.mel.sums, found.mel.squares, found.functionals.sums, found.functionals.squares)
         if not all(np.isfinite(each).all() for each in moments):
             return f"{found.name}: the sums of its features are not all finite numbers"
