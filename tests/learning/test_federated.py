@@ -91,15 +91,16 @@ def test_fedavg_of_one_full_step_is_the_step_of_central_training() -> None:
         error = inputs[rows] @ start - truth[rows]
         return start - rate * inputs[rows].T @ error / len(error)
 
-    strategy = make_strategy(FederationOptions(strategy="fedavg"), {1: 10, 2: 20})
+    strategy = make_strategy(FederationOptions(strategy="fedavg"))
     sent = {1: [step(slice(0, 10))], 2: [step(slice(10, 30))]}
     joined, _ = strategy.aggregate_train(1, replies(sent, {1: 10, 2: 20}))
     np.testing.assert_allclose(from_record(joined)[0], step(slice(0, 30)), rtol=1e-12)
 
 
 def test_the_servers_control_variate_stays_the_weighted_sum_of_the_parties() -> None:
-    strategy = make_strategy(FederationOptions(strategy="scaffold"), {1: 10, 2: 30})
+    strategy = make_strategy(FederationOptions(strategy="scaffold"))
     assert isinstance(strategy, Scaffold)
+    strategy.meet({1: 10, 2: 30}, 40)
     own = {1: np.zeros(3), 2: np.zeros(3)}
     for number in (1, 2, 3):
         list(strategy.configure_train(number, to_record([np.zeros(3)]), ConfigRecord(), GRID))

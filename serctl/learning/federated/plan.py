@@ -37,6 +37,7 @@ class FederationOptions:
         proximal: strength of FedProx's pull towards the weights that a round starts from.
         least_parties: parties that a round needs; more are awaited for a while.
         round_s: longest wait for a round, in seconds.
+        wait_s: longest wait for the parties: for all before the first round, later for as many as a round needs.
 
     Raises:
         ConfigError: a value is out of range.
@@ -50,7 +51,14 @@ class FederationOptions:
     local_epochs: int = option(1, "Epochs that a party trains in a round.", low=1, high=100)
     proximal: float = option(0.01, "Strength of fedprox's pull towards the weights that a round starts from.", low=0)
     least_parties: int = option(2, "Parties that a round needs; the others are awaited for a while.", low=1)
-    round_s: float = option(600.0, "Longest wait for a round, in seconds.", low=1)
+    round_s: float = option(600.0, "Longest wait for the updates of a round, in seconds.", low=1, name="round-timeout")
+    wait_s: float = option(
+        3600.0,
+        "Longest wait for the parties, in seconds: for all of them before the first round, where they extract their "
+        "features, and later for as many as a round needs.",
+        low=1,
+        name="wait",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

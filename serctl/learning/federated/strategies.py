@@ -37,16 +37,27 @@ class Scaffold(FedAvg):
     examples as the weights are.
 
     Args:
-        shares: of all examples, by the id of the party's node.
         options: those of Flower's FedAvg.
 
     Source: Karimireddy et al. 2020, arXiv:1910.06378.
     """
 
-    def __init__(self, shares: Mapping[int, float], **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.control: Arrays = []
-        self._shares = shares
+        self._examples: Mapping[int, int] = {}
+        self._total = 0
+
+    def meet(self, examples: Mapping[int, int], total: int) -> None:
+        """Learn who takes part; a party that is new has a control variate of 0.
+
+        Args:
+            examples: by the id of the party's node.
+            total: of all parties, those that are away too.
+        """
+        if self._total:
+            self.control = [each * (self._total / total) for each in self.control]
+        self._examples, self._total = dict(examples), total
 
     def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Iterable[Any]:
         """Make the messages of a round; called by the server."""
@@ -62,28 +73,21 @@ class Scaffold(FedAvg):
         replies = list(replies)
         for reply in replies:
             changes = from_record(reply.content.pop(CONTROL))
-            share = self._shares[reply.metadata.src_node_id]
+            share = self._examples[reply.metadata.src_node_id] / self._total
             self.control = [kept + share * change for kept, change in zip(self.control, changes, strict=True)]
         return super().aggregate_train(server_round, replies)
 
 
-def make_strategy(options: FederationOptions, examples: Mapping[int, int]) -> FedAvg:
-    """Return the strategy that the options ask for.
-
-    Args:
-        options: of the federation.
-        examples: training windows, by the id of the party's node.
-    """
-    least = min(options.least_parties, len(examples))
+def make_strategy(options: FederationOptions) -> FedAvg:
+    """Return the strategy that the options ask for."""
     common: dict[str, Any] = {
         "fraction_evaluate": 0.0,
-        "min_train_nodes": least,
-        "min_available_nodes": least,
+        "min_train_nodes": options.least_parties,
+        "min_available_nodes": options.least_parties,
         "weighted_by_key": EXAMPLES,
     }
-    total = sum(examples.values())
     if options.strategy == "scaffold":
-        return Scaffold({node: count / total for node, count in examples.items()}, **common)
+        return Scaffold(**common)
     if options.strategy == "fedprox":
         return FedProx(proximal_mu=options.proximal, **common)
     if options.strategy == "fedadam":
