@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import io
 import os
@@ -23,6 +24,7 @@ from serctl.bundle.store import load_bundle, write_bundle
 from serctl.features import FeatureReader, functional_names
 from serctl.files import atomic_folder
 from serctl.models import ModelSpec
+from serctl.reports import plots
 from serctl.run import Run
 from serctl.runtime.recogniser import network_inputs
 
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
     from serctl.cache import Cache
     from serctl.features import Features
     from serctl.verbs.train import TrainOptions
+
+ONE_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+"""A picture in PNG."""
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -59,6 +66,18 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "own-cache"
     monkeypatch.setenv("SERCTL_CACHE_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def undrawn_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are built from the data, but not drawn, which takes 0.3 s each: but for tests marked `drawn`.
+
+    What session and module fixtures write is drawn.
+    """
+    if request.node.get_closest_marker("drawn"):
+        return
+
+    monkeypatch.setattr(plots, "draw_figure", lambda figure, path: path.write_bytes(ONE_PIXEL))
 
 
 @pytest.fixture

@@ -52,22 +52,41 @@ def f1_per_class(matrix: ArrayLike) -> FloatArray:
 
 def uar(matrix: ArrayLike) -> float:
     """Compute the unweighted average recall (UA, balanced accuracy): the mean recall of the classes in the truth."""
-    counts = valid_matrix(matrix)
-    support = counts.sum(axis=1)
-    present = support > 0
-    return float((counts.diagonal()[present] / support[present]).mean())
+    return float(uars(valid_matrix(matrix)))
 
 
 def wa(matrix: ArrayLike) -> float:
     """Compute the weighted accuracy: the share of all utterances that was classified correctly."""
-    counts = valid_matrix(matrix)
-    return float(counts.trace() / counts.sum())
+    return float(was(valid_matrix(matrix)))
 
 
 def macro_f1(matrix: ArrayLike) -> float:
     """Compute the mean F1 of the classes in the truth."""
-    counts = valid_matrix(matrix)
-    return float(_f1(counts)[counts.sum(axis=1) > 0].mean())
+    return float(macro_f1s(valid_matrix(matrix)))
+
+
+def uars(matrices: IntArray) -> FloatArray:
+    """Compute the UAR of each confusion matrix: shape (..., k, k) to (...)."""
+    return _mean_in_truth(share(_hits(matrices), matrices.sum(axis=-1)), matrices)
+
+
+def was(matrices: IntArray) -> FloatArray:
+    """Compute the weighted accuracy of each confusion matrix: shape (..., k, k) to (...)."""
+    return np.asarray(_hits(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1)))
+
+
+def macro_f1s(matrices: IntArray) -> FloatArray:
+    """Compute the macro-F1 of each confusion matrix: shape (..., k, k) to (...)."""
+    return _mean_in_truth(_f1(matrices), matrices)
+
+
+def _hits(matrices: IntArray) -> IntArray:
+    return matrices.diagonal(axis1=-2, axis2=-1)
+
+
+def _mean_in_truth(scores: FloatArray, matrices: IntArray) -> FloatArray:
+    """The mean over the classes that occur in the truth; scores of shape (..., k)."""
+    return np.asarray(scores.mean(axis=-1, where=matrices.sum(axis=-1) > 0))
 
 
 def _count_cells(cells: IntArray, n_classes: int) -> IntArray:
@@ -83,4 +102,4 @@ def share(part: NDArray[Any], whole: NDArray[Any]) -> FloatArray:
 
 
 def _f1(counts: IntArray) -> FloatArray:
-    return share(2 * counts.diagonal(), counts.sum(axis=0) + counts.sum(axis=1))
+    return share(2 * _hits(counts), counts.sum(axis=-2) + counts.sum(axis=-1))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from serctl.errors import ConfigError
-from serctl.metrics.check import IntArray, label_pair, require_equal_length
+from serctl.metrics.check import FloatArray, IntArray, label_pair, require_equal_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ class Interval:
 
 
 def bootstrap_interval(
-    statistic: Callable[[IntArray], float],
+    statistic: Callable[[IntArray], FloatArray],
     truth: ArrayLike,
     predicted: ArrayLike,
     groups: Sequence[str | None] | None,
@@ -67,7 +67,7 @@ def bootstrap_interval(
     interval says which it was.
 
     Args:
-        statistic: from an int64 confusion matrix, shape (n_classes, n_classes), to a number.
+        statistic: from int64 confusion matrices, shape (draws, n_classes, n_classes), to a number of each.
         truth: true labels, integers, shape (n,).
         predicted: predicted labels, integers, shape (n,).
         groups: the speaker of each utterance.
@@ -100,7 +100,7 @@ def bootstrap_interval(
         size = int(names.max()) + 1
         matrices = _resample_speakers(cells, names, n_classes, draws, rng)
     tail = (1 - level) / 2
-    low, high = np.quantile([statistic(matrix) for matrix in matrices], [tail, 1 - tail])
+    low, high = np.quantile(statistic(matrices), [tail, 1 - tail])
     return Interval(float(low), float(high), level, unit=unit, groups=size)
 
 

@@ -14,10 +14,13 @@ from serctl.metrics.counts import (
     confusion_matrix,
     f1_per_class,
     macro_f1,
+    macro_f1s,
     precision_per_class,
     recall_per_class,
     uar,
+    uars,
     wa,
+    was,
 )
 from serctl.metrics.intervals import Interval, bootstrap_interval, json_number
 
@@ -113,7 +116,7 @@ def score(
     k = len(classes)
     matrix = confusion_matrix(labels, predicted, n_classes=k + 1)
 
-    def interval(statistic: Callable[[ArrayLike], float]) -> Interval:
+    def interval(statistic: Callable[[IntArray], FloatArray]) -> Interval:
         # The same seed for each score: all intervals come from the same resampled speakers.
         rng = np.random.default_rng(seed)
         return bootstrap_interval(statistic, labels, predicted, groups, n_classes=k + 1, rng=rng)
@@ -130,7 +133,7 @@ def score(
         recall=recall_per_class(matrix)[:k],
         precision=precision_per_class(matrix)[:k],
         f1=f1_per_class(matrix)[:k],
-        intervals={"uar": interval(uar), "wa": interval(wa), "macro_f1": interval(macro_f1)},
+        intervals={"uar": interval(uars), "wa": interval(was), "macro_f1": interval(macro_f1s)},
     )
 
 

@@ -175,8 +175,13 @@ def plot_numbers(path: Path, truth: ArrayLike, predicted: ArrayLike, *, name: st
 def save_figure(path: Path, build: Callable[[], Figure]) -> None:
     """Save the figure so that path never holds half a picture."""
     with atomic_path(path) as draft, _style():
-        # The Software entry would make the bytes depend on the version of matplotlib.
-        build().savefig(draft, format="png", metadata={"Software": None})
+        draw_figure(build(), draft)
+
+
+def draw_figure(figure: Figure, path: Path) -> None:
+    """Draw a figure to a PNG file; the same figure gives the same bytes."""
+    # The Software entry would make the bytes depend on the version of matplotlib.
+    figure.savefig(path, format="png", metadata={"Software": None})
 
 
 @contextmanager

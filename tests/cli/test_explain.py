@@ -119,6 +119,7 @@ def test_json_holds_every_number(explained: verb.Explained) -> None:
     assert one["path"].endswith(r"\udcff.wav")
 
 
+@pytest.mark.drawn
 def test_a_picture_is_drawn(explained: verb.Explained, tmp_path: Path) -> None:
     from serctl.explanation.picture import draw
 

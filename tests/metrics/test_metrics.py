@@ -10,6 +10,7 @@ from sklearn import metrics as reference
 
 from serctl import metrics
 from serctl.errors import ConfigError
+from serctl.metrics.counts import uars, was
 
 CLASSES = ("neutral", "happy", "sad", "angry")
 N_CLASSES = len(CLASSES)
@@ -258,7 +259,7 @@ def test_bootstrap_equals_a_loop_that_draws_speakers_one_by_one(rng):
     labels = rng.integers(0, 3, 240)
     answers = np.where(rng.random(240) < 0.6, labels, rng.integers(0, 3, 240))
     names = np.array(speakers(240, 8))
-    interval = metrics.bootstrap_interval(metrics.uar, labels, answers, list(names), n_classes=3, rng=rng)
+    interval = metrics.bootstrap_interval(uars, labels, answers, list(names), n_classes=3, rng=rng)
 
     rows_of = [np.flatnonzero(names == name) for name in sorted(set(names))]
     values = []
@@ -274,7 +275,7 @@ def test_bootstrap_equals_a_loop_that_draws_speakers_one_by_one(rng):
 def test_bootstrap_over_utterances_matches_the_binomial_distribution(rng):
     labels = np.zeros(400, dtype=int)
     answers = np.repeat([0, 1], [280, 120])
-    interval = metrics.bootstrap_interval(metrics.wa, labels, answers, None, n_classes=2, rng=rng, draws=20000)
+    interval = metrics.bootstrap_interval(was, labels, answers, None, n_classes=2, rng=rng, draws=20000)
     margin = 1.96 * math.sqrt(0.7 * 0.3 / 400)
     assert (interval.low, interval.high) == pytest.approx((0.7 - margin, 0.7 + margin), abs=0.005)
     assert (interval.unit, interval.groups) == ("utterance", 400)
@@ -286,18 +287,16 @@ def test_bootstrap_over_speakers_is_wider_when_speakers_differ():
     answers = np.repeat([0, 1] * 5, 40)
     arguments = {"n_classes": 2, "draws": 500}
     by_speaker = metrics.bootstrap_interval(
-        metrics.wa, labels, answers, list(names), rng=np.random.default_rng(1), **arguments
+        was, labels, answers, list(names), rng=np.random.default_rng(1), **arguments
     )
-    by_utterance = metrics.bootstrap_interval(
-        metrics.wa, labels, answers, None, rng=np.random.default_rng(1), **arguments
-    )
+    by_utterance = metrics.bootstrap_interval(was, labels, answers, None, rng=np.random.default_rng(1), **arguments)
     assert by_speaker.high - by_speaker.low > 4 * (by_utterance.high - by_utterance.low)
 
 
 def test_bootstrap_level_sets_the_width(truth, predicted):
     def width(level):
         interval = metrics.bootstrap_interval(
-            metrics.uar, truth, predicted, None, n_classes=4, rng=np.random.default_rng(3), level=level
+            uars, truth, predicted, None, n_classes=4, rng=np.random.default_rng(3), level=level
         )
         return interval.high - interval.low
 
@@ -306,7 +305,7 @@ def test_bootstrap_level_sets_the_width(truth, predicted):
 
 @pytest.mark.parametrize("groups", [None, ["anna"] * 400, ["anna", None] * 200])
 def test_bootstrap_falls_back_to_utterances_without_two_known_speakers(truth, predicted, groups, rng):
-    interval = metrics.bootstrap_interval(metrics.uar, truth, predicted, groups, n_classes=4, rng=rng, draws=50)
+    interval = metrics.bootstrap_interval(uars, truth, predicted, groups, n_classes=4, rng=rng, draws=50)
     assert (interval.unit, interval.groups) == ("utterance", 400)
     assert interval.low < interval.high
 
@@ -322,7 +321,7 @@ def test_bootstrap_falls_back_to_utterances_without_two_known_speakers(truth, pr
 def test_bootstrap_refuses_arguments_that_do_not_fit(truth, predicted, rng, changes, message):
     arguments = {"groups": None, "n_classes": 4, "rng": rng, **changes}
     with pytest.raises(ConfigError, match=message):
-        metrics.bootstrap_interval(metrics.uar, truth, predicted, **arguments)
+        metrics.bootstrap_interval(uars, truth, predicted, **arguments)
 
 
 def test_score_holds_every_measure(truth, predicted, matrix, probabilities):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from selenium.webdriver import Chrome
 
+pytestmark = pytest.mark.drawn
+
 LABELS = ("neutral", "happy", "angry")
 SCRIPT = "<script>alert(1)</script>"
 

@@ -14,6 +14,8 @@ from matplotlib.text import Text
 from serctl.errors import ConfigError
 from serctl.reports import plots
 
+pytestmark = pytest.mark.drawn
+
 CLASSES = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
 COUNTS = np.diag(np.arange(90, 98)) + 3
 HISTORY = {
