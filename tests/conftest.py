@@ -77,7 +77,7 @@ def undrawn_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     if request.node.get_closest_marker("drawn"):
         return
 
-    monkeypatch.setattr(plots, "draw_figure", lambda figure, path: path.write_bytes(ONE_PIXEL))
+    monkeypatch.setattr(plots, "draw_figure", lambda _figure, path: path.write_bytes(ONE_PIXEL))
 
 
 @pytest.fixture
