@@ -11,7 +11,7 @@ import numpy as np
 
 from serctl.audio.find import find_recordings
 from serctl.errors import ConfigError, Failure, Remedy
-from serctl.features import FeatureReader, cached_windows, is_silent
+from serctl.features import FeatureReader, cached_windows, is_silent, token_states
 from serctl.run import Progress
 
 if TYPE_CHECKING:
@@ -32,6 +32,17 @@ CALIBRATION_WINDOWS = 200
 
 VERIFICATION_WINDOWS = 1_000
 """Largest number of windows for comparing the two networks."""
+
+SENTENCES = (
+    "I am so happy that you called, this is wonderful news!",
+    "He died last week, and I have been crying ever since.",
+    "No. I have told you three times, and nobody has done anything about it.",
+    "The invoice has the number four seven two.",
+    "What? Really?",
+    "I am afraid of what will happen if the money does not arrive by Friday, because the landlord has written again.",
+    "That smells disgusting.",
+)
+"""What windows say where a network takes words: other features of a recording are cached, its words are not."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +95,17 @@ def gather(
         windows = _computed(shuffled(recordings)[:most], config, run, problems)
         source = str(place)
     chosen = tuple(itertools.islice((window for window in windows if not is_silent(window.functionals, config)), most))
+    if config.text_encoder:
+        chosen = _with_words(chosen, run.cache)
     # Every language in turn, and no language: every adapter is exercised.
     languages = itertools.islice(itertools.cycle((*model.facts.languages, None)), len(chosen))
     return Material(chosen, tuple(languages), source, tuple(problems))
+
+
+def _with_words(windows: Sequence[Features], cache: Cache | None) -> tuple[Features, ...]:
+    """Give the windows each sentence in turn, and then no words."""
+    spoken = itertools.cycle((*(token_states(sentence, cache) for sentence in SENTENCES), None))
+    return tuple(replace(window, tokens=tokens) for window, tokens in zip(windows, spoken, strict=False))
 
 
 def _cached(model: Bundle, part: str, cache: Cache) -> Iterator[Features]:

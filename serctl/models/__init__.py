@@ -12,6 +12,7 @@ from serctl.models import (
     acoustic,
     attention,
     cnn,
+    cnn3d,
     cnn_large,
     coattention,
     hybrid,
@@ -47,7 +48,7 @@ ARCHITECTURES = {
     module.ARCHITECTURE.name: module.ARCHITECTURE
     for module in (
         *(hybrid, mfcc, cnn, attention, resnet, lstm),
-        *(separable, separable_small, cnn_large, shared_private, speech, acoustic, coattention),
+        *(separable, separable_small, cnn_large, shared_private, speech, acoustic, cnn3d, coattention),
     )
 }
 """Every architecture by its name, in the order that lists show."""

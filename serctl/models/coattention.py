@@ -2,30 +2,24 @@
 
 Either stream alone answers where the other is missing; training leaves each out of a share of the examples.
 
-Sources: Kim et al. 2017, doi:10.1145/3123266.3123353 and Chen et al. 2018, doi:10.1109/LSP.2018.2860246 (3D convolution
-over log-mel, delta and delta-delta); Lu et al. 2016, arXiv:1606.00061 (co-attention).
+The speech stream is that of cnn3d. Source: Lu et al. 2016, arXiv:1606.00061 (co-attention).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from serctl.models.architecture import LEFT_IN_FLOAT, SPECTROGRAM, TOKENS, Architecture
-from serctl.models.blocks import attention_pooling, batch_normalisation, head, spectrogram_inputs
+from serctl.models.architecture import SPECTROGRAM, TOKENS, Architecture
+from serctl.models.blocks import attention_pooling, head, spectrogram_inputs
+from serctl.models.cnn3d import IN_FLOAT, UNITS, segment_mask, speech_stream
 from serctl.models.lazy import keras, layers, ops
 
 if TYPE_CHECKING:
     from serctl.models.architecture import ModelSpec
 
-UNITS = 128
-SEGMENT, HOP = 40, 20
-"""Frames of a segment, and from the start of one to that of the next: 0.4 and 0.2 s."""
-
-BLOCKS = ((16, (3, 5, 5), (1, 4, 2)), (32, (3, 3, 3), (1, 2, 2)), (64, (1, 3, 3), (1, 2, 2)))
-"""Filters, kernel and strides over segments, frames and bands of each convolution."""
-
 _DROPOUT = 0.3
 _ABSENT = 1e4
+_SMALLEST_WEIGHT = 1e-6
 
 
 def build(spec: ModelSpec) -> keras.Model:
@@ -41,36 +35,10 @@ def build(spec: ModelSpec) -> keras.Model:
     log_mel, mask = spectrogram_inputs(spec)
     tokens = keras.Input((MOST_TOKENS, TOKEN_UNITS), name="tokens")
     token_mask = keras.Input((MOST_TOKENS,), name="token_mask")
-    speech = layers.Dense(UNITS, activation="relu")(convolved_segments(log_mel, mask))
+    speech = speech_stream(log_mel, mask)
     words = layers.Dense(UNITS, activation="relu")(layers.Dropout(_DROPOUT)(tokens))
-    fused = coattend(speech, mask[:, ::HOP], words, token_mask)
+    fused = coattend(speech, segment_mask(mask), words, token_mask)
     return keras.Model([log_mel, mask, tokens, token_mask], head(layers.Dropout(_DROPOUT)(fused), spec))
-
-
-def convolved_segments(log_mel: Any, mask: Any) -> Any:
-    """Convolve the spectrogram and its differences over overlapping segments; (batch, segments, channels)."""
-    spoken = log_mel * ops.expand_dims(mask, axis=-1)
-    delta = differences(spoken)
-    x = segments(ops.stack([spoken, delta, differences(delta)], axis=-1))
-    for filters, kernel, strides in BLOCKS:
-        x = layers.Conv3D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(batch_normalisation()(x))
-    x = ops.mean(x, axis=2)
-    return layers.Reshape((-1, x.shape[2] * x.shape[3]))(x)
-
-
-def differences(frames: Any) -> Any:
-    """Compute half the difference of the frames after and before each; (batch, time, bands)."""
-    padded = layers.ZeroPadding1D(1)(frames)
-    return (padded[:, 2:] - padded[:, :-2]) / 2
-
-
-def segments(stacked: Any) -> Any:
-    """Cut (batch, time, bands, channels) into overlapping segments: (batch, segments, SEGMENT, bands, channels)."""
-    padded = layers.ZeroPadding2D(((0, SEGMENT - 1), (0, 0)))(stacked)
-    # Each slice has as many frames as there were, so that all give the same number of segments.
-    shifted = [padded[:, first : (first + 1 - SEGMENT) or None] for first in range(SEGMENT)]
-    return ops.stack([each[:, ::HOP] for each in shifted], axis=2)
 
 
 def coattend(speech: Any, speech_mask: Any, words: Any, word_mask: Any) -> Any:
@@ -94,7 +62,9 @@ def coattend(speech: Any, speech_mask: Any, words: Any, word_mask: Any) -> Any:
     ]
     present = ops.concatenate([_presence(speech_mask), _presence(word_mask)], axis=-1)
     wanted = layers.Dense(2, name="gate")(layers.Concatenate()([*views, present]))
-    gate = ops.softmax(wanted + (present - 1) * _ABSENT, axis=-1)
+    # Not by _ABSENT, as in attend: the converter would add it to the bias, and int8 would round the gate to nothing.
+    weights = ops.softmax(wanted, axis=-1) * present
+    gate = weights / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), _SMALLEST_WEIGHT)
     return gate[:, :1] * views[0] + gate[:, 1:] * views[1]
 
 
@@ -124,5 +94,5 @@ ARCHITECTURE = Architecture(
     inputs=SPECTROGRAM | TOKENS,
     text_encoder=True,
     fit={"modality_dropout": 0.3},
-    left_in_float=(*LEFT_IN_FLOAT, "CONV_3D"),
+    left_in_float=IN_FLOAT,
 )

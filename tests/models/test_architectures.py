@@ -188,6 +188,27 @@ def test_litert_gives_what_keras_gives(name: str) -> None:
             np.testing.assert_allclose(values[0], expected[key][row], atol=5e-3)
 
 
+def test_int8_keeps_the_gate_between_speech_and_words() -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from serctl.export.convert import to_litert
+    from serctl.learning.fit import _for_prediction
+
+    model = _for_prediction(network("coattention"))
+    inputs = inputs_of(model, 6)
+    inputs["token_mask"][3:] = 0
+    converted = to_litert(
+        model,
+        n_frames=SPEC.n_frames,
+        quantize="int8",
+        representative=inputs,
+        left_in_float=ARCHITECTURES["coattention"].left_in_float,
+    )
+    run = Interpreter(model_content=converted, num_threads=1).get_signature_runner()
+    found = [run(**{key: values[row : row + 1] for key, values in inputs.items()})["probabilities"] for row in range(6)]
+    np.testing.assert_allclose(np.concatenate(found), model(inputs)["probabilities"], atol=0.05)
+
+
 def test_no_architecture_depends_on_a_backend() -> None:
     folder = Path(serctl.models.__file__).parent
     sources = sorted(folder.glob("*.py"))

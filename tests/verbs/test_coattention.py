@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from serctl.audio.find import Recording
+from serctl.bundle.store import load_bundle
 from serctl.encoders.text import PARAMETERS
 from serctl.errors import ConfigError, Remedy
+from serctl.export.material import gather
+from serctl.export.options import ExportOptions
 from serctl.learning.options import LabelOptions
 from serctl.reports.schema import headers
 from serctl.run import Run
 from serctl.verbs.evaluate import evaluate_model
+from serctl.verbs.export import export
 from serctl.verbs.options import PredictOptions
 from serctl.verbs.predict import columns, predict
 from serctl.verbs.train import TrainOptions
@@ -93,6 +97,28 @@ def test_an_architecture_of_speech_takes_no_transcripts() -> None:
     with pytest.raises(ConfigError, match="hybrid takes no words: expected one of coattention") as raised:
         TrainOptions(labels=LabelOptions(transcripts="words"))
     assert raised.value.remedies == (Remedy.NO_TRANSCRIPTS,)
+
+
+def test_it_is_exported_to_onnx_with_words_and_without(
+    both: Bundle, samples: Path, shared_cache: Cache, tmp_path: Path
+) -> None:
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    options = ExportOptions(format="onnx", quantize="none", verify=samples)
+    export(both, output=tmp_path / "m", options=options, run=Run(shared_cache, jobs=1))
+    exported = load_bundle(tmp_path / "m")
+    for transcripts in (samples / "manifest.csv", None):
+        old, new = (answer(each, samples / "emma-happy.flac", transcripts)["p_sad"][0] for each in (both, exported))
+        assert new == pytest.approx(old, abs=0.001)
+
+
+def test_networks_are_compared_on_windows_of_which_some_have_words(both: Bundle, samples: Path) -> None:
+    found = gather(samples, part="validation", most=9, model=both, run=Run(jobs=1)).windows
+    words = [None if window.tokens is None else len(window.tokens) for window in found]
+    assert len(words) == 9
+    assert words[7] is None
+    assert words[8] == words[0]
+    assert len(set(words[:7])) > 4
 
 
 def test_some_examples_lack_their_words_and_others_their_speech() -> None:
