@@ -21,6 +21,7 @@ import pytest
 from serctl.audio.find import find_recordings
 from serctl.bundle.facts import Cost, ExportFacts, Parity
 from serctl.bundle.store import load_bundle, write_bundle
+from serctl.export import measure
 from serctl.features import FeatureReader, functional_names
 from serctl.files import atomic_folder
 from serctl.models import ModelSpec
@@ -78,6 +79,14 @@ def undrawn_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         return
 
     monkeypatch.setattr(plots, "draw_figure", lambda _figure, path: path.write_bytes(ONE_PIXEL))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_timed_runs() -> Iterator[None]:
+    """A model is timed on each window once: no test looks at the times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "FEWEST_RUNS", 1)
+        yield
 
 
 @pytest.fixture
@@ -422,4 +431,4 @@ def opinionated(
 @pytest.fixture(scope="session")
 def separable(opinionated: Callable[..., Bundle]) -> Bundle:
     """The one for small devices; never to be changed."""
-    return opinionated("separable")
+    return opinionated("separable-small")

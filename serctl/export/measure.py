@@ -94,7 +94,7 @@ def _measure(what: Sequence[str | Path], windows: Iterator[Inputs]) -> Measured:
     with tempfile.TemporaryDirectory() as name:
         inputs, answers = Path(name) / "inputs", Path(name) / "answers.npy"
         _write_inputs(inputs, windows)
-        command = [sys.executable, "-m", __name__, *map(str, (inputs, answers, *what))]
+        command = [sys.executable, "-m", __name__, *map(str, (FEWEST_RUNS, inputs, answers, *what))]
         environment = {**os.environ, **_ONE_THREAD, **_SAFE_PATH}
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
         if ended.returncode:
@@ -104,12 +104,16 @@ def _measure(what: Sequence[str | Path], windows: Iterator[Inputs]) -> Measured:
 
 
 def main() -> None:
-    """Run the measuring process; arguments: input file, output file, what to run. Prints the measurements as JSON."""
-    inputs, answers = map(Path, sys.argv[1:3])
-    kind, *paths = sys.argv[3:]
+    """Run the measuring process, and print the measurements as JSON.
+
+    Its arguments: least number of runs, input file, output file, what to run.
+    """
+    fewest_runs = int(sys.argv[1])
+    inputs, answers = map(Path, sys.argv[2:4])
+    kind, *paths = sys.argv[4:]
     idle_memory_mb = _peak_memory_mb()
     run = _LOADERS[kind](*map(Path, paths))
-    probabilities, times = _run_all(run, inputs)
+    probabilities, times = _run_all(run, inputs, fewest_runs)
     facts = {
         "window_ms": 1000 * float(np.median(times)),
         "peak_memory_mb": _peak_memory_mb(),
@@ -147,11 +151,11 @@ _LOADERS: dict[str, Callable[..., Run]] = {
 }
 
 
-def _run_all(run: Run, inputs: Path) -> tuple[NDArray[np.floating], list[float]]:
+def _run_all(run: Run, inputs: Path, fewest_runs: int) -> tuple[NDArray[np.floating], list[float]]:
     """Return the probabilities of every window and the seconds of each run."""
     probabilities: list[NDArray[np.floating]] = []
     times: list[float] = []
-    while len(times) < FEWEST_RUNS:
+    while len(times) < fewest_runs:
         probabilities.clear()
         for window in _read_inputs(inputs):
             start = time.perf_counter()

@@ -45,7 +45,7 @@ def exported(
     shared_cache: Cache,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ExportResult:
-    """The separable model in each quantization."""
+    """The small model in each quantization."""
     options = ExportOptions(quantize=request.param, verify=samples, command="serctl export m")
     output = tmp_path_factory.mktemp(request.param) / "m"
     return export(separable, output=output, options=options, run=Run(shared_cache, jobs=1))
@@ -85,8 +85,8 @@ def test_the_exported_bundle_keeps_the_facts_and_tells_what_was_done(exported: E
     bundle = load_bundle(exported.folder)
     quantize = exported.facts.export.quantize
     assert bundle.facts == exported.facts
-    assert bundle.facts.name == f"separable-{'float32' if quantize == 'none' else quantize}"
-    assert replace(bundle.facts, name="separable", export=None) == separable.facts
+    assert bundle.facts.name == f"separable-small-{'float32' if quantize == 'none' else quantize}"
+    assert replace(bundle.facts, name=separable.facts.name, export=None) == separable.facts
     assert bundle.training_list() == separable.training_list()
     assert {path.name for path in bundle.folder.iterdir()} == {
         *("model.tflite", "normaliser.npz", "training.csv", "bundle.json", "README.md", "export.json")
