@@ -5,7 +5,7 @@ The command line makes its flags from these fields; the dataclass checks the ran
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError
@@ -86,6 +86,20 @@ def option(default: Any, help: str, **facts: Any) -> Any:
 def options_of(kind: type) -> dict[str, Option]:
     """Return the options of a dataclass by the names of their fields; its other fields are none."""
     return {each.name: each.metadata[_KEY] for each in fields(kind) if _KEY in each.metadata}
+
+
+def some_options(kind: type, *names: str) -> type:
+    """Return a dataclass with some of the options of another, for a command that takes no others."""
+
+    def again(each: Any) -> Any:
+        default = (
+            {"default": each.default} if each.default_factory is MISSING else {"default_factory": each.default_factory}
+        )
+        return field(**default, metadata=each.metadata)
+
+    return make_dataclass(
+        kind.__name__, [(each.name, each.type, again(each)) for each in fields(kind) if each.name in names], frozen=True
+    )
 
 
 def check_options(values: Any) -> None:

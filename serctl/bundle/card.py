@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serctl.features import encoder_parameters
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         CorpusFacts,
         EndToEndFacts,
         ExportFacts,
+        FederationFacts,
         GroupScores,
         Kept,
         NumberPart,
@@ -41,6 +42,7 @@ def model_card(facts: BundleFacts) -> str:
         "## Training data",
         _corpora(facts.training.corpora),
         *_inherited(facts.training),
+        *_federation(facts.training.federation),
         "## Scores",
         *(_scores(facts.metrics[name]) for name in _SCORED if name in facts.metrics),
         *(map(_number_scores, facts.target.metrics.values()) if facts.target else ()),
@@ -73,6 +75,35 @@ def _inherited(training: TrainingFacts) -> list[str]:
         )
         lines.append(_corpora(training.earlier))
     return lines
+
+
+def _federation(made: FederationFacts | None) -> list[str]:
+    """Who trained the model together, and what left each party; nothing for an ordinary training."""
+    if made is None:
+        return []
+    cells = [
+        [
+            *(each.name, ", ".join(each.languages), str(each.utterances), str(each.speakers), str(each.rounds)),
+            f"{sum(each.sent.values()) / 1e6:.1f} MB: {', '.join(each.sent)}",
+            _percent(each.uar),
+        ]
+        for each in made.parties
+    ]
+    header = ["party", "languages", "utterances", "speakers", "rounds", "what left it", "UAR on its held-out part"]
+    lines = [
+        "## Federated training",
+        f"{len(made.parties)} parties trained it together by `{made.strategy}`: {made.rounds} rounds of "
+        f"{made.local_epochs} local epochs, of which round {made.best_round} was the best. No recording and no feature "
+        "of one left its party; the training list of this bundle is therefore empty.",
+        _table(header, cells),
+        *([_privacy(made.privacy)] if made.privacy else ()),
+    ]
+    return [*lines, "Refused:\n\n" + "\n".join(f"- {each}" for each in made.refused)] if made.refused else lines
+
+
+def _privacy(facts: Mapping[str, Any]) -> str:
+    """How what the parties sent was protected."""
+    return "Privacy: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items()) + "."
 
 
 def _summary(facts: BundleFacts) -> str:

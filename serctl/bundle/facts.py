@@ -166,11 +166,39 @@ class CorpusFacts:
 
 
 @dataclass(frozen=True)
+class PartyFacts:
+    """A party of a federated training; rounds: those that it took part in, sent: bytes by their meaning."""
+
+    name: Name
+    utterances: Count
+    validation: Count
+    speakers: Count
+    languages: tuple[Name, ...] = ()
+    rounds: Count = 0
+    sent: Mapping[str, Count] = field(default_factory=dict)
+    uar: Share | None = None
+
+
+@dataclass(frozen=True)
+class FederationFacts:
+    """How parties trained a model together; privacy: what was done to protect what they sent, by name."""
+
+    strategy: Name
+    rounds: Count
+    best_round: Count
+    local_epochs: Count
+    parties: tuple[PartyFacts, ...]
+    refused: tuple[Text, ...] = ()
+    privacy: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TrainingFacts:
     """How a model was trained; fit, augmentation and labels as the options of these names.
 
     inherited: recordings that only the base or the teachers were trained on. earlier: the corpora of all that
-    those were trained on. shared: recordings among these utterances that those were trained on too.
+    those were trained on. shared: recordings among these utterances that those were trained on too. federation: None
+    where all of the data was in one place.
     """
 
     utterances: Count = 0
@@ -188,6 +216,7 @@ class TrainingFacts:
     teachers: tuple[Name, ...] = ()
     earlier: tuple[CorpusFacts, ...] = ()
     shared: Count = 0
+    federation: FederationFacts | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ SUMMARIES = {
     "extract": "Extract acoustic features of recordings.",
     "stream": "Predict emotions in live speech.",
     "train": "Train a model on labelled corpora.",
+    "federate": "Train one model with several parties that keep their recordings.",
     "models": "Look at models: labels, scores, licence.",
     "corpus": "Look at corpora of emotional speech.",
     "cache": "Look after the feature cache.",

@@ -29,7 +29,7 @@ from serctl.metrics.intervals import Interval, bootstrap_interval
 from serctl.metrics.numbers import NumberScores, concordance, score_numbers, score_numbers_by
 from serctl.metrics.paired import Comparison, Difference, paired_differences
 from serctl.metrics.scale import Scale
-from serctl.metrics.scores import Scores, score, score_by
+from serctl.metrics.scores import Scores, score, score_by, score_counts
 
 __all__ = [
     "Comparison",
@@ -56,6 +56,7 @@ __all__ = [
     "reliability_curve",
     "score",
     "score_by",
+    "score_counts",
     "score_numbers",
     "score_numbers_by",
     "temperature_scale",

@@ -121,15 +121,44 @@ def score(
         rng = np.random.default_rng(seed)
         return bootstrap_interval(statistic, labels, predicted, groups, n_classes=k + 1, rng=rng)
 
+    ece = _calibration_error(np.asarray(probabilities), labels, predicted < k)
+    return _scores(matrix, ece=ece, classes=classes, interval=interval)
+
+
+def score_counts(confusion: IntArray, *, ece: float, classes: Sequence[str], seed: int) -> Scores:
+    """Compute the scores of predictions of which only the counts are known, with intervals over utterances.
+
+    Args:
+        confusion: int64, shape (k, k + 1), rows are the truth; the last column: no speech.
+        ece: expected calibration error.
+        classes: names of the classes.
+        seed: seed of the bootstrap.
+    """
+    k = len(classes)
+    matrix = np.vstack([confusion, np.zeros((1, k + 1), np.int64)])
+    labels, predicted = (np.repeat(each, confusion.ravel()) for each in np.indices(confusion.shape).reshape(2, -1))
+
+    def interval(statistic: Callable[[ArrayLike], float]) -> Interval:
+        rng = np.random.default_rng(seed)
+        return bootstrap_interval(statistic, labels, predicted, None, n_classes=k + 1, rng=rng)
+
+    return _scores(matrix, ece=ece, classes=classes, interval=interval)
+
+
+def _scores(
+    matrix: IntArray, *, ece: float, classes: Sequence[str], interval: Callable[[Callable[..., float]], Interval]
+) -> Scores:
+    """The scores of a confusion matrix whose last row and column stand for no speech."""
+    k = len(classes)
     return Scores(
         classes=tuple(classes),
-        n=len(labels),
+        n=int(matrix.sum()),
         confusion=matrix[:k, :k],
         no_speech=matrix[:k, k],
         uar=uar(matrix),
         wa=wa(matrix),
         macro_f1=macro_f1(matrix),
-        ece=_calibration_error(np.asarray(probabilities), labels, predicted < k),
+        ece=ece,
         recall=recall_per_class(matrix)[:k],
         precision=precision_per_class(matrix)[:k],
         f1=f1_per_class(matrix)[:k],

@@ -36,7 +36,7 @@ from serctl.verbs.held_out import HeldOut
 from serctl.verbs.numbers import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from serctl.corpora import Utterance
@@ -243,7 +243,7 @@ def _write(
     )
     network = learned.fitted.model
     with atomic_folder(output) as draft:
-        _write_history(draft, learned)
+        write_history(draft, learned.fitted.history, best=learned.fitted.best_epoch)
         held_out.plot(draft)
         _write_curve(draft, curve)
         write_bundle(
@@ -273,12 +273,19 @@ def _shared(training: Sequence[TrainingEntry], options: TrainOptions) -> int:
     return sum(entry.origin in seen for entry in training)
 
 
-def _write_history(folder: Path, learned: Learned) -> None:
-    history = learned.fitted.history
-    epochs = range(1, len(history["loss"]) + 1)
-    columns = [Column("epoch", "int"), *map(Column, history)]
-    write_report(folder / "history.csv", columns=columns, tables=[{"epoch": list(epochs), **history}])
-    plot_history(folder / "history.png", history, best_epoch=learned.fitted.best_epoch, title="Training history")
+def write_history(folder: Path, history: Mapping[str, Sequence[float]], *, best: int, unit: str = "epoch") -> None:
+    """Write the scores of a training as history.csv and history.png.
+
+    Args:
+        folder: existing.
+        history: scores by name, one value for each epoch or round.
+        best: the one that was kept, counted from 1.
+        unit: what the values were measured after.
+    """
+    numbers = list(range(1, len(history["loss"]) + 1))
+    columns = [Column(unit, "int"), *map(Column, history)]
+    write_report(folder / "history.csv", columns=columns, tables=[{unit: numbers, **history}])
+    plot_history(folder / "history.png", history, best_epoch=best, title="Training history")
 
 
 def _write_curve(folder: Path, curve: Sequence[CurvePoint]) -> None:

@@ -1,8 +1,9 @@
-"""The processes of Flower: `python -m serctl.learning.federated.launch superlink|supernode SECRET OPTIONS...`.
+"""Other processes of a training: `python -m serctl.learning.federated.launch superlink|supernode SECRET OPTIONS...`.
 
-They are Flower's own programs, with three changes: they end when whoever started them does, even by a kill; a SuperLink
-lets nobody without the secret use its control interface, which would otherwise start runs for anyone who reaches the
-port; and a SuperNode without work looks for more after half a second, not after three.
+These two are Flower's own programs, with three changes: they end when whoever started them does, even by a kill; a
+SuperLink lets nobody without the secret use its control interface, which would otherwise start runs for anyone who
+reaches the port; and a SuperNode without work looks for more after half a second, not after three. `... launch party
+CORPUS OPTIONS...` is `serctl federate party`, which also ends with whoever started it.
 """
 
 from __future__ import annotations
@@ -78,12 +79,23 @@ def _supernode(_: str) -> None:
     flower_supernode()
 
 
+def _party() -> None:
+    from serctl.cli import main
+
+    sys.argv[:1] = ["serctl", "federate", "party"]
+    main()
+
+
 def main() -> None:
-    """Run the program that the first argument names."""
-    name, secret = sys.argv[1], Path(sys.argv[2]).read_text()
-    sys.argv[1:3] = ["--superexec-auth-secret-file", sys.argv[2]]
+    """Run the program that the first argument names: one of Flower's, or a party of a trial on one machine."""
+    name = sys.argv.pop(1)
     end_with_parent()
-    {"superlink": _superlink, "supernode": _supernode}[name](secret)
+    if name == "party":
+        _party()
+        return
+    path = sys.argv.pop(1)
+    sys.argv[1:1] = ["--superexec-auth-secret-file", path]
+    {"superlink": _superlink, "supernode": _supernode}[name](Path(path).read_text())
 
 
 if __name__ == "__main__":
