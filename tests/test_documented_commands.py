@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_audio"
 PROGRAM: Any = typer.main.get_command(app)
 
-NEED_MORE_THAN_A_SHELL = ("--mic", "--listen", "ffmpeg")
-"""Hardware, a client or another program; tests/cli has tests of those."""
+NEED_MORE_THAN_A_SHELL = ("--mic", "--listen", "ffmpeg", "federate ./", "federate local", "federate party")
+"""Hardware, a client, several processes or another program; tests/cli has tests of those."""
 
 QUICK = {"--epochs": "1", "--copies": "0", "--jobs": "1", "--min-agreement": "0"}
 """What makes a command quick; a model of one epoch is never sure, so that the least change is another label."""

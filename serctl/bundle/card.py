@@ -15,13 +15,13 @@ if TYPE_CHECKING:
         CorpusFacts,
         EndToEndFacts,
         ExportFacts,
-        FederationFacts,
         GroupScores,
         Kept,
         NumberPart,
         ScoredPart,
         TrainingFacts,
     )
+    from serctl.bundle.federation import FederationFacts
 
 _SCORED = ("left_out", "left_out_adapted", "cross_validation", "validation")
 """Names of scored parts, in their order in the card."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path  # noqa: TC003
 from typing import Annotated, Any
 
-from serctl.bundle.facts import Count, GroupScores, Measure, Name, ScoredPart, Share, Text
+from serctl.bundle.facts import GroupScores, Measure, ScoredPart
+from serctl.bundle.federation import Count, Name, Share, Text  # noqa: TC001
 from serctl.errors import ConfigError
 from serctl.files import open_input
 from serctl.records import Between, read_record

@@ -6,6 +6,7 @@ from collections.abc import Mapping  # noqa: TC003 - read_record needs the types
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
+from serctl.bundle.federation import Count, FederationFacts, Name, Share, Text  # noqa: TC001
 from serctl.errors import BundleError, ConfigError, RecordError
 from serctl.features import FeatureConfig  # noqa: TC001
 from serctl.metrics import Scale  # noqa: TC001
@@ -26,10 +27,6 @@ CARD = "README.md"
 
 _FEWEST_LABELS = 2
 
-Name = Annotated[str, Between(1, 200)]
-Text = Annotated[str, Between(0, 20_000)]
-Count = Annotated[int, Between(0, 1e12)]
-Share = Annotated[float, Between(0, 1)]
 Measure = Annotated[float, Between(0, 1e12)]
 Number = Annotated[float, Between(-1e12, 1e12)]
 
@@ -163,33 +160,6 @@ class CorpusFacts:
     languages: tuple[Name, ...] = ()
     licence: Text = ""
     citation: Text = ""
-
-
-@dataclass(frozen=True)
-class PartyFacts:
-    """A party of a federated training; rounds: those that it took part in, sent: bytes by their meaning."""
-
-    name: Name
-    utterances: Count
-    validation: Count
-    speakers: Count
-    languages: tuple[Name, ...] = ()
-    rounds: Count = 0
-    sent: Mapping[str, Count] = field(default_factory=dict)
-    uar: Share | None = None
-
-
-@dataclass(frozen=True)
-class FederationFacts:
-    """How parties trained a model together; privacy: what was done to protect what they sent, by name."""
-
-    strategy: Name
-    rounds: Count
-    best_round: Count
-    local_epochs: Count
-    parties: tuple[PartyFacts, ...]
-    refused: tuple[Text, ...] = ()
-    privacy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,8 @@ federate_app = command_group(
 
 @command(
     federate_app,
-    "serctl federate ./corpus -o ./our-model --parties 2 --rounds 30",
-    "serctl federate ./corpus -o ./our-model --parties 2 --by gender --strategy fedprox --overwrite",
+    "serctl federate local ./corpus -o ./our-model --parties 2 --rounds 30",
+    "serctl federate local ./corpus -o ./our-model --parties 2 --by gender --strategy fedprox --overwrite",
     name=DEFAULT,
 )
 @flags("resume", "overwrite", "cache", Parties=LocalOptions, Federation=_FEDERATION, **_MODEL)
@@ -72,11 +72,11 @@ def local(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to write.")],
     quiet: QuietOption = False,
 ) -> None:
-    """Try federated training on this machine: divide corpora among parties, each a process of its own.
+    """Try it on this machine, with a process for each party.
 
-    All goes as between machines: every party reads its own share only, and messages go over TLS on loopback. An
-    interrupted run leaves its rounds in OUTPUT.partial, and --resume continues from there. `serctl federate server`
-    and `serctl federate party` are for real parties.
+    The corpora are divided among the parties. All goes as between machines: every party reads its own share only, and
+    messages go over TLS on loopback. An interrupted run leaves its rounds in OUTPUT.partial, and --resume continues
+    from there. `serctl federate server` and `serctl federate party` are for real parties.
     """
     _start()
     from serctl.verbs import federate as verb
@@ -98,8 +98,7 @@ def local(
 
 @command(
     federate_app,
-    "serctl federate server --listen training.example:8443 --tls-cert tls/server.pem --tls-key tls/server.key "
-    "--keys ./keys -o ./our-model",
+    "serctl federate server --listen training.example:8443 --keys ./keys -o ./our-model",
 )
 @flags("resume", "overwrite", Server=ServerOptions, Federation=FederationOptions, **_MODEL)
 def server(
@@ -107,11 +106,11 @@ def server(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to write.")],
     quiet: QuietOption = False,
 ) -> None:
-    """Join the trainings of parties on other machines into one model.
+    """Run the server that parties train with.
 
-    It waits for the parties whose public keys are in --keys, and goes on without those that stay away, as long as
-    --least-parties are there. Every round is saved in OUTPUT.partial; after a crash, the same command with --resume
-    goes on from there, and the parties connect again by themselves.
+    It joins their trainings into one model. It waits for the parties whose public keys are in --keys, and goes on
+    without those that stay away, as long as --least-parties are there. Every round is saved in OUTPUT.partial; after a
+    crash, the same command with --resume goes on from there, and the parties connect again by themselves.
     """
     _start()
     from serctl.verbs import federate as verb
@@ -137,7 +136,7 @@ def server(
 )
 @flags("jobs", "cache", Party=PartyOptions)
 def party(given: Given, corpora: CorpusArgument, quiet: QuietOption = False) -> None:
-    """Take part in a training with recordings that stay here.
+    """Take part, with recordings that stay on this machine.
 
     What leaves this machine: counts of utterances and emotions, sums of features, and in every round the weights of
     the network. It connects again by itself after a lost connection, and ends when the server says so.
@@ -162,7 +161,10 @@ def key(
     path: Annotated[Path, typer.Argument(help="Private key to write, NAME.key; NAME is the name of the party.")],
     quiet: QuietOption = False,
 ) -> None:
-    """Make the key of a party: NAME.key stays there, NAME.pub goes to the operator of the server."""
+    """Make the key of a party.
+
+    NAME.key is secret and stays with the party; NAME.pub goes to the operator of the server.
+    """
     require_extra("federated", "federated training")
     from serctl.learning.federated.keys import make_key
 
@@ -179,7 +181,10 @@ def certificate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for server.pem and server.key.")],
     quiet: QuietOption = False,
 ) -> None:
-    """Make the certificate of a server: server.key stays there, server.pem goes to every party."""
+    """Make the certificate of a server.
+
+    server.key is secret and stays there; server.pem goes to every party.
+    """
     require_extra("federated", "federated training")
     from serctl.learning.federated.keys import make_certificate
 

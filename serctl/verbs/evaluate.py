@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from serctl.bundle.facts import TrainingEntry
     from serctl.bundle.store import Bundle
     from serctl.learning.fit import EpochCallback
     from serctl.metrics import NumberScores, Scores
@@ -127,7 +128,7 @@ def evaluate_model(
     seen = model.training_list()
     leakage = leakage_facts(
         {entry.origin for entry in seen},
-        [speaker_anywhere(entry.corpus, entry.speaker) for entry in seen],
+        _trained_speakers(model, seen),
         dataset.samples,
         [speaker_anywhere(utterance.corpus, utterance.speaker) for utterance in dataset.utterances],
     )
@@ -136,6 +137,13 @@ def evaluate_model(
     if words:
         facts["text"] = dict(words)
     return _write(output, tested, dataset, facts, seed=seed)
+
+
+def _trained_speakers(model: Bundle, seen: Sequence[TrainingEntry]) -> list[str | None]:
+    """Who a model was trained on; of a federated training, only the parties know it."""
+    if model.facts.training.federation:
+        return [None] * model.facts.training.utterances
+    return [speaker_anywhere(entry.corpus, entry.speaker) for entry in seen]
 
 
 @claiming

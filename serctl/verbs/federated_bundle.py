@@ -13,12 +13,11 @@ from serctl.bundle.card import model_card
 from serctl.bundle.facts import (
     BundleFacts,
     CorpusFacts,
-    FederationFacts,
-    PartyFacts,
     ProtocolFacts,
     ScoredPart,
     TrainingFacts,
 )
+from serctl.bundle.federation import FederationFacts, PartyFacts
 from serctl.bundle.store import write_bundle
 from serctl.bundle.versions import package_versions
 from serctl.corpora import citation_of

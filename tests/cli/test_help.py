@@ -46,7 +46,8 @@ def test_the_commands_are_the_documented_ones() -> None:
         *("corpus", "corpus scan", "corpus suspects", "models", "models list", "models info"),
         *("cache", "cache info", "cache verify", "cache prune", "cache clear"),
         *("config", "config show", "report", "report html", "report merge"),
-        *("compare", "explain"),
+        *("compare", "explain", "federate", "federate local", "federate server", "federate party"),
+        *("federate key", "federate certificate"),
     }
 
 

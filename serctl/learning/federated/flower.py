@@ -5,7 +5,7 @@ isolation mode `process`, both leave the running of an app to another process, w
 process of serctl that has the network in memory. So no process starts for a message, and a party runs the code that
 is installed there, never code that it was sent.
 
-What Flower does not document for users of its Python API is used in this module and in launch.py alone.
+What Flower does not document for users is used in this module and in launch.py alone.
 """
 
 from __future__ import annotations
@@ -227,8 +227,8 @@ def _wait_until_listening(process: subprocess.Popen[bytes], address: str, log: P
 
 def last_words(log: Path) -> str:
     """Return the last lines of the log of a process."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return " ".join(lines[-3:]) or "it says nothing"
+    lines = log.read_text(errors="replace").split("\n")
+    return " ".join(filter(None, map(str.strip, lines[-4:]))) or "it says nothing"
 
 
 def _tasks(link: Link, kind: str, alive: Callable[[], bool]) -> Iterator[str]:
@@ -287,8 +287,7 @@ def run_client_tasks(app: Any, link: Link, *, alive: Callable[[], bool]) -> None
         for token in _tasks(link, "flwr-clientapp", alive):
             _run_client_task(app, link, token)
     except httpx.HTTPError:
-        # The SuperNode has ended, or is about to: it lost its server. Whoever started it starts another.
-        link.process.terminate()
+        link.process.terminate()  # it lost its server; whoever started it starts another
 
 
 def _run_client_task(app: Any, link: Link, token: str) -> None:
@@ -376,6 +375,7 @@ class _BearsSecret:
 def _start_run(link: Link, public_keys: Mapping[str, bytes]) -> dict[int, str]:
     """Register the parties, start a run, and return the names of their nodes."""
     import hashlib
+    import warnings
 
     from flwr.cli.build import build_fab_from_files
     from flwr.common.serde import fab_to_proto
@@ -383,7 +383,9 @@ def _start_run(link: Link, public_keys: Mapping[str, bytes]) -> dict[int, str]:
     from flwr.supercore.control.control_http_client import ControlHttpClient
     from flwr.supercore.fab import Fab
 
-    content, _ = build_fab_from_files({"pyproject.toml": _APP, "app.py": b"client = server = None\n"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a package that Flower uses
+        content, _ = build_fab_from_files({"pyproject.toml": _APP, "app.py": b"client = server = None\n"})
     fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
     client = link.client(ControlHttpClient, "flwr CLI", _BearsSecret(link.secret))
     try:
