@@ -113,16 +113,8 @@ def score(
         ConfigError: the arguments do not fit each other.
     """
     labels, predicted = labels_and_predictions(truth, probabilities, classes)
-    k = len(classes)
-    matrix = confusion_matrix(labels, predicted, n_classes=k + 1)
-
-    def interval(statistic: Callable[[IntArray], FloatArray]) -> Interval:
-        # The same seed for each score: all intervals come from the same resampled speakers.
-        rng = np.random.default_rng(seed)
-        return bootstrap_interval(statistic, labels, predicted, groups, n_classes=k + 1, rng=rng)
-
-    ece = _calibration_error(np.asarray(probabilities), labels, predicted < k)
-    return _scores(matrix, ece=ece, classes=classes, interval=interval)
+    ece = _calibration_error(np.asarray(probabilities), labels, predicted < len(classes))
+    return _scores(labels, predicted, groups, ece=ece, classes=classes, seed=seed)
 
 
 def score_counts(confusion: IntArray, *, ece: float, classes: Sequence[str], seed: int) -> Scores:
@@ -134,25 +126,31 @@ def score_counts(confusion: IntArray, *, ece: float, classes: Sequence[str], see
         classes: names of the classes.
         seed: seed of the bootstrap.
     """
-    k = len(classes)
-    matrix = np.vstack([confusion, np.zeros((1, k + 1), np.int64)])
     labels, predicted = (np.repeat(each, confusion.ravel()) for each in np.indices(confusion.shape).reshape(2, -1))
-
-    def interval(statistic: Callable[[ArrayLike], float]) -> Interval:
-        rng = np.random.default_rng(seed)
-        return bootstrap_interval(statistic, labels, predicted, None, n_classes=k + 1, rng=rng)
-
-    return _scores(matrix, ece=ece, classes=classes, interval=interval)
+    return _scores(labels, predicted, None, ece=ece, classes=classes, seed=seed)
 
 
 def _scores(
-    matrix: IntArray, *, ece: float, classes: Sequence[str], interval: Callable[[Callable[..., float]], Interval]
+    labels: IntArray,
+    predicted: IntArray,
+    groups: Sequence[str | None] | None,
+    *,
+    ece: float,
+    classes: Sequence[str],
+    seed: int,
 ) -> Scores:
-    """The scores of a confusion matrix whose last row and column stand for no speech."""
+    """The scores of predicted labels; len(classes) stands for no speech."""
     k = len(classes)
+    matrix = confusion_matrix(labels, predicted, n_classes=k + 1)
+
+    def interval(statistic: Callable[[IntArray], FloatArray]) -> Interval:
+        # The same seed for each score: all intervals come from the same resampled speakers.
+        rng = np.random.default_rng(seed)
+        return bootstrap_interval(statistic, labels, predicted, groups, n_classes=k + 1, rng=rng)
+
     return Scores(
         classes=tuple(classes),
-        n=int(matrix.sum()),
+        n=len(labels),
         confusion=matrix[:k, :k],
         no_speech=matrix[:k, k],
         uar=uar(matrix),

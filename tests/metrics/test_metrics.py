@@ -324,6 +324,15 @@ def test_bootstrap_refuses_arguments_that_do_not_fit(truth, predicted, rng, chan
         metrics.bootstrap_interval(uars, truth, predicted, **arguments)
 
 
+def test_counts_give_the_scores_of_the_predictions(truth, probabilities):
+    probabilities = probabilities.copy()
+    probabilities[:7] = np.nan
+    expected = metrics.score(truth, probabilities, classes=CLASSES, groups=None, seed=5)
+    confusion = np.column_stack([expected.confusion, expected.no_speech])
+    found = metrics.score_counts(confusion, ece=expected.ece, classes=CLASSES, seed=5)
+    assert found.to_dict() == expected.to_dict()
+
+
 def test_score_holds_every_measure(truth, predicted, matrix, probabilities):
     scores = metrics.score(truth, probabilities, classes=CLASSES, groups=speakers(400, 10), seed=5)
     assert scores.n == 400
