@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -80,10 +81,8 @@ def _supernode(_: str) -> None:
 
 
 def _party() -> None:
-    from serctl.cli import main
-
     sys.argv[:1] = ["serctl", "federate", "party"]
-    main()
+    runpy.run_module("serctl", run_name="__main__")
 
 
 def main() -> None:
