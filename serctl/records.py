@@ -49,6 +49,8 @@ def read_record(record: type[T], values: Any, *, where: str = "") -> T:
         place = f"{where}.{name}" if where else name
         if name in values:
             found[name] = _read(expected, values[name], place)
+        elif required and _may_be_none(expected):  # a writer leaves out what is not known
+            found[name] = None
         elif required:
             raise RecordError(f"{place}: expected a value, found none")
     return record(**found)
@@ -62,6 +64,10 @@ def _fields(record: Any) -> tuple[tuple[str, Any, bool], ...]:
         (each.name, hints[each.name], each.default is MISSING and each.default_factory is MISSING)
         for each in fields(record)
     )
+
+
+def _may_be_none(expected: Any) -> bool:
+    return get_origin(expected) in (Union, UnionType) and NoneType in get_args(expected)
 
 
 def _read(expected: Any, value: Any, where: str) -> Any:

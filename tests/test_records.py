@@ -39,6 +39,11 @@ def test_what_was_written_is_read_again(share: float | None) -> None:
     assert read_record(Outer, json.loads(json.dumps(asdict(record)))) == record
 
 
+def test_what_may_be_unknown_may_be_left_out() -> None:
+    values = {name: value for name, value in GOOD.items() if name != "share"}
+    assert read_record(Outer, values) == read_record(Outer, {**GOOD, "share": None})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

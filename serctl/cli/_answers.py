@@ -55,15 +55,15 @@ class Target:
         form: --format.
         excel: --excel.
         embed_audio: --embed-audio.
-        tells_novelty: whether the model can tell how unlike the training recordings a recording is.
+        facts: of the model.
 
     Attributes:
         report: the file of all recordings; None without one.
-        options: those of the prediction: per segment for a page and for labels, unless something else was asked for,
-            and with novelty for a page, where the model can tell it.
+        options: those of the prediction: per segment for a page and for labels, or per window for numbers, unless
+            something else was asked for, and with novelty for a page, where the model can tell it.
 
     Raises:
-        ConfigError: they do not go together.
+        ConfigError: they do not go together, or labels are asked for of a model of numbers.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Target:
         form: str | None,
         excel: bool,
         embed_audio: bool,
-        tells_novelty: bool,
+        facts: BundleFacts,
     ) -> None:
         from serctl.reports.labels import LABEL_FORMATS, label_format
 
@@ -86,14 +86,17 @@ class Target:
         self._form = LABEL_FORMATS[form] if form else label_format(path) if path else None
         self._page = not form and path is not None and path.suffix.lower() == ".html"
         self._excel, self._embed_audio, self._overwrite = excel, embed_audio, bool(given["overwrite"])
-        self.options = self._options(given, tells_novelty=tells_novelty)
+        self._scale = facts.target.scale if facts.target else None
+        self.options = self._options(given, tells_novelty=facts.novelty is not None)
         self._check(given)
+        if self._form:
+            facts.require_emotions("a file of labels")
 
     def _options(self, given: Given, *, tells_novelty: bool) -> PredictOptions:
         typed = click.get_current_context().get_parameter_source
         changed: dict[str, Any] = {}
         if (self._page or self._form) and typed("per") is ParameterSource.DEFAULT and not given["moments"]:
-            changed["per"] = "segment"
+            changed["per"] = "window" if self._scale else "segment"
         if self._page and typed("novelty") is ParameterSource.DEFAULT:
             changed["novelty"] = tells_novelty
         return given.make(PredictOptions, **changed)
@@ -105,15 +108,6 @@ class Target:
             raise ConfigError("--excel makes CSV for Excel: expected -o NAME.csv with it")
         if self._folder and (given["resume"] or given["update"]):
             raise ConfigError("--resume and --update need one file for all recordings: expected no --format with them")
-
-    def check_model(self, facts: BundleFacts) -> None:
-        """Check that the output can show what a model answers.
-
-        Raises:
-            ConfigError: a page or labels of a model of numbers.
-        """
-        if self._page or self._form:
-            facts.require_emotions("a page, or a file of labels,")
 
     def writer(self, recordings: Sequence[Recording]) -> Writer | None:
         """Return what writes the report; None for a table.
@@ -130,7 +124,7 @@ class Target:
         if self._page:
             from serctl.verbs.report import write_prediction
 
-            return partial(write_prediction, output=self.report, embed_audio=self._embed_audio)
+            return partial(write_prediction, output=self.report, embed_audio=self._embed_audio, scale=self._scale)
         if self._form is None:
             return None
         from serctl.verbs.labels import check_single, write_labels

@@ -92,10 +92,9 @@ def predict(
         form=form,
         excel=excel,
         embed_audio=embed_audio,
-        tells_novelty=bundle.facts.novelty is not None,
+        facts=bundle.facts,
     )
     options, report = target.options, target.report
-    target.check_model(bundle.facts)
     if not quiet:
         _say_unknown_language(bundle, options.language)
     check_summary_json(summary_json, report)

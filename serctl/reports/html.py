@@ -18,12 +18,15 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
+from serctl.reports.ranges import RANGE_COLOURS
 from serctl.reports.schema import NO_SPEECH, UNCERTAIN
 from serctl.reports.summary import FACTS, WARNINGS, Summary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from serctl.reports.ranges import Ranges
 
 NAMED_COLOURS = ("neutral", "happy", "sad", "angry", "fearful", "disgust", "surprised", "calm")
 """Emotions with a colour of their own: the palette of Okabe and Ito (2008), told apart by the colour-blind."""
@@ -39,6 +42,7 @@ class Page:
         link: the address of a recording relative to the page, by its path in the report; None where it has none.
         sound: the recording as MP3 to embed, by its path; None where it has none.
         model: name of the bundled model that answered, for the command that explains an answer; empty if it is another.
+        ranges: of the number that the report has instead of emotions; None for one of emotions.
     """
 
     about: tuple[tuple[str, str], ...] = ()
@@ -46,6 +50,13 @@ class Page:
     link: Callable[[str], str | None] = lambda _: None
     sound: Callable[[str], bytes | None] = lambda _: None
     model: str = ""
+    ranges: Ranges | None = None
+
+    def colour_of(self, emotion: str) -> str:
+        """Return the name of the colour of an emotion, or of a range, in page.css."""
+        if self.ranges and emotion in self.ranges.names:
+            return RANGE_COLOURS[self.ranges.names.index(emotion)]
+        return colour_of(emotion)
 
 
 def write_page(path: Path, rows: Iterable[Mapping[str, Any]], page: Page) -> None:
@@ -56,7 +67,7 @@ def write_page(path: Path, rows: Iterable[Mapping[str, Any]], page: Page) -> Non
         rows: of the report, as read_report returns them; those of one recording follow each other.
         page: what the page says besides.
     """
-    summary = summarise(rows)
+    summary = summarise(rows, page.ranges)
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
         stream.write(_render(summary, page))
 
@@ -71,11 +82,14 @@ def _render(summary: Summary, page: Page) -> str:
         made=escape(f"Made on {datetime.now().astimezone():%Y-%m-%d %H:%M} with serctl {__version__}"),
         style=style,
         totals="".join(f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>" for term, text in summary.totals),
-        shares="".join(_share(emotion, share) for emotion, share in summary.shares.items()),
+        shares="".join(_share(emotion, share, page.colour_of(emotion)) for emotion, share in summary.shares.items()),
         course_title=escape(summary.course_title),
-        legend="".join(f"<li>{_swatch(emotion)}{escape(emotion)}</li>" for emotion in summary.emotions),
-        chart="".join(_bar(index, mark, shares) for index, (mark, shares) in enumerate(summary.course)),
+        legend="".join(f"<li>{_swatch(page.colour_of(emotion))}{escape(emotion)}</li>" for emotion in summary.emotions),
+        chart="".join(_bar(index, mark, shares, page) for index, (mark, shares) in enumerate(summary.course)),
         course_table=_table(summary),
+        answer="Range" if page.ranges else "Emotion",
+        heading=escape(page.ranges.name.capitalize()) if page.ranges else "Emotion",
+        figure=escape(page.ranges.name.capitalize()) if page.ranges else "Confidence",
         about="".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in page.about),
         limits="".join(f"<li>{escape(each)}</li>" for each in page.limits),
         data=_packed(summary, page, list(sounds)),
@@ -113,18 +127,18 @@ def colour_of(emotion: str) -> str:
     return special.get(emotion, emotion if emotion in NAMED_COLOURS else "other")
 
 
-def _swatch(emotion: str) -> str:
-    return f'<span class="swatch" style="background:var(--{colour_of(emotion)})"></span>'
+def _swatch(colour: str) -> str:
+    return f'<span class="swatch" style="background:var(--{colour})"></span>'
 
 
-def _share(emotion: str, share: float) -> str:
-    filled = f'<i style="width:{100 * share:.1f}%;background:var(--{colour_of(emotion)})"></i>'
+def _share(emotion: str, share: float, colour: str) -> str:
+    filled = f'<i style="width:{100 * share:.1f}%;background:var(--{colour})"></i>'
     return f'<li><b>{escape(emotion)}</b><span class="track">{filled}</span><span>{100 * share:.1f} %</span></li>'
 
 
-def _bar(index: int, mark: str, shares: Mapping[str, float]) -> str:
+def _bar(index: int, mark: str, shares: Mapping[str, float], page: Page) -> str:
     parts = "".join(
-        f'<i style="height:{100 * share:.1f}%;background:var(--{colour_of(emotion)})"></i>'
+        f'<i style="height:{100 * share:.1f}%;background:var(--{page.colour_of(emotion)})"></i>'
         for emotion, share in shares.items()
         if share  # its line would shift the others
     )
@@ -153,8 +167,9 @@ def _packed(summary: Summary, page: Page, sounds: list[str]) -> str:
     data = {
         "entries": summary.entries,
         "model": page.model,
+        "numbers": page.ranges is not None,
         "emotions": summary.emotions,
-        "colours": [colour_of(emotion) for emotion in summary.emotions],
+        "colours": [page.colour_of(emotion) for emotion in summary.emotions],
         "warnings": [list(texts) for texts in WARNINGS.values()],
         "facts": list(FACTS.values()),
         "recordings": recordings,

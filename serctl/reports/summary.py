@@ -15,6 +15,8 @@ from serctl.reports.schema import NO_SPEECH, UNCERTAIN, utf8
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from serctl.reports.ranges import Ranges
+
     Row = Mapping[str, Any]
 
 WARNINGS = {
@@ -66,7 +68,8 @@ class Shown:
     """A recording, or a channel of it, on the page.
 
     emotion: index of its emotion in Summary.emotions, None if it failed. segments: start, end, emotion and confidence
-    of each. warnings: indices of WARNINGS. facts: pairs of an index of FACTS and a text. Times are in seconds.
+    of each. In a report of numbers, emotions are ranges and a confidence is the number. warnings: indices of WARNINGS.
+    facts: pairs of an index of FACTS and a text. Times are in seconds.
     """
 
     path: str
@@ -100,25 +103,30 @@ class Summary:
     course_unit: str
 
 
-def summarise(rows: Iterable[Row]) -> Summary:
+def summarise(rows: Iterable[Row], ranges: Ranges | None = None) -> Summary:
     """Collect what the page shows.
 
     Args:
         rows: of a report, as read_report returns them.
+        ranges: of the number that stands for emotions; None for a report of emotions.
 
     Returns:
         The summary.
     """
+    rows = ranges.rows(rows) if ranges else rows
     groups = [list(group) for _, group in itertools.groupby(rows, key=lambda row: (row["path"], row.get("channel")))]
     several = Counter(str(group[0]["path"]) for group in groups)
-    emotions = _emotions(groups)
+    what = ranges.name.capitalize() if ranges else "Emotions"
+    emotions = _emotions(groups, ranges.names if ranges else ())
     index = {emotion: number for number, emotion in enumerate(emotions)}
     folder = _common_folder(set(several))
-    recordings = [_shown(group, index, len(folder), apart=several[str(group[0]["path"])] > 1) for group in groups]
-    course_title, unit, course = _course(recordings, emotions)
+    recordings = [
+        _shown(group, index, len(folder), ranges, apart=several[str(group[0]["path"])] > 1) for group in groups
+    ]
+    course_title, unit, course = _course(recordings, emotions, what)
     return Summary(
         recordings,
-        f"Emotions in {len(several):,} recording{'' if len(several) == 1 else 's'}",
+        f"{what} in {len(several):,} recording{'' if len(several) == 1 else 's'}",
         "recordings" if len(several) == len(groups) else "channels",
         emotions,
         _totals(recordings),
@@ -129,20 +137,20 @@ def summarise(rows: Iterable[Row]) -> Summary:
     )
 
 
-def _emotions(groups: Sequence[Sequence[Row]]) -> list[str]:
-    """The labels of the model in its order, others that occur, and what stands for none of them."""
+def _emotions(groups: Sequence[Sequence[Row]], ranges: Sequence[str]) -> list[str]:
+    """The labels of the model in its order, or ranges; others that occur, and what stands for none of them."""
     first = groups[0][0] if groups else {}
-    labels = [name[2:] for name in first if name.startswith("p_")]
+    labels = ranges or [name[2:] for name in first if name.startswith("p_")]
     found = dict.fromkeys(str(row["emotion"]) for group in groups for row in group if row.get("emotion"))
     special = [each for each in (UNCERTAIN, NO_SPEECH) if each in found]
     return [*dict.fromkeys([*labels, *(each for each in found if each not in special)]), *special]
 
 
-def _shown(rows: Sequence[Row], index: Mapping[str, int], folder: int, *, apart: bool) -> Shown:
+def _shown(rows: Sequence[Row], index: Mapping[str, int], folder: int, ranges: Ranges | None, *, apart: bool) -> Shown:
     """A recording, or one of its channels where they are apart, its name without the folder of all."""
     first = rows[0]
     failed = first.get("status") == "error"
-    emotion, confidence = (None, None) if failed else _whole(rows)
+    emotion, confidence = (None, None) if failed else _whole(rows, ranges)
     duration = _number(first.get("duration"))
     values = _mean_facts(rows)
     return Shown(
@@ -169,8 +177,11 @@ def _segment(row: Row, index: Mapping[str, int]) -> tuple[float, float, int, flo
     return round(float(row["start"]), 2), round(float(row["end"]), 2), index[str(row["emotion"])], rounded
 
 
-def _whole(rows: Sequence[Row]) -> tuple[str, float | None]:
-    """The emotion of all rows of a recording together: of the mean of their probabilities, by their length."""
+def _whole(rows: Sequence[Row], ranges: Ranges | None) -> tuple[str, float | None]:
+    """The emotion of all rows of a recording together: of the mean of their probabilities, by their length.
+
+    Of numbers, the mean and its range.
+    """
     if len(rows) == 1:
         return str(rows[0]["emotion"]), _number(rows[0].get("confidence"))
     labels = [name for name in rows[0] if name.startswith("p_")]
@@ -178,6 +189,9 @@ def _whole(rows: Sequence[Row]) -> tuple[str, float | None]:
     if not spoken:
         return NO_SPEECH, None
     lengths = [row["end"] - row["start"] for row in spoken]
+    if ranges:
+        number = _mean([row["confidence"] for row in spoken], lengths)
+        return ranges.range_of(number), round(number, 3)
     means = {name[2:]: _mean([row[name] for row in spoken], lengths) for name in labels}
     if not means:
         return str(max(spoken, key=lambda row: row["end"] - row["start"])["emotion"]), None
@@ -229,7 +243,7 @@ def _shares(recordings: Iterable[Shown], emotions: Sequence[str]) -> dict[str, f
 
 
 def _course(
-    recordings: Sequence[Shown], emotions: Sequence[str]
+    recordings: Sequence[Shown], emotions: Sequence[str], what: str
 ) -> tuple[str, str, list[tuple[str, dict[str, float]]]]:
     """Shares by the hour of the day where the names of nearly all recordings tell it, else in their order."""
     hours = [match and int(match[1]) for match in (_TIME_OF_DAY.search(each.name) for each in recordings)]
@@ -237,12 +251,12 @@ def _course(
         parts = [
             (f"{hour:02d}", [r for r, h in zip(recordings, hours, strict=True) if h == hour]) for hour in range(24)
         ]
-        title, unit = "Emotions over the day", "Hour"
+        title, unit = f"{what} over the day", "Hour"
     else:
         size = max(math.ceil(len(recordings) / MOST_BARS), 1)
         starts = range(0, len(recordings), size)
         parts = [(str(start + 1), list(recordings[start : start + size])) for start in starts]
-        title, unit = "Emotions in the order of the recordings", "From recording"
+        title, unit = f"{what} in the order of the recordings", "From recording"
     return title, unit, [(mark, _shares(part, emotions)) for mark, part in parts]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from serctl.bundle.store import load_bundle
 from serctl.errors import AudioError, BundleError, ConfigError
 from serctl.files import atomic_path, check_new_file
 from serctl.reports.html import Page, write_page
+from serctl.reports.ranges import Ranges, find_ranges
 from serctl.reports.schema import headers, row_count, values_of
 from serctl.reports.tables import read_report
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from serctl.bundle.facts import BundleFacts
     from serctl.bundle.store import Bundle
+    from serctl.metrics import Scale
     from serctl.reports.schema import Columns, Table
 
 LIMITS = (
@@ -61,9 +64,9 @@ def make_page(
     if recordings and not os.path.isdir(recordings):  # noqa: PTH112 - is_dir raises for a NUL
         raise ConfigError(f"{recordings} is no folder: expected that of the recordings")
     rows = _read(report)
-    page = describe(next((str(row["model"]) for row in rows if row.get("model")), ""), output, recordings, embed_audio)
+    model = next((str(row["model"]) for row in rows if row.get("model")), "")
     with atomic_path(output) as draft:
-        write_page(draft, rows, page)
+        write_page(draft, rows, describe(model, output, recordings, embed_audio, find_ranges(rows)))
 
 
 def check_page(output: Path, *, overwrite: bool) -> None:
@@ -81,18 +84,36 @@ def _read(report: Path) -> list[dict[str, Any]]:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{report} is not a report of predict: {error}") from error
     needed = {"path", "start", "end", "emotion", "status"}
+    if rows and isinstance(rows[0], dict) and find_ranges(rows):
+        needed -= {"emotion"}
     if not rows or not isinstance(rows[0], dict) or not needed <= rows[0].keys():
         raise ConfigError(f"{report} is not a report of predict: expected the columns {', '.join(sorted(needed))}")
     return rows
 
 
 def write_prediction(
-    path: Path, *, columns: Columns, tables: Iterable[Table], output: Path, embed_audio: bool = False
+    path: Path,
+    *,
+    columns: Columns,
+    tables: Iterable[Table],
+    output: Path,
+    embed_audio: bool = False,
+    scale: Scale | None = None,
 ) -> None:
-    """Write the page of a prediction; path is the draft of the output. See reports.tables.write_report."""
+    """Write the page of a prediction.
+
+    Args:
+        path: the draft of the output.
+        columns: of the report.
+        tables: of the report.
+        output: the page.
+        embed_audio: put the recordings into it.
+        scale: of a model of numbers.
+    """
     rows = list(_rows(columns, tables))
     model = next((str(row["model"]) for row in rows if row.get("model")), "")
-    write_page(path, rows, describe(model, output, None, embed_audio))
+    ranges = Ranges(scale.name, scale.low, scale.high) if scale else None
+    write_page(path, rows, describe(model, output, None, embed_audio, ranges))
 
 
 def _rows(columns: Columns, tables: Iterable[Table]) -> Iterator[dict[str, Any]]:
@@ -103,7 +124,9 @@ def _rows(columns: Columns, tables: Iterable[Table]) -> Iterator[dict[str, Any]]
             yield dict(zip(names, row, strict=True))
 
 
-def describe(model: str, output: Path, recordings: Path | None, embed_audio: bool) -> Page:
+def describe(
+    model: str, output: Path, recordings: Path | None, embed_audio: bool, ranges: Ranges | None = None
+) -> Page:
     """Return what a page says besides its rows.
 
     Args:
@@ -111,14 +134,16 @@ def describe(model: str, output: Path, recordings: Path | None, embed_audio: boo
         output: the page, which links are relative to.
         recordings: the folder that the recordings are in; None if their paths lead to them from here.
         embed_audio: put the recordings into the page.
+        ranges: of a report of numbers.
     """
     find = partial(_find, recordings=recordings)
     bundle = _bundled(model)
     about = (("Model", model or "not known"), *(_described(bundle.facts) if bundle else ()))
-    name = bundle.facts.name if bundle else ""
+    # The last of the limits is of a confidence, which a number has not.
+    page = Page(about, LIMITS[:-1] if ranges else LIMITS, model=bundle.facts.name if bundle else "", ranges=ranges)
     if embed_audio:
-        return Page(about, LIMITS, sound=lambda path: _encoded(find(path)), model=name)
-    return Page(about, LIMITS, link=lambda path: _address(find(path), output), model=name)
+        return replace(page, sound=lambda path: _encoded(find(path)))
+    return replace(page, link=lambda path: _address(find(path), output))
 
 
 def _bundled(model: str) -> Bundle | None:

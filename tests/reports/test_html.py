@@ -20,6 +20,7 @@ from serctl.metrics import reliability_curve, score, score_by
 from serctl.reports.evaluation import write_evaluation_page
 from serctl.reports.html import Page, write_page
 from serctl.reports.plots import plot_reliability
+from serctl.reports.ranges import Ranges
 from serctl.reports.summary import summarise
 from serctl.verbs.report import _address, _find, make_page
 
@@ -288,6 +289,24 @@ def test_the_table_is_sorted_and_filtered(browser: Chrome, page: Path) -> None:
     for state, expected in (("failed", ["broken.wav"]), ("warned", [by_name[0]])):
         choose(browser, "state", state)
         assert names(browser) == expected
+
+
+def test_numbers_stand_where_emotions_do(browser: Chrome, tmp_path: Path) -> None:
+    values = {"low.wav": -2.5, "no.wav": float("nan"), "high.wav": 2.6, "zero.wav": -0.001}
+    rows = [{"path": path, "start": 0, "end": 2, "mood": mood, "status": "ok"} for path, mood in values.items()]
+    write_page(tmp_path / "page.html", rows, Page(ranges=Ranges("mood", -3, 3)))
+    show(browser, tmp_path / "page.html", width=390)
+    assert browser.find_element("css selector", "th[data-key=emotion]").text == "Mood"
+    click(browser, "th[data-key=emotion] button")
+    assert names(browser) == ["no.wav", "low.wav", "zero.wav", "high.wav"]
+    cells = browser.find_elements("css selector", "#table tbody td:nth-child(2)")
+    assert [each.text for each in cells] == ["no-speech", "-2.50", "0.00", "2.60"]
+    assert not browser.find_elements("css selector", "th[data-key=confidence]")[0].is_displayed()
+    choose(browser, "emotion", 4)
+    assert names(browser) == ["high.wav"]
+    click(browser, ".open")
+    assert browser.find_element("id", "details-result").text == "2.60"
+    assert violations(browser) == []
 
 
 def choose(browser: Chrome, field: str, value: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -135,7 +136,6 @@ def test_what_only_emotions_have_is_refused(table: Callable[..., list[dict[str, 
 @pytest.mark.parametrize(
     "command",
     [
-        ("predict", "{samples}", "-o", "{folder}/page.html"),
         ("predict", "{samples}", "-o", "{folder}/labels.srt"),
         ("explain", "{samples}/emma-sad.flac", "-o", "{folder}/why.html"),
         ("stream", "{samples}/emma-sad.flac"),
@@ -149,6 +149,26 @@ def test_commands_about_emotions_refuse_a_model_of_numbers(
     assert ended.code == 2
     assert "needs a model of emotions" in ended.stderr
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_page_shows_numbers_by_their_range(model: Bundle, samples: Path, tmp_path: Path, serctl: Serctl) -> None:
+    page, table = tmp_path / "page.html", tmp_path / "arousal.csv"
+    for output, more in ((page, ()), (table, ("--per", "window"))):
+        assert serctl("predict", samples, "--model", model.folder, "-o", output, "-q", *more).code == 0
+    assert serctl("report", table, "-o", tmp_path / "later.html").code == 0
+    for made in (page, tmp_path / "later.html"):
+        text = made.read_text()
+        assert "<h1>Arousal in 16 recordings</h1>" in text
+        assert "A confidence of 70 %" not in text
+        assert "probabilities" not in text
+    # The scale of the model, which the numbers of a table do not tell.
+    assert "-0.70 to -0.38" in page.read_text()
+
+
+def test_a_model_without_a_correlation_is_read_again(model: Bundle) -> None:
+    part = replace(model.facts.target.metrics["validation"], pearson=None)
+    facts = replace(model.facts, target=replace(model.facts.target, metrics={"validation": part}))
+    assert type(facts).from_dict(json.loads(json.dumps(facts.to_dict())), where="m") == facts
 
 
 def test_a_model_is_scored_on_its_target(model: Bundle, numbered: Path, shared_cache: Cache, tmp_path: Path) -> None:

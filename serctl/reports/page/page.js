@@ -20,7 +20,10 @@
   const titled = ({ name, channel }) => (channel ? `${name}, channel ${channel}` : name);
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const pathOf = ({ facts }) => facts.find(([index]) => data.facts[index] === "File")?.[1] ?? "";
-  const percent = (value) => (value == null ? "" : `${Math.round(100 * value)} %`);
+  // Of emotions it is a confidence.
+  const figure = (value) => (value == null ? "" : data.numbers ? Number(value.toFixed(2)).toFixed(2) : `${Math.round(100 * value)} %`);
+  // A number is the answer itself; there is none without speech.
+  const answer = ({ emotion, confidence }) => (data.numbers && figure(confidence)) || data.emotions[emotion];
   const colour = (index) => `var(--${data.colours[index]})`;
 
   // A timeline is one background of hard stops: cheap for any number of segments.
@@ -58,7 +61,7 @@
     } else {
       const swatch = make("span", "", { class: "swatch", "aria-hidden": "true" });
       swatch.style.background = colour(recording.emotion);
-      emotion.append(swatch, data.emotions[recording.emotion]);
+      emotion.append(swatch, answer(recording));
     }
     const course = make("td");
     if (recording.segments.length) {
@@ -70,7 +73,7 @@
     line.append(
       name,
       emotion,
-      make("td", percent(recording.confidence), { class: "roomy number" }),
+      make("td", figure(recording.confidence), { class: "roomy number", ...(data.numbers && { hidden: "" }) }),
       make("td", recording.duration == null ? "" : clock(recording.duration), { class: "roomy number" }),
       course,
       make("td", warnings, { class: "roomy warn", title: warnings }),
@@ -105,8 +108,8 @@
 
   const values = {
     name: titled,
-    emotion: (each) => (each.error ? "~" : data.emotions[each.emotion]),
-    confidence: (each) => each.confidence ?? -1,
+    emotion: (each) => (data.numbers ? values.confidence(each) : each.error ? "~" : data.emotions[each.emotion]),
+    confidence: (each) => each.confidence ?? -Number.MAX_VALUE,
     duration: (each) => each.duration ?? -1,
     warnings: (each) => (each.error ? 99 : each.warnings.length),
   };
@@ -136,6 +139,7 @@
     draw();
   };
 
+  if (data.numbers) document.querySelector("th[data-key=confidence]").hidden = true;
   data.emotions.forEach((emotion, index) => find("emotion").append(make("option", emotion, { value: index })));
   for (const id of ["name", "emotion", "state"]) find(id).addEventListener("input", choose);
   find("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -168,7 +172,7 @@
     find("details-title").textContent = titled(recording);
     find("details-result").textContent = recording.error
       ? recording.error
-      : [data.emotions[recording.emotion], percent(recording.confidence)].filter(Boolean).join(", ");
+      : [answer(recording), data.numbers ? "" : figure(recording.confidence)].filter(Boolean).join(", ");
     paint(find("strip"), recording);
     find("strip").setAttribute("aria-label", `Timeline: ${inWords(recording)}`);
     find("details-course").hidden = find("details-list").hidden = !recording.segments.length;
@@ -189,7 +193,7 @@
         const swatch = make("span", "", { class: "swatch", "aria-hidden": "true" });
         swatch.style.background = colour(emotion);
         named.append(swatch, data.emotions[emotion]);
-        line.append(time, named, make("td", percent(confidence), { class: "number" }));
+        line.append(time, named, make("td", figure(confidence), { class: "number" }));
         return line;
       }),
     );
