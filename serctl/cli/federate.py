@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from serctl.extras import require_extra
 from serctl.learning.federated.plan import FederationOptions
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions, RecordOptions
 from serctl.options import some_options
-from serctl.run import ignore_progress
+from serctl.run import Progress, ProgressCallback, ignore_progress
 from serctl.verbs.federate import FederateOptions, LocalOptions, ServerOptions
 from serctl.verbs.party import PartyOptions
 
@@ -150,7 +151,14 @@ def party(given: Given, corpora: CorpusArgument, quiet: QuietOption = False) -> 
         if not quiet:
             out.print(sentence, markup=False)
 
-    with progress_bar("Extracting", quiet=quiet) as progress:
+    with ExitStack() as stack:
+        bars: list[ProgressCallback] = []
+
+        def progress(done: Progress) -> None:
+            if not bars:  # it extracts when the server asks, not before
+                bars.append(stack.enter_context(progress_bar("Extracting", quiet=quiet)))
+            bars[0](done)
+
         take_part(corpora, options=given.make(PartyOptions), run=given.run(progress), tell=tell)
 
 

@@ -69,19 +69,33 @@ def test_every_option_and_argument_has_help(name: str) -> None:
         assert len(re.sub(r"\[.*?\]", "", record[1]).strip()) > 10, parameter.name
 
 
+def assert_parses(example: str) -> None:
+    words = shlex.split(example, comments=True)
+    arguments = words[words.index("serctl") + 1 :]  # others may stand before it, in a pipe
+    command: click.Command = ROOT
+    context = click.Context(ROOT)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, arguments.pop(0))
+        assert found is not None, example
+        command = found
+    with command.make_context(command.name, arguments):
+        pass
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if examples(name)])
 def test_every_example_parses(name: str) -> None:
     for example in examples(name):
-        words = shlex.split(example)
-        arguments = words[words.index("serctl") + 1 :]  # others may stand before it, in a pipe
-        command: click.Command = ROOT
-        context = click.Context(ROOT)
-        while isinstance(command, click.Group):
-            found = command.get_command(context, arguments.pop(0))
-            assert found is not None, example
-            command = found
-        with command.make_context(command.name, arguments):
-            pass
+        assert_parses(example)
+
+
+def test_the_commands_of_two_hospitals_parse() -> None:
+    """benchmarks/federated_kills.py runs them."""
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "federated.md"
+    text = guide.read_text(encoding="utf-8").partition("## Two hospitals")[2]
+    commands = [line for line in text.splitlines() if line.startswith("serctl ")]
+    assert len(commands) == 6
+    for each in commands:
+        assert_parses(each)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app.error import Error
 
 from serctl.corpora import Split, Utterance
 from serctl.errors import CorpusError, FederationError
 from serctl.features import Features, Moments, Normaliser, functional_names
 from serctl.learning.dataset import Dataset, Sample
-from serctl.learning.federated.client_app import make_app
+from serctl.learning.federated.client_app import DESCRIBE, make_app, request
 from serctl.learning.federated.local import Weights
 from serctl.learning.federated.outcome import Federated, RoundScores, best_temperature
 from serctl.learning.federated.parties import TEMPERATURES, Party, Update, held_out_scores, split_parties
 from serctl.learning.federated.plan import FederationOptions, Plan
+from serctl.learning.federated.roster import Roster
 from serctl.learning.federated.server_app import Server
 from serctl.learning.federated.simulation import LocalGrid
 from serctl.learning.federated.strategies import (
@@ -37,8 +39,9 @@ from serctl.metrics import expected_calibration_error
 from serctl.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from flwr.clientapp import ClientApp
     from numpy.typing import NDArray
 
 RNG = np.random.default_rng(0)
@@ -206,6 +209,76 @@ class OwnFeatures(Party):
             samples.append(Sample(utterance, f"{self.name}{index}", (window,), (True,)))
         split = Split(tuple(range(18)), tuple(range(18, 24)), speaker_disjoint=True, reason="")
         return Dataset(tuple(samples), CLASSES, (), ()), split
+
+
+class Net(LocalGrid):
+    """All parties in this process; those in `silent` do not answer yet, those in `gone` went away after the message."""
+
+    silent: frozenset[int] = frozenset()
+    gone: frozenset[int] = frozenset()
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Return the replies that are there."""
+        nodes = {key: int(key.split("-")[1]) for key in message_ids}
+        replies = super().pull_messages([key for key, node in nodes.items() if node not in self.silent])
+        return [self._as_the_link(each, nodes[each.metadata.reply_to_message_id]) for each in replies]
+
+    def _as_the_link(self, reply: Message, node: int) -> Message:
+        if node in self.gone:
+            reply.__dict__["_error"], reply.__dict__["_content"] = Error(5, "node unavailable"), None
+        return reply
+
+
+def party_app(name: str) -> ClientApp:
+    return make_app(OwnFeatures(name, [], run=Run()), finish=lambda: None)
+
+
+def test_parties_are_admitted_by_their_key_when_they_come_and_when_they_return() -> None:
+    plan = Plan.make(RECIPE, FederationOptions())
+    net = Net({1: party_app("north"), 2: party_app("stranger")})
+    roster = Roster(net, FederationOptions(), parties=3, names={1: "north", 2: "south", 3: "west"})
+    roster.admit(plan)
+    assert sorted(roster.known) == ["north"]
+    assert roster.refused == [(0, "south", "the key is that of south, the party calls itself stranger")]
+    roster.admit(plan)
+    assert len(roster.refused) == 1  # not asked again while it is there
+    del net.apps[2]
+    roster.admit(plan)
+    net.apps |= {2: party_app("south"), 3: party_app("west")}
+    net.silent = frozenset({3})
+    roster.admit(plan)
+    assert roster.get_node_ids() == [1, 2]  # nobody waits for the third, which still extracts its features
+    net.silent = frozenset()
+    roster.admit(plan)
+    assert roster.get_node_ids() == [1, 2, 3]
+
+
+def test_a_node_that_went_away_is_neither_refused_nor_awaited() -> None:
+    plan = Plan.make(RECIPE, FederationOptions())
+    net = Net({1: party_app("north"), 2: party_app("south")})
+    roster = Roster(net, FederationOptions(), parties=2)
+    roster.gather(plan, within_s=1)
+    net.gone = frozenset({2})
+    content = request(plan)
+    replies = roster.exchange([Message(content, node, DESCRIBE) for node in (1, 2)], enough=2)
+    assert list(replies) == [1]
+    assert roster.refused == []
+
+
+def test_too_few_parties_are_an_error_that_says_who_is_there() -> None:
+    options = FederationOptions(wait_s=1)
+    roster = Roster(Net({1: party_app("north")}), options, parties=3)
+    with pytest.raises(FederationError, match=r"expected 1 more parties within 1 s\. Received: north"):
+        roster.gather(Plan.make(RECIPE, options), within_s=0)
+
+
+def test_a_party_that_is_new_leaves_the_servers_control_variate_a_weighted_mean() -> None:
+    strategy = make_strategy(FederationOptions(strategy="scaffold"))
+    assert isinstance(strategy, Scaffold)
+    strategy.meet({1: 10, 2: 30}, 40)
+    strategy.control = [np.array([0.25 * 4 + 0.75 * 8])]
+    strategy.meet({1: 10, 2: 30, 3: 40}, 80)
+    np.testing.assert_allclose(strategy.control[0], (10 * 4 + 30 * 8 + 40 * 0) / 80)
 
 
 class SendsNan(OwnFeatures):
