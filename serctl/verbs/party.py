@@ -107,6 +107,7 @@ def _take_part(paths: Sequence[Path], folder: Path, *, options: PartyOptions, ru
     party = _party(options.key.stem, paths, run=run, folder=folder, tell=tell)
     app = make_app(party, finish=lambda: ended.append(time.monotonic()))
     tell(f"party {party.name}, server {options.server}")
+    reason = ""
     while not ended:
         _await_server(options, tell)
         try:
@@ -115,7 +116,9 @@ def _take_part(paths: Sequence[Path], folder: Path, *, options: PartyOptions, ru
         except FederationError as error:
             tell(str(error))
         if not ended:
-            tell(f"not connected: {_reason(folder)}")
+            reason, earlier = _reason(folder), reason
+            if reason != earlier:
+                tell(f"connecting again: {reason}")
             time.sleep(_PAUSE_S)
     tell("the training is over")
 
@@ -166,9 +169,8 @@ def _await_server(options: PartyOptions, tell: Tell) -> None:
 
 
 def _reason(folder: Path) -> str:
-    """Why the SuperNode ended, in the words of its log."""
-    from serctl.learning.federated.flower import last_words
-
-    said = last_words(folder / "supernode.log")
-    unknown = "Invalid SuperNode authentication" in said or "activation failed" in said or "401" in said
-    return "the server does not know this key, or takes it to be still connected" if unknown else said
+    """Why the SuperNode ended, by its log."""
+    said = (folder / "supernode.log").read_text(errors="replace")
+    if "Failed to activate" in said:
+        return "the server does not know this key, or takes this party to be still connected, for a minute at most"
+    return "the connection to the server ended"

@@ -55,7 +55,8 @@ def end_with_parent() -> None:
     """End this process when its stdin ends, which is when the process that holds the other end does."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # not sys.stdin: a thread that holds its lock has Python abort at the end
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_END_WITHIN_S)
         os._exit(1)
