@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -221,9 +222,11 @@ def _round_printer(*, quiet: bool) -> RoundCallback:
         now = time.perf_counter()
         left = duration((now - last) * (scores.rounds - scores.number))
         last = now
+        # The parties score the weights that a round starts from; there are none to score before the first.
+        score = "" if math.isnan(scores.val_uar) else f"  validation UAR {100 * scores.val_uar:.1f} %"
         line = (
-            f"  round {scores.number:3d}/{scores.rounds}  loss {scores.loss:.3f}  validation UAR "
-            f"{100 * scores.val_uar:.1f} % before it  {len(scores.parties)} parties; {left} left  "
+            f"  round {scores.number:3d}/{scores.rounds}  loss {scores.loss:.3f}{score}  "
+            f"{len(scores.parties)} parties; {left} left  "
         )
         for name, reason in scores.refused.items():
             out.print(f"  round {scores.number}: refused {name}: {reason}", style="yellow", markup=False)
