@@ -31,6 +31,9 @@ USED, MISSING, IGNORED = "used", "missing", "ignored"
 
 _LATE_S = 1.0
 
+_MOST_WORDS_PER_S = 10
+"""More than anyone says for long."""
+
 
 @dataclass(frozen=True)
 class Transcribed:
@@ -219,7 +222,11 @@ def _row_words(row: Prediction, text: str) -> _Words:
 
 
 def _check_times(transcript: Transcript, end_s: float) -> None:
-    """Raise CorpusError where most words are said after the end: a transcript of another recording."""
+    """Raise CorpusError where most words are said after the end, or no one could say as many: it is of another one."""
+    if len(transcript.words) > _MOST_WORDS_PER_S * (end_s + _LATE_S):
+        raise CorpusError(
+            f"it has {len(transcript.words):,} words, and the recording lasts {end_s:.1f} s: it is of another one"
+        )
     late = sum(word.start_s > end_s + _LATE_S for word in transcript.words)
     if late > len(transcript.words) / 2:
         last = transcript.words[-1].end_s
