@@ -15,12 +15,12 @@ from serctl.corpora import Split, Utterance
 from serctl.errors import CorpusError, FederationError
 from serctl.features import Features, Moments, Normaliser, functional_names
 from serctl.learning.dataset import Dataset, Sample
-from serctl.learning.federated.client_app import DESCRIBE, make_app, request
+from serctl.learning.federated.client_app import DESCRIBE, SCORES, held_out_of, losses_of, make_app, request
 from serctl.learning.federated.local import Weights
 from serctl.learning.federated.outcome import Federated, RoundScores, best_temperature
 from serctl.learning.federated.parties import TEMPERATURES, Party, Update, held_out_scores, split_parties
 from serctl.learning.federated.plan import FederationOptions, Plan
-from serctl.learning.federated.roster import Roster
+from serctl.learning.federated.roster import UNUSABLE, Roster
 from serctl.learning.federated.server_app import Server
 from serctl.learning.federated.simulation import LocalGrid
 from serctl.learning.federated.strategies import (
@@ -325,6 +325,19 @@ def test_a_party_that_sends_nan_is_refused_by_name_and_the_others_go_on() -> Non
     assert went[0].parties == ("north", "south-1")
     assert [(number, party) for number, party, _ in found.refused] == [(1, "west")]
     assert all(np.isfinite(each).all() for each in found.weights.trainable)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [[], [np.zeros(1)], [np.full(1, np.nan), np.zeros((2, 2))], [np.zeros(1), np.zeros((3, 3))]],
+    ids=("nothing", "no confusion", "nan", "classes"),
+)
+def test_scores_that_are_none_are_not_read(arrays: list[NDArray[Any]]) -> None:
+    content = RecordDict({SCORES: to_record([*arrays, np.zeros(len(TEMPERATURES))])})
+    with pytest.raises(UNUSABLE):
+        losses_of(content, classes=2)
+    with pytest.raises(UNUSABLE):
+        held_out_of(content, classes=2)
 
 
 class Fails(OwnFeatures):

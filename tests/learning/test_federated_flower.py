@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from serctl.learning.federated import flower
 from serctl.learning.federated.keys import LOOPBACK, make_certificate, make_key, read_public_keys
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 PARTY = """
 import sys
 from pathlib import Path
+import numpy as np
+
 from serctl.learning.federated import flower
 
 folder, server = Path(sys.argv[1]), sys.argv[2]
@@ -88,3 +92,23 @@ def test_a_party_answers_over_tls_and_its_node_dies_with_it(tmp_path: Path) -> N
         wait_for(lambda: not [each for each in processes_that_name(tmp_path) if "supernode.secret" in each])
         wait_for(lambda: not list(grid.get_node_ids()))
     assert processes_that_name(tmp_path) == []
+
+
+def test_arrays_travel_as_one_and_arrive_as_they_were() -> None:
+    from flwr.app import ConfigRecord, RecordDict
+
+    from serctl.learning.federated.packing import pack, unpack
+    from serctl.learning.federated.strategies import from_record, to_record
+
+    arrays = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([2.5]), np.zeros(0, np.int64)]
+    content = RecordDict({"weights": to_record(arrays), "scores": to_record([]), "config": ConfigRecord({"round": 3})})
+    packed = pack(content)
+    assert sum(len(each) for each in packed.array_records.values()) == 1
+    found = unpack(packed)
+    assert found["config"]["round"] == 3
+    assert from_record(found["scores"]) == []
+    for sent, received in zip(arrays, from_record(found["weights"]), strict=True):
+        assert (sent.dtype, sent.shape) == (received.dtype, received.shape)
+        np.testing.assert_array_equal(sent, received)
+    packed["layout"]["json"] = packed["layout"]["json"].replace("[2, 3]", "[2, 4000]")
+    assert "weights" not in unpack(packed)  # whoever reads it finds nothing of use

@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 
 from serctl.features import Moments, Normaliser
 from serctl.learning.federated.local import Weights, WindowScores
-from serctl.learning.federated.parties import Description, HeldOutScores, Update
+from serctl.learning.federated.parties import BINS, TEMPERATURES, Description, HeldOutScores, Update
 from serctl.learning.federated.plan import VERSION, Plan
 from serctl.learning.federated.strategies import CONTROL, EXAMPLES, from_record, to_record
 
@@ -141,14 +141,14 @@ def update_records(update: Update) -> dict[str, Any]:
     return {**records, CONTROL: to_record(update.control)} if update.control else records
 
 
-def update_of(content: RecordDict) -> Update:
-    """Return the update that a party sent."""
+def update_of(content: RecordDict, *, classes: int) -> Update:
+    """Return the update that a party sent; see losses_of."""
     metrics = content[METRICS]
     return Update(
         weights_of(content),
         int(metrics[EXAMPLES]),
         float(metrics["loss"]),
-        scores_of(from_record(content[SCORES])),
+        _scores_of(from_record(content[SCORES]), classes),
         from_record(content[CONTROL]) if CONTROL in content else [],
     )
 
@@ -157,12 +157,30 @@ def _score_arrays(scores: WindowScores) -> list[Any]:
     return [np.array(scores.loss), scores.confusion]
 
 
-def scores_of(arrays: list[Any]) -> WindowScores:
-    """Return the scores among the arrays of a message."""
-    return WindowScores(float(arrays[0].sum()), arrays[1])
+def losses_of(content: RecordDict, *, classes: int) -> tuple[WindowScores, Any]:
+    """Return the scores that a party sent, and its losses at each of TEMPERATURES.
+
+    Raises:
+        ValueError, KeyError, TypeError, IndexError: it sent something else.
+    """
+    arrays = from_record(content[SCORES])
+    return _scores_of(arrays[:2], classes), _checked(arrays[2], TEMPERATURES.shape)
 
 
-def held_out_of(content: RecordDict) -> HeldOutScores:
-    """Return the scores of the held-out part that a party sent."""
+def held_out_of(content: RecordDict, *, classes: int) -> HeldOutScores:
+    """Return the scores of the held-out part that a party sent; see losses_of."""
     confusion, bins = from_record(content[SCORES])
-    return HeldOutScores(confusion.astype(np.int64), bins.astype(np.float64))
+    shape = (classes, classes + 1)
+    return HeldOutScores(_checked(confusion, shape).astype(np.int64), _checked(bins, (3, BINS)).astype(np.float64))
+
+
+def _scores_of(arrays: Sequence[Any], classes: int) -> WindowScores:
+    loss, confusion = arrays
+    return WindowScores(float(_checked(loss, (1,))[0]), _checked(confusion, (classes, classes)).astype(np.int64))
+
+
+def _checked(array: Any, shape: tuple[int, ...]) -> Any:
+    """Return an array that a party sent, if it can be used."""
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"expected finite numbers of shape {shape}. Received: shape {array.shape}")
+    return array

@@ -5,7 +5,7 @@ isolation mode `process`, both leave the running of an app to another process, w
 process of serctl that has the network in memory. So no process starts for a message, and a party runs the code that
 is installed there, never code that it was sent.
 
-What Flower does not document for users is used in this module and in launch.py alone.
+What Flower does not document for users is used here, in launch.py and in start.py alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from serctl.errors import FederationError
 from serctl.learning.federated.keys import LOOPBACK
-from serctl.learning.federated.launch import SECRET_HEADER
+from serctl.learning.federated.start import start_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,21 +32,6 @@ _START_WITHIN_S = 60.0
 _STOP_WITHIN_S = 5.0
 _RETRY_WITHIN_S = 60.0
 _ROOT = Path(__file__).parents[3]
-_APP = b"""[project]
-name = "serctl-federated"
-version = "1.0.0"
-description = "Federated training of serctl"
-license = "Apache-2.0"
-dependencies = ["flwr>=1.42"]
-
-[tool.flwr.app]
-publisher = "serctl"
-
-[tool.flwr.app.components]
-serverapp = "app:server"
-clientapp = "app:client"
-"""
-"""Flower starts a run of an app only; this one holds no code, for each side runs its own."""
 
 
 @dataclass(frozen=True)
@@ -298,12 +283,16 @@ def _run_client_task(app: Any, link: Link, token: str) -> None:
     from flwr.supercore.runtime import RuntimeHttpClient
     from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+    from serctl.learning.federated.packing import pack, unpack
+
     client = link.client(RuntimeHttpClient, "flwr-clientapp", RuntimeTokenHttpInterceptor(token))
     try:
         with _heartbeat(client):
             message, context, _, _ = pull_task_input(client)
             try:
+                message.content = unpack(message.content)
                 reply = app(message=message, context=context)
+                reply.content = pack(reply.content)
             except Exception as error:  # noqa: BLE001 - whatever it is, the server is told
                 reason = f"{type(error).__name__}: {error}"
                 reply = Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
@@ -333,7 +322,9 @@ def server_grid(link: Link, public_keys: Mapping[str, bytes]) -> Iterator[tuple[
     from flwr.proto.runtime_pb2 import PullTaskInputRequest, PushTaskOutputRequest
     from flwr.superlink.grid import HttpGrid
 
-    nodes = _start_run(link, public_keys)
+    from serctl.learning.federated.packing import PackingGrid
+
+    nodes = start_run(link, public_keys)
     token = next(_tasks(link, "flwr-serverapp", lambda: True))
     grid = HttpGrid(link.address, insecure=False, root_certificates=link.certificates, token=token)
     grid._retry_invoker.max_time = _RETRY_WITHIN_S
@@ -343,7 +334,7 @@ def server_grid(link: Link, public_keys: Mapping[str, bytes]) -> Iterator[tuple[
             found = client.PullTaskInput(PullTaskInputRequest())
             _identify(found)
             grid.set_run(run_from_proto(found.run))
-            yield grid, nodes
+            yield PackingGrid(grid), nodes
             client.PushTaskOutput(PushTaskOutputRequest(sub_status=SubStatus.COMPLETED, details=""))
     except httpx.HTTPError as error:
         raise FederationError(f"the SuperLink of this server does not answer: {error}") from error
@@ -358,43 +349,3 @@ def _identify(found: Any) -> None:
     TaskIdentity.task_id = found.task_id
     TaskIdentity.run_id = found.run.run_id
     TaskIdentity.node_id = found.context.node_id
-
-
-class _BearsSecret:
-    """Adds the secret to requests for the control interface."""
-
-    def __init__(self, secret: str) -> None:
-        self._secret = secret
-
-    def intercept(self, context: Any, call_next: Any) -> Any:
-        """Add it and go on; called by Flower."""
-        context.request.headers[SECRET_HEADER] = self._secret
-        return call_next(context)
-
-
-def _start_run(link: Link, public_keys: Mapping[str, bytes]) -> dict[int, str]:
-    """Register the parties, start a run, and return the names of their nodes."""
-    import hashlib
-    import warnings
-
-    from flwr.cli.build import build_fab_from_files
-    from flwr.common.serde import fab_to_proto
-    from flwr.proto.control_pb2 import RegisterNodeRequest, StartRunRequest
-    from flwr.supercore.control.control_http_client import ControlHttpClient
-    from flwr.supercore.fab import Fab
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a package that Flower uses
-        content, _ = build_fab_from_files({"pyproject.toml": _APP, "app.py": b"client = server = None\n"})
-    fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
-    client = link.client(ControlHttpClient, "flwr CLI", _BearsSecret(link.secret))
-    try:
-        nodes = {
-            client.RegisterNode(RegisterNodeRequest(public_key=key)).node_id: name for name, key in public_keys.items()
-        }
-        found = client.StartRun(StartRunRequest(fab=fab_to_proto(fab)))
-    finally:
-        client.close()
-    if not found.HasField("run_id"):
-        raise FederationError(f"Flower started no run: {found.note}")
-    return nodes

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from flwr.app import Message
 
+from serctl.arrays import UNREADABLE
 from serctl.errors import FederationError
 from serctl.learning.federated import client_app as messages
 from serctl.learning.federated.outcome import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from serctl.learning.federated.parties import Description
     from serctl.learning.federated.plan import FederationOptions, Plan
@@ -25,6 +26,11 @@ _GRACE_S = 10.0
 
 RETURN_S = 60.0
 """How long a server that was started again waits for the parties that it could do without."""
+
+T = TypeVar("T")
+
+UNUSABLE = (*UNREADABLE, IndexError, AttributeError)
+"""What reading something that is no answer of a party raises."""
 
 _GONE = (3, 4, 5)
 """Flower's codes of errors for a message, its reply or a node that is not available."""
@@ -108,18 +114,20 @@ class Roster:
 
     def _meet(self, node: int, reply: Any, plan: Plan) -> None:
         """Admit a party that said what it has, or turn it away."""
-        fault = reply.error.reason if reply.has_error() else self._fault_of_description(node, reply.content, plan)
+        try:
+            found = messages.description_of(_content(reply))
+            fault = self._fault_of_description(node, found, plan)
+        except UNUSABLE as error:
+            fault = str(error)
         if fault:
             self._turned_away.add(node)
             self.refused.append((self.number, self._names.get(node, f"node {node}"), fault))
             return
-        found = messages.description_of(reply.content)
         self.nodes = {other: each for other, each in self.nodes.items() if each.name != found.name}
         self.nodes[node] = self.known[found.name] = found
         self.traffic[found.name].count(reply.content)
 
-    def _fault_of_description(self, node: int, content: Any, plan: Plan) -> str:
-        found = messages.description_of(content)
+    def _fault_of_description(self, node: int, found: Description, plan: Plan) -> str:
         if found.name != self._names.get(node, found.name):
             return f"the key is that of {self._names[node]}, the party calls itself {found.name}"
         if found.version != plan.version:
@@ -132,18 +140,33 @@ class Roster:
             return f"{found.name}: the sums of its features are not all finite numbers"
         return ""
 
-    def ask(self, plan: Plan, kind: str, content: Any) -> dict[str, Any]:
-        """Ask every party that is there the same; returns the replies by party, of one at least."""
+    def ask(self, plan: Plan, kind: str, content: Any, read: Callable[[Any], T]) -> dict[str, T]:
+        """Ask every party that is there the same.
+
+        Args:
+            plan: of the training.
+            kind: of the message.
+            content: of it.
+            read: makes something of an answer.
+
+        Returns:
+            What was made of the answers by party, of one at least; what cannot be read is refused.
+
+        Raises:
+            FederationError: nobody sent what can be used.
+        """
         self.gather(plan, within_s=RETURN_S)
         nodes = self.get_node_ids()
         replies = self.exchange([Message(content, node, kind) for node in nodes], enough=self._options.least_parties)
-        found = {self.nodes[node].name: each for node, each in replies.items()}
-        for name, each in found.items():
-            if each.has_error():
-                self.refused.append((self.number, name, each.error.reason))
+        usable: dict[str, T] = {}
+        for node, reply in replies.items():
+            name = self.nodes[node].name
+            try:
+                usable[name] = read(_content(reply))
+            except UNUSABLE as error:
+                self.refused.append((self.number, name, str(error)))
             else:
-                self.traffic[name].count(each.content)
-        usable = {name: each.content for name, each in found.items() if not each.has_error()}
+                self.traffic[name].count(reply.content)
         if not usable:
             raise FederationError(f"no party answered after the last round{self.reasons()}")
         return usable
@@ -185,3 +208,10 @@ class Roster:
 def _is_gone(reply: Message) -> bool:
     """Whether it stands for one of a node that went away."""
     return bool(reply.has_error() and reply.error.code in _GONE)
+
+
+def _content(reply: Message) -> Any:
+    """What a party answered; its error is raised."""
+    if reply.has_error():
+        raise ValueError(reply.error.reason)
+    return reply.content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from serctl.learning.federated import client_app as messages
 from serctl.learning.federated.local import Weights, new_weights
 from serctl.learning.federated.outcome import Federated, RoundScores, Traffic, best_temperature
 from serctl.learning.federated.plan import Plan
-from serctl.learning.federated.roster import RETURN_S, Roster
+from serctl.learning.federated.roster import RETURN_S, UNUSABLE, Roster
 from serctl.learning.federated.strategies import (
     Scaffold,
     distance,
@@ -182,8 +183,8 @@ class Server:
             return str(reply.error.reason), None
         self._roster.traffic[party.name].count(reply.content)
         try:
-            update = messages.update_of(reply.content)
-        except (KeyError, ValueError, TypeError) as error:
+            update = messages.update_of(reply.content, classes=len(self._plan.classes))
+        except UNUSABLE as error:
             return f"it is no update: {error}", None
         held = self._weights
         fault = fault_of(update.weights, held, examples=update.examples, described=party.examples)
@@ -241,7 +242,8 @@ class Server:
         best = Weights(self._state.best_weights[:split], self._state.best_weights[split:])
         temperature = best_temperature(sum(each for _, each in self._ask_losses(best).values()))
         content = messages.request(self._plan, self._normaliser, best, temperature=temperature)
-        tested = self._roster.ask(self._plan, messages.TEST, content)
+        read = partial(messages.held_out_of, classes=len(self._plan.classes))
+        tested = self._roster.ask(self._plan, messages.TEST, content, read)
         self._roster.dismiss(self._plan)
         return Federated(
             plan=self._plan,
@@ -254,13 +256,13 @@ class Server:
             parties=tuple(self._roster.known[name] for name in sorted(self._roster.known)),
             traffic=dict(self._roster.traffic),
             refused=tuple(self._roster.refused),
-            scores={name: messages.held_out_of(each) for name, each in tested.items()},
+            scores=tested,
         )
 
     def _ask_losses(self, weights: Weights) -> dict[str, tuple[WindowScores, Any]]:
-        replies = self._roster.ask(self._plan, messages.LOSSES, messages.request(self._plan, self._normaliser, weights))
-        arrays = {name: from_record(content[messages.SCORES]) for name, content in replies.items()}
-        return {name: (messages.scores_of(each[:2]), each[2]) for name, each in arrays.items()}
+        content = messages.request(self._plan, self._normaliser, weights)
+        read = partial(messages.losses_of, classes=len(self._plan.classes))
+        return self._roster.ask(self._plan, messages.LOSSES, content, read)
 
     def _save(self) -> None:
         if self._checkpoint is None:
