@@ -38,8 +38,9 @@ def compare(
 ) -> None:
     """Compare evaluations, or models on a corpus, on the same utterances.
 
-    Shows the paired differences of UAR, WA and ECE with intervals by resampling speakers and a permutation test, and
-    where they disagree, by emotion and by speaker, as Markdown on stdout.
+    Shows the paired differences of UAR, WA and ECE, or of MAE, CCC and Pearson's r for numbers, with intervals by
+    resampling speakers and a permutation test, and where they disagree, by emotion and by speaker, as Markdown on
+    stdout.
     """
     from serctl.reports.markdown import comparison_page
     from serctl.verbs import compare as verb

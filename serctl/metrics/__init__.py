@@ -27,7 +27,7 @@ from serctl.metrics.counts import (
 from serctl.metrics.doubt import doubtful_labels
 from serctl.metrics.intervals import Interval, bootstrap_interval
 from serctl.metrics.numbers import NumberScores, concordance, score_numbers, score_numbers_by
-from serctl.metrics.paired import Comparison, Difference, paired_differences
+from serctl.metrics.paired import Comparison, Difference, paired_differences, paired_number_differences
 from serctl.metrics.scale import Scale
 from serctl.metrics.scores import Scores, score, score_by, score_counts
 
@@ -51,6 +51,7 @@ __all__ = [
     "kept_above",
     "macro_f1",
     "paired_differences",
+    "paired_number_differences",
     "precision_per_class",
     "recall_per_class",
     "reliability_curve",

@@ -66,7 +66,7 @@ def concordance(truth: ArrayLike, predicted: ArrayLike) -> float:
     Raises:
         ConfigError: they do not fit each other.
     """
-    return float(_scores_of(_sums(*_valid_pair(truth, predicted)).sum(axis=0, keepdims=True))["ccc"][0])
+    return float(number_scores_of(number_sums(*valid_numbers(truth, predicted)).sum(axis=0, keepdims=True))["ccc"][0])
 
 
 def score_numbers(
@@ -83,11 +83,11 @@ def score_numbers(
     Raises:
         ConfigError: the arguments do not fit each other.
     """
-    true, found = _valid_pair(truth, predicted)
+    true, found = valid_numbers(truth, predicted)
     spoken = ~np.isnan(found)
-    sums = _sums(true[spoken], found[spoken])
+    sums = number_sums(true[spoken], found[spoken])
     speakers = speaker_indices(groups, n=len(true))
-    scores = {name: float(each[0]) for name, each in _scores_of(sums.sum(axis=0, keepdims=True)).items()}
+    scores = {name: float(each[0]) for name, each in number_scores_of(sums.sum(axis=0, keepdims=True)).items()}
     return NumberScores(
         n=len(true),
         no_speech=int((~spoken).sum()),
@@ -110,7 +110,7 @@ def score_numbers_by(values: Sequence[str | None], truth: ArrayLike, predicted: 
     Raises:
         ConfigError: the arguments do not fit each other.
     """
-    true, found = _valid_pair(truth, predicted)
+    true, found = valid_numbers(truth, predicted)
     require_equal_length("values", len(values), "truth", len(true))
     if all(value is None for value in values):
         return {}
@@ -120,11 +120,12 @@ def score_numbers_by(values: Sequence[str | None], truth: ArrayLike, predicted: 
 
 def _brief(truth: Floats, predicted: Floats) -> dict[str, Any]:
     spoken = ~np.isnan(predicted)
-    scores = _scores_of(_sums(truth[spoken], predicted[spoken]).sum(axis=0, keepdims=True))
+    scores = number_scores_of(number_sums(truth[spoken], predicted[spoken]).sum(axis=0, keepdims=True))
     return {"n": len(truth), **{name: json_number(float(each[0])) for name, each in scores.items()}}
 
 
-def _valid_pair(truth: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
+def valid_numbers(truth: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
+    """Return both as float64, shape (n,); raises ConfigError if they do not fit each other, or are not finite."""
     true, found = (np.asarray(each, dtype=np.float64) for each in (truth, predicted))
     if true.ndim != 1 or not np.isfinite(true).all():
         raise ConfigError(f"truth: expected finite numbers of shape (n,). Received: shape {true.shape}")
@@ -134,14 +135,14 @@ def _valid_pair(truth: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]
     return true, found
 
 
-def _sums(truth: Floats, predicted: Floats) -> Floats:
+def number_sums(truth: Floats, predicted: Floats) -> Floats:
     """What every score is made of, one row for each utterance, shape (n, 7): sums of rows give those of utterances."""
     level = truth.mean() if len(truth) else 0.0  # sums of squares of numbers far from 0 would lose digits
     t, p = truth - level, predicted - level
     return np.stack([np.ones_like(t), abs(t - p), t, p, t * t, p * p, t * p], axis=1)
 
 
-def _scores_of(sums: Floats) -> dict[str, Floats]:
+def number_scores_of(sums: Floats) -> dict[str, Floats]:
     """The scores of sums of such rows, shape (sets, 7), each of shape (sets,); NaN where undefined."""
     with np.errstate(divide="ignore", invalid="ignore"):
         error, t, p, tt, pp, tp = (sums[:, column] / sums[:, 0] for column in range(1, 7))
@@ -163,7 +164,7 @@ def _intervals(sums: Floats, speakers: NDArray[np.int64] | None, seed: int) -> d
     by_member = np.zeros((size, sums.shape[1]))
     np.add.at(by_member, members, sums)
     times_drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=_DRAWS)
-    scores = _scores_of(times_drawn.astype(np.float64) @ by_member)
+    scores = number_scores_of(times_drawn.astype(np.float64) @ by_member)
     return {name: _interval(each[np.isfinite(each)], unit, size) for name, each in scores.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,10 @@ from serctl.errors import ConfigError
 from serctl.metrics.calibration import confidence_bins
 from serctl.metrics.check import FloatArray, IntArray, labels_and_predictions, require_equal_length
 from serctl.metrics.intervals import Interval, Unit, speaker_indices
+from serctl.metrics.numbers import NUMBER_SCORES, number_scores_of, number_sums, valid_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -53,9 +55,12 @@ class Comparison:
         utterances: how many both have.
         left_out: how many only one of them has.
         scores: differences by score.
-        per_class: recall of each class, in the first and in the second.
-        per_speaker: accuracy of each speaker, likewise, the largest difference first.
-        disagreements: how many utterances only the first, and only the second, recognises.
+        per_class: recall of each class, in the first and in the second; empty for numbers.
+        per_speaker: accuracy of each speaker, likewise, the largest difference first; for numbers the mean absolute
+            error.
+        disagreements: how many utterances only the first, and only the second, recognises; for numbers, how many
+            either is nearer to.
+        numbers: whether both predict a number.
     """
 
     first: str
@@ -66,6 +71,7 @@ class Comparison:
     per_class: dict[str, tuple[float, float]]
     per_speaker: dict[str, tuple[float, float]]
     disagreements: tuple[int, int]
+    numbers: bool = False
 
 
 def paired_differences(
@@ -107,13 +113,68 @@ def paired_differences(
     speakers = speaker_indices(groups, n=len(labels))
     members = np.arange(len(labels)) if speakers is None else speakers
     sums = np.stack([_sums(labels, each, members, classes) for each in (first, second)])
-    ours, theirs = (_scores(each.sum(axis=0), len(classes)) for each in sums)
+    unit: Unit = "utterance" if speakers is None else "speaker"
+    return _differences(sums, partial(_scores, n_classes=len(classes)), STATISTICS, unit, rng, draws)
+
+
+def paired_number_differences(
+    truth: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: Sequence[str | None] | None,
+    *,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+) -> dict[str, Difference]:
+    """Compare MAE, CCC and Pearson's r of two sets of predicted numbers, as paired_differences does emotions.
+
+    Args:
+        truth: finite numbers, shape (n,).
+        first: predicted by the first, shape (n,), finite.
+        second: predicted by the second.
+        groups: the speaker of each utterance.
+        rng: generator of the draws.
+        draws: number of resampled and of permuted sets.
+
+    Returns:
+        The differences, by the names of NUMBER_SCORES.
+
+    Raises:
+        ConfigError: the arguments do not fit each other, or there are no utterances.
+    """
+    pairs = [valid_numbers(truth, each) for each in (first, second)]
+    count = len(pairs[0][0])
+    if not count:
+        raise ConfigError("expected at least one utterance to compare on. Received: none")
+    speakers = speaker_indices(groups, n=count)
+    members = np.arange(count) if speakers is None else speakers
+    sums = np.stack([_added(number_sums(*each), members) for each in pairs])
+    unit: Unit = "utterance" if speakers is None else "speaker"
+    return _differences(sums, _number_scores, NUMBER_SCORES, unit, rng, draws)
+
+
+def _number_scores(sums: FloatArray) -> FloatArray:
+    """Scores of sums, shape (..., 7); the last axis of the result is the score."""
+    found = number_scores_of(sums.reshape(-1, sums.shape[-1]))
+    stacked: FloatArray = np.stack([found[name] for name in NUMBER_SCORES], axis=-1)
+    return stacked.reshape(*sums.shape[:-1], len(NUMBER_SCORES))
+
+
+def _differences(
+    sums: FloatArray,
+    scores: Callable[[FloatArray], FloatArray],
+    names: Sequence[str],
+    unit: Unit,
+    rng: np.random.Generator,
+    draws: int,
+) -> dict[str, Difference]:
+    """Compare the scores of sums of both, shape (2, groups, columns)."""
+    ours, theirs = (scores(each.sum(axis=0)) for each in sums)
     size = sums.shape[1]
     weights = rng.multinomial(size, np.full(size, 1 / size), size=draws)
-    resampled = [_scores(weights @ each, len(classes)) for each in sums]
+    resampled = [scores(weights @ each) for each in sums]
     low, high = np.nanquantile(resampled[1] - resampled[0], [0.025, 0.975], axis=0)
-    p_values = _permutation_test(sums, theirs - ours, len(classes), rng, draws)
-    unit: Unit = "utterance" if speakers is None else "speaker"
+    p_values = _permutation_test(sums, theirs - ours, scores, rng, draws)
     return {
         name: Difference(
             float(ours[index]),
@@ -121,17 +182,21 @@ def paired_differences(
             Interval(float(low[index]), float(high[index]), unit=unit, groups=size),
             float(p_values[index]),
         )
-        for index, name in enumerate(STATISTICS)
+        for index, name in enumerate(names)
     }
 
 
 def _permutation_test(
-    sums: FloatArray, observed: FloatArray, n_classes: int, rng: np.random.Generator, draws: int
+    sums: FloatArray,
+    observed: FloatArray,
+    scores: Callable[[FloatArray], FloatArray],
+    rng: np.random.Generator,
+    draws: int,
 ) -> FloatArray:
     """Exchange the classifiers in a random half of the groups; the observed assignment counts as one of the draws."""
     swapped = rng.integers(0, 2, size=(draws, sums.shape[1]))
     total, change = sums.sum(axis=1), swapped @ (sums[1] - sums[0])
-    permuted = _scores(total[1] - change, n_classes) - _scores(total[0] + change, n_classes)
+    permuted = scores(total[1] - change) - scores(total[0] + change)
     as_large = np.abs(permuted) >= np.abs(observed) - 1e-12
     share: FloatArray = (1 + as_large.sum(axis=0)) / (1 + draws)
     return share
@@ -153,8 +218,13 @@ def _sums(labels: IntArray, probabilities: ArrayLike, members: IntArray, classes
     bins = np.eye(15)[confidence_bins(confidence)]
     gaps = bins * (spoken * (confidence - correct))[:, None]
     columns = np.concatenate([one_hot, one_hot * correct[:, None], gaps, spoken[:, None]], axis=1)
-    sums = np.zeros((int(members.max()) + 1, columns.shape[1]))
-    np.add.at(sums, members, columns)
+    return _added(columns, members)
+
+
+def _added(rows: FloatArray, members: IntArray) -> FloatArray:
+    """Add up the rows of each group, shape (groups, columns)."""
+    sums = np.zeros((int(members.max()) + 1, rows.shape[1]))
+    np.add.at(sums, members, rows)
     return sums
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from serctl.metrics import Comparison, Difference, Scores
 
-_COMPARED = {"uar": "UAR %", "wa": "WA %", "ece": "ECE"}
+_COMPARED = {"uar": "UAR %", "wa": "WA %", "ece": "ECE", "mae": "MAE", "ccc": "CCC", "pearson": "Pearson's r"}
 
 
 def evaluation_page(metrics: Mapping[str, Any], scores: Scores) -> str:
@@ -130,19 +130,33 @@ def comparison_page(comparison: Comparison) -> str:
         The page.
     """
     interval = next(iter(comparison.scores.values())).interval
-    rows = [_difference_row(title, comparison.scores[name], name) for name, title in _COMPARED.items()]
-    only_first, only_second = comparison.disagreements
-    left_out = f" {comparison.left_out} utterances of only one of them are left out." if comparison.left_out else ""
+    rows = [_difference_row(_COMPARED[name], each, name) for name, each in comparison.scores.items()]
+    left_out = f" {comparison.left_out} that only one of them answers are left out." if comparison.left_out else ""
     lines = [
         f"# {comparison.second} against {comparison.first}",
         f"{comparison.utterances} utterances.{left_out} {interval.groups} {interval.unit}s were resampled for the "
         "intervals and exchanged for the tests.",
         "| score | first | second | difference (95 % interval) | p |\n|---|---|---|---|---|\n" + "\n".join(rows),
-        f"Right in the first alone: {only_first} utterances; in the second alone: {only_second}.",
-        _share_table("emotion", "recall", comparison.per_class),
-        *([_share_table("speaker", "accuracy", comparison.per_speaker)] if comparison.per_speaker else []),
+        *(_where_numbers_differ(comparison) if comparison.numbers else _where_emotions_differ(comparison)),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _where_emotions_differ(comparison: Comparison) -> list[str]:
+    only_first, only_second = comparison.disagreements
+    return [
+        f"Right in the first alone: {only_first} utterances; in the second alone: {only_second}.",
+        _pair_table("emotion", "recall %", comparison.per_class, _percent),
+        *([_pair_table("speaker", "accuracy %", comparison.per_speaker, _percent)] if comparison.per_speaker else []),
+    ]
+
+
+def _where_numbers_differ(comparison: Comparison) -> list[str]:
+    nearer_first, nearer_second = comparison.disagreements
+    return [
+        f"Nearer in the first: {nearer_first} utterances; in the second: {nearer_second}.",
+        *([_pair_table("speaker", "MAE", comparison.per_speaker, _plain)] if comparison.per_speaker else []),
+    ]
 
 
 def _difference_row(title: str, each: Difference, name: str) -> str:
@@ -152,17 +166,27 @@ def _difference_row(title: str, each: Difference, name: str) -> str:
 
 
 def _scaled(value: float, name: str, sign: str = "") -> str:
-    return f"{value:{sign}.3f}" if name == "ece" else f"{100 * value:{sign}.1f}"
+    return (_percent if name in ("uar", "wa") else _plain)(value, sign)
+
+
+def _percent(value: float, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f}"
+
+
+def _plain(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.3f}"
 
 
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _share_table(title: str, share: str, values: Mapping[str, tuple[float, float]], most: int = 20) -> str:
-    head = f"| {title} | {share} %, first | second | difference |\n|---|---|---|---|\n"
+def _pair_table(
+    title: str, what: str, values: Mapping[str, tuple[float, float]], show: Callable[..., str], most: int = 20
+) -> str:
+    head = f"| {title} | {what}, first | second | difference |\n|---|---|---|---|\n"
     rows = [
-        f"| {_cell(name)} | {100 * one:.1f} | {100 * other:.1f} | {100 * (other - one):+.1f} |"
+        f"| {_cell(name)} | {show(one)} | {show(other)} | {show(other - one, '+')} |"
         for name, (one, other) in list(values.items())[:most]
     ]
     rest = [f"| {len(values) - most} more | | | |"] if len(values) > most else []

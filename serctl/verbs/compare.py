@@ -13,7 +13,7 @@ import numpy as np
 from serctl.errors import ConfigError
 from serctl.learning.dataset import shared_classes
 from serctl.learning.options import LabelOptions
-from serctl.metrics import Comparison, paired_differences
+from serctl.metrics import Comparison, paired_differences, paired_number_differences
 from serctl.reports.markdown import stamp
 from serctl.reports.tables import read_report
 from serctl.verbs.evaluate import evaluate_model
@@ -33,11 +33,15 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Answers:
-    """What an evaluation answered: rows of its predictions by utterance, and its classes in order."""
+    """What an evaluation answered: rows of its predictions by utterance, and its classes in order; none for numbers."""
 
     name: str
     rows: dict[Key, dict[str, Any]]
     classes: tuple[str, ...]
+
+    def numbers(self, keys: Sequence[Key], column: str = "predicted") -> NDArray[np.float64]:
+        """Return the predicted or true numbers of utterances, float64, shape (keys,); NaN without speech."""
+        return np.array([_number(self.rows[key][column]) for key in keys], np.float64)
 
     def probabilities(self, keys: Sequence[Key]) -> NDArray[np.float64]:
         """Return the probabilities of utterances, float64, shape (keys, classes); NaN without speech."""
@@ -97,8 +101,7 @@ def compare_models(
     """
     if len(models) < 2:
         raise ConfigError(f"expected two models or more. Received: {len(models)}")
-    known = [label for label in models[0].facts.labels if all(label in each.facts.labels for each in models)]
-    labels = LabelOptions(shared_classes(corpora, known, LabelOptions()))
+    labels = _shared_labels(models, corpora)
     answers, stamps = [], []
     with tempfile.TemporaryDirectory() as folder:
         for number, model in enumerate(models):
@@ -107,6 +110,17 @@ def compare_models(
             stamps.append((model.identity, stamp(evaluation.metrics)))
             answers.append(replace(read_answers(place), name=model.identity))
     return ComparedModels([_compare(answers[0], other, seed) for other in answers[1:]], tuple(stamps))
+
+
+def _shared_labels(models: Sequence[Bundle], corpora: Sequence[Path]) -> LabelOptions:
+    """The emotions that all models and the corpora know, or the number that all predict."""
+    targets = {each.facts.target.scale.name if each.facts.target else "" for each in models}
+    if len(targets) > 1:
+        raise ConfigError(f"expected models of the same. Received: {', '.join(each or 'emotions' for each in targets)}")
+    if target := targets.pop():
+        return LabelOptions(target=target)
+    known = [label for label in models[0].facts.labels if all(label in each.facts.labels for each in models)]
+    return LabelOptions(shared_classes(corpora, known, LabelOptions()))
 
 
 def read_answers(folder: Path) -> Answers:
@@ -120,8 +134,9 @@ def read_answers(folder: Path) -> Answers:
         rows = read_report(path)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{folder} is no evaluation: {error}") from error
-    if not rows or not {"path", "corpus", "speaker", "emotion", "predicted"} <= rows[0].keys():
-        raise ConfigError(f"{folder} is no evaluation: {PREDICTIONS} holds no predictions of emotions")
+    columns = rows[0].keys() if rows else set()
+    if not {"path", "corpus", "speaker", "predicted"} <= columns or not {"emotion", "truth"} & columns:
+        raise ConfigError(f"{folder} is no evaluation: {PREDICTIONS} holds no predictions")
     seen: Counter[tuple[str, str]] = Counter()
     keyed = {}
     for row in rows:
@@ -139,47 +154,80 @@ def _number(value: Any) -> float:
 
 def _compare(first: Answers, second: Answers, seed: int) -> Comparison:
     if set(first.classes) != set(second.classes):
-        received = f"{', '.join(first.classes)}, and {', '.join(second.classes)}"
+        received = ", and ".join(", ".join(each.classes) or "numbers" for each in (first, second))
         raise ConfigError(f"expected evaluations of the same emotions. Received: {received}")
     second = Answers(second.name, second.rows, first.classes)
     keys = [key for key in first.rows if key in second.rows]
     if not keys:
         raise ConfigError(f"{first.name} and {second.name} have no utterance in common")
-    emotions = [str(first.rows[key]["emotion"]) for key in keys]
-    if emotions != [str(second.rows[key]["emotion"]) for key in keys]:
+    truth = "emotion" if first.classes else "truth"
+    if [first.rows[key][truth] for key in keys] != [second.rows[key][truth] for key in keys]:
         raise ConfigError(f"{first.name} and {second.name} have other labels for the same utterances")
-    speakers = [first.rows[key]["speaker"] and f"{key[0]} {first.rows[key]['speaker']}" for key in keys]
+    return (_compare_emotions if first.classes else _compare_numbers)(first, second, keys, np.random.default_rng(seed))
+
+
+def _compare_emotions(first: Answers, second: Answers, keys: Sequence[Key], rng: np.random.Generator) -> Comparison:
+    emotions = [str(first.rows[key]["emotion"]) for key in keys]
+    speakers = _speakers(first, keys)
     scores = paired_differences(
         [first.classes.index(emotion) for emotion in emotions],
         first.probabilities(keys),
         second.probabilities(keys),
         speakers,
         classes=first.classes,
-        rng=np.random.default_rng(seed),
+        rng=rng,
     )
     right = np.array([_right(each, keys) for each in (first, second)])
-    per_speaker = _shares(speakers, right)
     return Comparison(
         first.name,
         second.name,
         len(keys),
         len(first.rows.keys() ^ second.rows.keys()),
         scores,
-        _shares(emotions, right),
-        dict(sorted(per_speaker.items(), key=lambda item: -abs(item[1][1] - item[1][0]))),
+        _means(emotions, right),
+        _largest_first(_means(speakers, right)),
         (int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())),
     )
+
+
+def _compare_numbers(first: Answers, second: Answers, keys: Sequence[Key], rng: np.random.Generator) -> Comparison:
+    """Compare numbers on the utterances in which both hear speech."""
+    spoken = np.isfinite(first.numbers(keys) + second.numbers(keys)).tolist()
+    kept = [key for key, is_spoken in zip(keys, spoken, strict=True) if is_spoken]
+    truth, ours, theirs = first.numbers(kept, "truth"), first.numbers(kept), second.numbers(kept)
+    speakers = _speakers(first, kept)
+    scores = paired_number_differences(truth, ours, theirs, speakers, rng=rng)
+    errors = np.abs(np.array([ours, theirs]) - truth)
+    return Comparison(
+        first.name,
+        second.name,
+        len(kept),
+        len(first.rows.keys() ^ second.rows.keys()) + len(keys) - len(kept),
+        scores,
+        {},
+        _largest_first(_means(speakers, errors)),
+        (int((errors[0] < errors[1]).sum()), int((errors[1] < errors[0]).sum())),
+        numbers=True,
+    )
+
+
+def _speakers(answers: Answers, keys: Sequence[Key]) -> list[str | None]:
+    return [answers.rows[key]["speaker"] and f"{key[0]} {answers.rows[key]['speaker']}" for key in keys]
+
+
+def _largest_first(pairs: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    return dict(sorted(pairs.items(), key=lambda item: -abs(item[1][1] - item[1][0])))
 
 
 def _right(answers: Answers, keys: Sequence[Key]) -> list[bool]:
     return [answers.rows[key]["predicted"] == answers.rows[key]["emotion"] for key in keys]
 
 
-def _shares(groups: Sequence[str | None], right: NDArray[np.bool_]) -> dict[str, tuple[float, float]]:
-    """The share that is right in each group, of the first and of the second; those without a name are left out."""
+def _means(groups: Sequence[str | None], values: NDArray[Any]) -> dict[str, tuple[float, float]]:
+    """The mean of each group, of the first and of the second; those without a name are left out."""
     found = {}
     for name in dict.fromkeys(groups):
         if name is not None:
-            part = right[:, [group == name for group in groups]].mean(axis=1)
+            part = values[:, [group == name for group in groups]].mean(axis=1)
             found[name] = (float(part[0]), float(part[1]))
     return found

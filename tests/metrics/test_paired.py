@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from serctl.errors import ConfigError
-from serctl.metrics import confusion_matrix, expected_calibration_error, paired_differences, uar, wa
+from serctl.metrics import (
+    confusion_matrix,
+    expected_calibration_error,
+    paired_differences,
+    paired_number_differences,
+    score_numbers,
+    uar,
+    wa,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,3 +92,22 @@ def test_nothing_to_compare_on_is_refused() -> None:
     empty = np.empty((0, 3))
     with pytest.raises(ConfigError, match="at least one utterance"):
         paired_differences([], empty, empty, None, classes=CLASSES, rng=np.random.default_rng(0))
+
+
+def test_numbers_are_compared_by_their_scores_on_the_same_utterances() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=60)
+    near, far = truth + rng.normal(0, 0.2, 60), truth + rng.normal(0.5, 0.8, 60)
+    speakers = [f"s{index // 5}" for index in range(60)]
+    found = paired_number_differences(truth, near, far, speakers, rng=np.random.default_rng(0), draws=500)
+    for which, predicted in (("first", near), ("second", far)):
+        scores = score_numbers(truth, predicted, groups=None, seed=0)
+        for name in ("mae", "ccc", "pearson"):
+            assert getattr(found[name], which) == pytest.approx(getattr(scores, name))
+    assert found["mae"].interval.low > 0 > found["ccc"].interval.high
+    assert (found["mae"].interval.unit, found["mae"].interval.groups) == ("speaker", 12)
+    assert found["mae"].p_value < 0.01
+    same = paired_number_differences(truth, near, near, None, rng=np.random.default_rng(0), draws=50)
+    assert same["mae"].p_value == 1
+    with pytest.raises(ConfigError, match="at least one utterance"):
+        paired_number_differences([], [], [], None, rng=np.random.default_rng(0))

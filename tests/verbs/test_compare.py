@@ -140,3 +140,37 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         compare([first, evaluation(tmp_path / "c", flags(0.5), ("sad", "happy"))])
     with pytest.raises(ConfigError, match="no utterance in common"):
         compare([first, evaluation(tmp_path / "d", flags(0.5), path=[f"other{n}.wav" for n in range(80)])])
+
+
+def evaluation_of_numbers(folder: Path, off: float, silent: Sequence[int] = ()) -> Path:
+    """Numbers that are off by as much at every second utterance, and by half of it at the others."""
+    folder.mkdir()
+    truth = [index / 10 for index in range(40)]
+    table = {
+        "path": [f"{index}.wav" for index in range(40)],
+        "corpus": ["c"] * 40,
+        "speaker": [f"s{index // 10}" for index in range(40)],
+        "truth": truth,
+        "predicted": [None if index in silent else each + off / (1 + index % 2) for index, each in enumerate(truth)],
+    }
+    kinds = [Column(name, "float64" if name in ("truth", "predicted") else "text") for name in table]
+    write_report(folder / "predictions.parquet", columns=kinds, tables=[table])
+    return folder
+
+
+def test_numbers_are_compared_where_both_answer(tmp_path: Path, serctl: Serctl) -> None:
+    near = evaluation_of_numbers(tmp_path / "near", 0.2, silent=[3])
+    far = evaluation_of_numbers(tmp_path / "far", -0.8)
+    (found,) = compare([near, far])
+    assert (found.utterances, found.left_out, found.disagreements) == (39, 1, (39, 0))
+    assert found.scores["mae"].first == pytest.approx((0.2 * 20 + 0.1 * 19) / 39)
+    assert found.scores["mae"].difference > 0.4
+    assert found.per_speaker["c s1"] == pytest.approx((0.15, 0.6))
+    ended = serctl("compare", near, far)
+    assert ended.code == 0
+    assert "| MAE | 0.151 | 0.605 | +0.454 " in ended.stdout
+    assert "Nearer in the first: 39 utterances; in the second: 0." in ended.stdout
+    assert "recall" not in ended.stdout
+    emotions = evaluation(tmp_path / "emotions", [True] * 40)
+    with pytest.raises(ConfigError, match=r"same emotions\. Received: numbers, and happy, sad"):
+        compare([near, emotions])

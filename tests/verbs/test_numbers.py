@@ -16,6 +16,7 @@ from serctl.bundle.store import load_bundle
 from serctl.errors import ConfigError, CorpusError
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions
 from serctl.run import Run
+from serctl.verbs.compare import compare_models
 from serctl.verbs.evaluate import evaluate_model
 from serctl.verbs.export import export
 from serctl.verbs.options import PredictOptions
@@ -185,6 +186,16 @@ def test_a_model_is_scored_on_its_target(model: Bundle, numbered: Path, shared_c
     assert "Concordance" in (found.folder / "report.html").read_text()
     with pytest.raises(ConfigError, match="predicts arousal"):
         evaluate_model([numbered], model=model, output=tmp_path / "f", labels=LabelOptions(("sad",)), run=run)
+
+
+def test_models_of_the_same_number_are_compared(
+    model: Bundle, mfcc_bundle: Bundle, numbered: Path, shared_cache: Cache
+) -> None:
+    run = Run(shared_cache, jobs=1)
+    (found,) = compare_models([model, model], [numbered], run=run).comparisons
+    assert (found.numbers, found.utterances, found.scores["mae"].difference) == (True, 16, 0)
+    with pytest.raises(ConfigError, match=r"models of the same\. Received: .*arousal"):
+        compare_models([model, mfcc_bundle], [numbered], run=run)
 
 
 def test_an_architecture_is_cross_validated_on_a_target(
