@@ -7,8 +7,7 @@ from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from serctl import __version__
-from serctl.reports.html import page_part, page_policy
+from serctl.reports.html import page_head, page_part
 from serctl.reports.markdown import stamp
 
 if TYPE_CHECKING:
@@ -83,11 +82,10 @@ def write_scored_page(
     style = page_part("page.css")
     protocol, made = metrics["protocol"], f"Made on {metrics['created']}, seed {metrics['seed']}"
     plots = [_plot(folder / name, told) for name, told in _PLOTS.items() if (folder / name).is_file()]
+    title = f"{metrics['architecture']} on {', '.join(metrics['corpus'])}"
     text = Template(page_part("evaluation.html")).substitute(
-        policy=page_policy(style),
-        version=escape(__version__),
-        title=escape(f"{metrics['architecture']} on {', '.join(metrics['corpus'])}"),
-        style=style,
+        head=page_head(title, style),
+        title=escape(title),
         about=escape(f"Protocol {protocol['name']}: {protocol['description']}. {made}"),
         stamp=escape(stamp(metrics)),
         scores="".join(_term(term, value) for term, value in scores),

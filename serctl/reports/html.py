@@ -76,11 +76,9 @@ def _render(summary: Summary, page: Page) -> str:
     style, script = page_part("page.css"), page_part("page.js")
     sounds = dict(_sounds(summary, page))
     return Template(page_part("page.html")).substitute(
-        policy=page_policy(style, script),
-        version=escape(__version__),
+        head=page_head(summary.title, style, script),
         title=escape(summary.title),
         made=escape(f"Made on {datetime.now().astimezone():%Y-%m-%d %H:%M} with serctl {__version__}"),
-        style=style,
         totals="".join(f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>" for term, text in summary.totals),
         shares="".join(_share(emotion, share, page.colour_of(emotion)) for emotion, share in summary.shares.items()),
         course_title=escape(summary.course_title),
@@ -106,13 +104,21 @@ def page_part(name: str) -> str:
     return files("serctl.reports").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def page_policy(style: str, script: str = "") -> str:
-    """Return what the browser lets a page do: its own style, script and pictures, recordings beside it, nothing else.
+def page_head(title: str, style: str, script: str = "") -> str:
+    """Return the start of a page up to its body.
 
     Args:
-        style: the style of the page, as it stands in it.
-        script: its script; empty without one.
+        title: a text.
+        style: the style of the page.
+        script: its script, as it stands in the page; empty without one.
     """
+    return Template(page_part("head.html")).substitute(
+        policy=_policy(style, script), version=escape(__version__), title=escape(title), style=style
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """What the browser lets a page do: its own style, script and pictures, recordings beside it, nothing else."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     scripts = f"'sha256-{hashes[1]}'" if script else "'none'"
     return (
