@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping  # noqa: TC003 - read_record needs the types at run time
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path  # noqa: TC003
 from typing import Annotated, Any
 
-from serctl.bundle.facts import GroupScores, Measure, ScoredPart
+from serctl.bundle.facts import GroupScores, Measure, Number, NumberPart, ScoredPart
 from serctl.bundle.federation import Count, Name, Share, Text  # noqa: TC001
 from serctl.errors import ConfigError
 from serctl.files import open_input
@@ -21,29 +21,56 @@ METRICS_VERSION = 1
 
 @dataclass(frozen=True)
 class FoldFacts:
-    """How a fold was trained, and its scores; history: loss, val_loss and val_uar of each epoch."""
+    """How a fold was trained; history: loss, val_loss and the validation score of each epoch, None where undefined."""
 
     fold: Text
     n_train: Count
     n_validation: Count
     n_test: Count
-    uar: Share
-    wa: Share
-    ece: Share | None
     best_epoch: Count
     epochs: Count
     temperature: Measure
     validation: Text
-    validation_uar: Share | None
     parameters: Count
-    history: Mapping[str, tuple[float, ...]]
+    history: Mapping[str, tuple[float | None, ...]]
 
 
 @dataclass(frozen=True)
-class EvaluationFacts(ScoredPart):
-    """The scores of an evaluation, and what they were measured on.
+class EmotionFold(FoldFacts):
+    """A fold with the scores of its emotions."""
 
-    model: of an evaluation of a model; per_fold, fit, augmentation, features, base, teachers: of a cross-validation.
+    uar: Share
+    wa: Share
+    ece: Share | None
+    validation_uar: Share | None
+
+
+@dataclass(frozen=True)
+class NumberFold(FoldFacts):
+    """A fold with the scores of its numbers."""
+
+    mae: Measure | None
+    ccc: Number | None
+    pearson: Number | None
+    validation_ccc: Number | None
+
+
+@dataclass(frozen=True)
+class NumberGroup:
+    """Scores of the numbers of one speaker, corpus, language or gender; None where undefined."""
+
+    n: Count
+    mae: Measure | None
+    ccc: Number | None
+    pearson: Number | None
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What an evaluation was made of and with.
+
+    model: of an evaluation of a model; fit, augmentation, features, base, teachers: of a cross-validation. text: how
+    many utterances have words, by what was found of them.
     """
 
     version: Annotated[int, Between(1, METRICS_VERSION)] = METRICS_VERSION
@@ -53,10 +80,7 @@ class EvaluationFacts(ScoredPart):
     model: Name | None = None
     adapted: bool = False
     transductive: bool = False
-    per_speaker: Mapping[str, GroupScores] = field(default_factory=dict)
-    risk_at_coverage: Mapping[str, Share] = field(default_factory=dict)
-    uar_fold_mean: Share | None = None
-    per_fold: tuple[FoldFacts, ...] = ()
+    text: Mapping[str, Count] = field(default_factory=dict)
     base: Name | None = None
     teachers: tuple[Name, ...] = ()
     fit: Mapping[str, Any] = field(default_factory=dict)
@@ -66,14 +90,44 @@ class EvaluationFacts(ScoredPart):
     packages: Mapping[str, Text] = field(default_factory=dict)
     created: Text = ""
 
+
+@dataclass(frozen=True)
+class EvaluationFacts(Circumstances, ScoredPart):
+    """The scores of an evaluation of emotions, and what they were measured on; per_fold: of a cross-validation."""
+
+    per_speaker: Mapping[str, GroupScores] = field(default_factory=dict)
+    risk_at_coverage: Mapping[str, Share] = field(default_factory=dict)
+    uar_fold_mean: Share | None = None
+    per_fold: tuple[EmotionFold, ...] = ()
+
     def part(self) -> ScoredPart:
         """Return the scores as a bundle quotes them, without the confusion matrix."""
         values = {each.name: getattr(self, each.name) for each in fields(ScoredPart)}
         return ScoredPart(**{**values, "confusion": ()})
 
 
+@dataclass(frozen=True)
+class NumberEvaluationFacts(Circumstances, NumberPart):
+    """The scores of an evaluation of numbers, and what they were measured on; target: the name of the numbers."""
+
+    target: Name = ""
+    per_speaker: Mapping[str, NumberGroup] = field(default_factory=dict)
+    per_corpus: Mapping[str, NumberGroup] = field(default_factory=dict)
+    per_language: Mapping[str, NumberGroup] = field(default_factory=dict)
+    per_gender: Mapping[str, NumberGroup] = field(default_factory=dict)
+    per_fold: tuple[NumberFold, ...] = ()
+    command: Text | None = None
+    commit: Text | None = None
+
+
+def evaluation_dict(facts: EvaluationFacts | NumberEvaluationFacts) -> dict[str, Any]:
+    """Return the facts as metrics.json holds them: every field, an undefined or unknown one as None."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(facts)))
+    return values
+
+
 def read_evaluation(folder: Path) -> EvaluationFacts:
-    """Read metrics.json of an evaluation, of this version of serctl or an earlier one.
+    """Read metrics.json of an evaluation of emotions, of this version of serctl or an earlier one.
 
     Args:
         folder: of the evaluation.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl import __version__
-from serctl.bundle.evaluation import METRICS, METRICS_VERSION
+from serctl.bundle.evaluation import METRICS, EvaluationFacts, NumberEvaluationFacts, evaluation_dict
 from serctl.bundle.versions import current_commit, package_versions
 from serctl.corpora import Fold, Protocol, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
@@ -30,6 +30,7 @@ from serctl.learning.words import mix_words, words_status
 from serctl.metrics import score, score_numbers
 from serctl.metrics.intervals import json_number
 from serctl.metrics.numbers import NUMBER_SCORES
+from serctl.records import read_record
 from serctl.run import Run
 from serctl.runtime.trial import try_network
 from serctl.verbs.number_results import NumberResults
@@ -286,9 +287,9 @@ def _run_fold(
         "epochs": len(learned.fitted.history["loss"]),
         "temperature": learned.temperature,
         "validation": split.reason,
-        "validation_ccc" if dataset.scale else "validation_uar": learned.fitted.validation_score,
+        "validation_ccc" if dataset.scale else "validation_uar": json_number(learned.fitted.validation_score),
         "parameters": learned.parameters,
-        "history": learned.fitted.history,
+        "history": {name: list(map(json_number, each)) for name, each in learned.fitted.history.items()},
         "probabilities": probabilities.tolist(),
     }
     with atomic_path(saved) as draft:
@@ -323,8 +324,7 @@ def _write(output: Path, tested: Tested, dataset: Dataset, facts: dict[str, Any]
         results = NumberResults(tested, dataset.scale, seed)
     else:
         results = EmotionResults(tested, dataset.classes, seed)
-    metrics = {
-        "version": METRICS_VERSION,
+    values = {
         **facts,
         "corpus": sorted({utterance.corpus for utterance in tested.utterances}),
         "left_out": dataset.left_out,
@@ -333,6 +333,9 @@ def _write(output: Path, tested: Tested, dataset: Dataset, facts: dict[str, Any]
         "packages": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    record: type[EvaluationFacts | NumberEvaluationFacts]
+    record = NumberEvaluationFacts if dataset.scale else EvaluationFacts
+    metrics = evaluation_dict(read_record(record, values))
     with atomic_folder(output) as draft:
         results.write(draft, metrics)
         text = json.dumps(metrics, indent=1, ensure_ascii=False) + "\n"

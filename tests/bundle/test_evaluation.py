@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serctl.bundle.evaluation import EvaluationFacts, read_evaluation
+from serctl.bundle.evaluation import EvaluationFacts, evaluation_dict, read_evaluation
 from serctl.bundle.facts import ScoredPart
 from serctl.errors import ConfigError
 
@@ -41,6 +41,18 @@ def test_files_of_earlier_versions_are_read_with_all_they_say() -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=f"is no evaluation: metrics.json: {message}"):
         read_evaluation(written(tmp_path, **changes))
+
+
+def test_what_is_undefined_stays_so(tmp_path: Path) -> None:
+    counts = dict.fromkeys(
+        ("n_train", "n_validation", "n_test", "best_epoch", "epochs", "temperature", "parameters"), 1
+    )
+    texts = {"fold": "a", "validation": "speakers"}
+    scores = {"uar": 0.5, "wa": 0.5, "ece": None, "validation_uar": None}
+    folder = written(tmp_path, per_fold=[{**counts, **texts, **scores, "history": {"val_uar": [None, 0.5]}}])
+    found = read_evaluation(folder)
+    assert found.per_fold[0].history == {"val_uar": (None, 0.5)}
+    assert evaluation_dict(found)["per_fold"][0]["history"] == {"val_uar": [None, 0.5]}
 
 
 def test_a_bundle_quotes_the_scores_alone(tmp_path: Path) -> None:

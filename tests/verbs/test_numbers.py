@@ -12,6 +12,7 @@ import pytest
 
 from serctl import load_model
 from serctl.audio.find import find_recordings
+from serctl.bundle.evaluation import NumberEvaluationFacts
 from serctl.bundle.store import load_bundle
 from serctl.errors import ConfigError, CorpusError
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions
@@ -177,6 +178,7 @@ def test_a_model_is_scored_on_its_target(model: Bundle, numbered: Path, shared_c
     found = evaluate_model([numbered], model=model, output=tmp_path / "e", labels=LabelOptions(), run=run)
     rows = pd.read_parquet(found.folder / "predictions.parquet")
     metrics = json.loads((found.folder / "metrics.json").read_text())
+    assert set(metrics) == NumberEvaluationFacts.__dataclass_fields__.keys()
     assert metrics["mae"] == pytest.approx((rows["truth"] - rows["predicted"]).abs().mean())
     assert metrics["intervals"]["ccc"]["unit"] == "speaker"
     assert (metrics["n"], metrics["target"], metrics["leakage"]["identical_audio"]) == (16, "arousal", 16)
