@@ -3,6 +3,7 @@
 End to end means a new process: start-up, decoding, features, model, report. The first run has an empty feature cache,
 the second a filled one; median of 3. The extraction stage is timed by itself, in one process, with an empty and a
 filled cache. The peer is openSMILE's eGeMAPS alone (no model, no report) on every 12th file, a process on each core.
+`--before SERCTL` names the command of an earlier version, installed elsewhere; its bundled model runs in turn.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ PEER = "openSMILE eGeMAPS"
 Figures = dict[str, Any]
 
 
-def predict(corpus: Path, folder: Path, name: str, options: list[str]) -> Figures:
+def predict(corpus: Path, folder: Path, name: str, options: list[str], *, program: str = "") -> Figures:
     """One run over the corpus with the cache in the folder: wall time, and facts from the summary and the report."""
     report, summary = folder / f"{name}.csv", folder / f"{name}.json"
     outputs = ["-o", str(report), "--summary-json", str(summary), "--cache-dir", str(folder / "cache")]
-    command = [serctl(), "predict", str(corpus), "--quiet", "--jobs", str(CORES), *outputs, *options]
+    command = [program or serctl(), "predict", str(corpus), "--quiet", "--jobs", str(CORES), *outputs, *options]
     wall_s = run(command).wall_s
     facts = json.loads(summary.read_text())
     return {
@@ -65,6 +66,20 @@ def time_predictions(corpus: Path, options: list[str], rounds: int) -> tuple[lis
             empty.append(predict(corpus, Path(folder), "empty", options))
             filled.append(predict(corpus, Path(folder), "filled", options))
     return empty, filled
+
+
+def time_models(corpus: Path, before: str, rounds: int) -> dict[str, list[Figures]]:
+    """Runs with an empty cache of each bundled model, and of an earlier version's where it is given, in turn."""
+    ways = {"serctl-base": ("", ["--model", "serctl-base"]), "serctl-fast": ("", ["--model", "serctl-fast"])}
+    if before:
+        ways = {"before": (before, []), **ways}
+    found: dict[str, list[Figures]] = {name: [] for name in ways}
+    for number in range(1, rounds + 1):
+        for name, (program, options) in ways.items():
+            say(f"{name}, round {number} of {rounds}")
+            with tempfile.TemporaryDirectory() as folder:
+                found[name].append(predict(corpus, Path(folder), name, options, program=program))
+    return found
 
 
 def time_stage(paths: list[Path]) -> tuple[Figures, Figures]:
@@ -107,6 +122,7 @@ def measure(args: argparse.Namespace) -> Figures:
         "predict, filled cache": filled,
         "extraction, empty cache": stage_empty,
         "extraction, filled cache": stage_filled,
+        "bundled models, empty cache": time_models(corpus, args.before, rounds=1 if args.quick else 3),
         "peer": time_peer(args.peer_python, paths[:: 1 if args.quick else PEER_EVERY]) if args.peer_python else None,
     }
 
@@ -125,13 +141,28 @@ def make_rows(figures: Figures) -> list[Row]:
             peer_figure=speed([figures["peer"]]) if figures["peer"] else None,
         ),
         Row("the same again, from the feature cache", speed(figures["predict, filled cache"]), "x real time"),
+        *_bundled_rows(figures["bundled models, empty cache"]),
         Row("extraction stage, cache against computing", empty / filled, "x as fast", 5, at_least=True),
     ]
 
 
+def _bundled_rows(found: dict[str, list[Figures]]) -> list[Row]:
+    before = speed(found["before"]) if "before" in found else None
+    rows = []
+    for name, least in (("serctl-base", 1.0), ("serctl-fast", 2.0)):
+        if before is None:
+            rows.append(Row(f"the same with {name}", speed(found[name]), "x real time"))
+        else:
+            ratio = speed(found[name]) / before
+            rows.append(Row(f"{name} against serctl-base of serctl 0.1", ratio, "x as fast", least, at_least=True))
+    return rows
+
+
 def main() -> None:
     """Measure, print, save."""
-    args = parse(make_parser(__doc__, data=True, peer=True, model=True))
+    parser = make_parser(__doc__, data=True, peer=True, model=True)
+    parser.add_argument("--before", default="", metavar="SERCTL", help="command of an earlier version")
+    args = parse(parser)
     if use_cores(CORES) != CORES:
         say(f"the figures are not for {CORES} cores")
     figures = measure(args)
