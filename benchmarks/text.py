@@ -173,7 +173,7 @@ class Mosi:
         test = self.parts["test"]
         truth, found = self.truth[test], predicted[test]
         signs = truth != 0
-        varies = found.std() > 0
+        varies = np.ptp(found) > 0
         return [
             Row(f"MOSI, MAE of {name}", self.error(predicted, "test"), "", target),
             *([Row(f"MOSI, Pearson r of {name}", float(np.corrcoef(found, truth)[0, 1]), "")] if varies else []),
