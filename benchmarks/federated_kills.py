@@ -2,7 +2,7 @@
 
 python benchmarks/federated_kills.py --data DIR --work FOLDER [--rounds 30] [--save]
 
-Three parties of two speakers of RAVDESS each, a server, all over TLS on loopback, each of them the command that a user
+Three parties of four speakers of RAVDESS each, a server, all over TLS on loopback, each of them the command that a user
 types. The same training runs undisturbed, and with `kill -9` of a party in one round and of the server in another; both
 models are scored on four other speakers. In a third training four further parties send weights that are not numbers, a
 huge update, other shapes, or come from another version. What is finished is kept in FOLDER. Needs serctl[federated].
@@ -26,9 +26,10 @@ from _common import Row, find_files, finish, make_parser, parse, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PARTIES = {"north": range(1, 3), "south": range(3, 5), "west": range(5, 7)}
-TESTED = range(7, 11)
+PARTIES = {"north": range(1, 5), "south": range(5, 9), "west": range(9, 13)}
+TESTED = range(13, 17)
 NETWORK = ("--arch", "mfcc", "--copies", "0", "--strategy", "scaffold", "--patience", "1000")
+ALL_AWAITED = ("--least-parties", "3")
 WITHIN_S = 1800.0
 CHEATS = ("nan", "huge", "shapes", "version")
 CHEAT = """
@@ -179,7 +180,7 @@ def train(work: Path, name: str, rounds: int, *, killed: bool) -> dict[str, Any]
     began = time.monotonic()
     with ExitStack() as stack:
         stack.callback(federation.end)
-        federation.start_server()
+        federation.start_server(*ALL_AWAITED)
         for party in PARTIES:
             federation.start_party(party, work / party)
         if killed:
@@ -188,7 +189,7 @@ def train(work: Path, name: str, rounds: int, *, killed: bool) -> dict[str, Any]
             federation.start_party("west", work / "west")
             federation.wait_for_round(rounds // 2)
             federation.kill("server")
-            federation.start_server("--resume")
+            federation.start_server(*ALL_AWAITED, "--resume")
         federation.wait_for_end()
     figures = {"wall_s": time.monotonic() - began, "leftovers": federation.leftovers(), **facts_of(federation)}
     figures["uar"] = score(work, federation.model, name)

@@ -16,7 +16,7 @@ from serctl.errors import CorpusError, FederationError
 from serctl.features import Features, Moments, Normaliser, functional_names
 from serctl.learning.dataset import Dataset, Sample
 from serctl.learning.federated.client_app import DESCRIBE, SCORES, held_out_of, losses_of, make_app, request
-from serctl.learning.federated.local import Weights
+from serctl.learning.federated.local import Weights, new_weights
 from serctl.learning.federated.outcome import Federated, RoundScores, best_temperature
 from serctl.learning.federated.parties import TEMPERATURES, Party, Update, held_out_scores, split_parties
 from serctl.learning.federated.plan import FederationOptions, Plan
@@ -33,6 +33,7 @@ from serctl.learning.federated.strategies import (
     pool_statistics,
     to_record,
 )
+from serctl.learning.learn import network_spec
 from serctl.learning.options import Augmentation, FitOptions
 from serctl.learning.recipe import Recipe
 from serctl.metrics import expected_calibration_error
@@ -316,6 +317,31 @@ def test_parties_train_together_and_a_server_that_starts_again_goes_on(tmp_path:
     again, more = federate(*parties, checkpoint=tmp_path / "server.npz", rounds=3)
     assert [each.number for each in more] == [3]
     assert again.history["val_uar"][:1] == found.history["val_uar"][:1]
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_a_party_that_starts_again_sends_what_it_would_have_sent(tmp_path: Path) -> None:
+    options = FederationOptions(rounds=4)
+    plan = replace(Plan.make(RECIPE, options), class_counts={"angry": 9, "sad": 9})
+    party = OwnFeatures("north", [], run=Run(), folder=tmp_path)
+    described = party.describe(plan)
+    normaliser = Normaliser.from_moments(described.mel, described.functionals)
+    spec = network_spec(RECIPE, n_classes=2, languages=())
+    start, _ = new_weights("speech", spec, seed=0)
+    control = [np.zeros_like(each) for each in start.trainable]
+
+    def train(number: int) -> Update:
+        return party.train(plan, normaliser, number=number, start=start, control=control)
+
+    first, second = train(1), train(2)
+    again = train(2)  # the server died before it saved the round
+    party = OwnFeatures("north", [], run=Run(), folder=tmp_path)
+    anew = train(2)
+    for sent in (again, anew):
+        found = [*sent.weights.trainable, *sent.control]
+        for one, other in zip([*second.weights.trainable, *second.control], found, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert (first.weights.trainable[0] != second.weights.trainable[0]).any()
 
 
 @pytest.mark.usefixtures("tensorflow")

@@ -86,6 +86,11 @@ class LocalOptimizer(keras.optimizers.AdamW):
             setattr(self, name, made)
         self.pull = self.add_variable(shape=(), name="pull", initializer="zeros")
 
+    @property
+    def moments(self) -> list[Any]:
+        """The variables of the moments of Adam."""
+        return [*self._momentums, *self._velocities]
+
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Take a step; called by keras."""
         variables = list(trainable_variables or self._trainable_variables)
@@ -153,8 +158,22 @@ class LocalTrainer:
         self._optimizer = LocalOptimizer(learning_rates(steps, options), weight_decay=options.weight_decay)
         self.model.compile(optimizer=self._optimizer, loss=[prediction_loss(options) for _ in self.model.outputs])
         self._optimizer.build(self.model.trainable_variables)
+        weights = {id(each) for each in self.model.non_trainable_weights}
+        seeds = [each for each in self.model.non_trainable_variables if id(each) not in weights]
+        self._variables = [*self._optimizer.moments, *seeds]
+        self.fresh = self.state
         self._normaliser = normaliser
         self.validation, self.spec, self.examples = validation, spec, len(training)
+
+    @property
+    def state(self) -> Arrays:
+        """What the training of a round leaves for the next besides the weights: moments of Adam, seeds of dropout."""
+        return _values(self._variables)
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from a state."""
+        for variable, values in zip(self._variables, state, strict=True):
+            variable.assign(values)
 
     @property
     def weights(self) -> Weights:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from serctl.learning.federated.plan import Plan
     from serctl.run import Run
 
+    Memory = tuple[Arrays, Arrays]
+    """What a party remembers from round to round: its control variate, and the state of its training."""
+
 TEMPERATURES = np.geomspace(0.05, 20.0, 121)
 """Parties send their loss at each of these; the server finds the best of the sums."""
 
@@ -38,7 +41,7 @@ BINS = 15
 """Bins of the confidence, to compute the calibration error of all parties."""
 
 _SMALLEST_PROBABILITY = 1e-7
-_STATE = "control.npz"
+_STATE = "party.npz"
 
 
 def split_parties(utterances: Sequence[Utterance], values: Sequence[str | None], parties: int) -> dict[str, list[int]]:
@@ -150,6 +153,7 @@ class Party:
         self._paths, self._run, self._folder = paths, run, folder
         self._prepared: tuple[str, Dataset, Split] | None = None
         self._trainer: tuple[str, LocalTrainer] | None = None
+        self._kept: tuple[int, Memory, Memory] | None = None
 
     def describe(self, plan: Plan) -> Description:
         """Extract the features, and say what the server has to know of them.
@@ -196,18 +200,18 @@ class Party:
         """
         trainer = self._trainer_for(plan, normaliser)
         scores = trainer.score(start)
-        own = self._control(number, start) if control is not None else None
+        own, state = self._before(number, trainer, start)
+        trainer.restore(state)
         result = trainer.train(
             start,
             first_epoch=(number - 1) * plan.local_epochs,
             epochs=plan.local_epochs,
-            correction=None if control is None or own is None else _minus(control, own),
+            correction=None if control is None else _minus(control, own),
             pull=plan.proximal,
         )
-        change: Arrays = []
-        if own is not None:
-            change = _minus(result.mean_gradient, own)
-            self._keep_control(number, own, result.mean_gradient)
+        after = own if control is None else result.mean_gradient
+        self._keep(number, before=(own, state), after=(after, trainer.state))
+        change = [] if control is None else _minus(after, own)
         return Update(result.weights, trainer.examples, result.loss, scores, change)
 
     def losses(self, plan: Plan, normaliser: Normaliser, weights: Weights) -> tuple[WindowScores, NDArray[np.float64]]:
@@ -280,27 +284,30 @@ class Party:
             class_counts=np.array(list(plan.class_counts.values())),
         )
 
-    def _control(self, number: int, like: Weights) -> Arrays:
-        """The control variate before a round: as it was then, if the round is trained once more."""
-        zeros = [np.zeros_like(each) for each in like.trainable]
+    def _before(self, number: int, trainer: LocalTrainer, like: Weights) -> Memory:
+        """What the party remembers before a round: as it was then, if the round is trained once more."""
+        fresh = ([np.zeros_like(each) for each in like.trainable], trainer.fresh)
         if number == 1:
-            self._kept = (0, zeros, zeros)
-        elif not hasattr(self, "_kept"):
-            self._kept = self._load_control() or (0, zeros, zeros)
-        kept, before, after = self._kept
+            return fresh
+        if self._kept is None:
+            self._kept = self._load()
+        kept, before, after = self._kept or (0, fresh, fresh)
         return before if kept == number else after
 
-    def _load_control(self) -> tuple[int, Arrays, Arrays] | None:
+    def _load(self) -> tuple[int, Memory, Memory] | None:
         path = self._folder / _STATE if self._folder else None
         if path is None or not path.exists():
             return None
-        state, arrays = load_checkpoint(path)
-        return int(state["round"]), arrays["before"], arrays["after"]
+        facts, arrays = load_checkpoint(path)
+        before, after = ((arrays[f"{when} control"], arrays[f"{when} state"]) for when in ("before", "after"))
+        return int(facts["round"]), before, after
 
-    def _keep_control(self, number: int, before: Arrays, after: Arrays) -> None:
+    def _keep(self, number: int, *, before: Memory, after: Memory) -> None:
         self._kept = (number, before, after)
         if self._folder:
-            save_checkpoint(self._folder / _STATE, {"round": number}, {"before": before, "after": after})
+            arrays = {"before control": before[0], "before state": before[1]}
+            arrays |= {"after control": after[0], "after state": after[1]}
+            save_checkpoint(self._folder / _STATE, {"round": number}, arrays)
 
 
 def held_out_scores(probabilities: NDArray[np.float64], truth: NDArray[np.intp]) -> HeldOutScores:
