@@ -42,7 +42,9 @@ ExcelOption = Annotated[
 ]
 EmbedAudioOption = Annotated[
     bool,
-    typer.Option("--embed-audio", help="Put the recordings into the page, as MP3 at 16 kHz; else it links to them."),
+    typer.Option(
+        "--embed-audio", help="Put the recordings into the page, as MP3 at 16 kHz; otherwise it links to them."
+    ),
 ]
 
 

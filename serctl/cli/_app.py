@@ -125,9 +125,7 @@ NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Neither read nor write the feature cache.", rich_help_panel="Cache")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only: no progress, no summary.")]
-SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same result.")
-]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Random seed: the same seed gives the same result.")]
 
 
 def console() -> Console:

@@ -35,7 +35,8 @@ SummaryJsonOption = Annotated[
     typer.Option("--summary-json", help="Also write the summary to this file, as JSON."),
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Refuse folders that hold files other than recordings; else they are counted.")
+    bool,
+    typer.Option("--strict", help="Refuse folders that hold files other than recordings; otherwise they are counted."),
 ]
 RecordingsArgument = Annotated[
     list[Path] | None,

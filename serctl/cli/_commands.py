@@ -23,11 +23,11 @@ SUMMARIES = {
     "stream": "Predict emotions in live speech.",
     "train": "Train a model on labelled corpora.",
     "federate": "Train one model with several parties that keep their recordings.",
-    "models": "Look at models: labels, scores, licence.",
-    "corpus": "Look at corpora of emotional speech.",
-    "cache": "Look after the feature cache.",
-    "config": "Look at settings and where they come from.",
-    "report": "Make something of finished reports.",
+    "models": "List models and show their labels, scores and licence.",
+    "corpus": "Check corpora of emotional speech and their labels.",
+    "cache": "Show, check and empty the cache.",
+    "config": "Show settings and where they come from.",
+    "report": "Turn reports into pages, and merge them.",
 }
 """The first line of each command's help, in the order of `serctl --help`; serctl.cli has a module of the same name."""
 

@@ -25,15 +25,18 @@ def adapt(
     output: Annotated[Path, typer.Option("--output", "-o", help="Profile to write.")] = ...,  # type: ignore[assignment]
     model: ModelOption = None,
     even: Annotated[
-        bool, typer.Option("--even", help="The recordings hold all emotions about equally often: count each once.")
+        bool,
+        typer.Option(
+            "--even", help="All emotions are about equally frequent in the recordings: count each recording once."
+        ),
     ] = False,
     files_from: FilesFromOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Measure recordings of one line, room or language as a profile.
 
-    `serctl predict --adapt PROFILE` then normalises features by it, so that a recording gets the same answer whatever
-    it is predicted beside. No labels are needed. Some 50 recordings suffice.
+    `serctl predict --adapt PROFILE` then normalises features by it, so that a recording gets the same answer
+    regardless of the other recordings in the run. No labels are needed. About 50 recordings are enough.
     """
     from serctl.bundle.store import DEFAULT_MODEL, load_bundle
     from serctl.verbs.adapt import save_profile

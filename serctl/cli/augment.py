@@ -58,7 +58,7 @@ def augment(
         str | None,
         typer.Option(
             metavar="LOW:HIGH",
-            help="Put it into a room with a reverberation time RT60 in seconds from this range (0.05 to 10).",
+            help="Add the reverberation of a room: RT60 in seconds from this range (0.05 to 10).",
             show_default=False,
         ),
     ] = None,
@@ -69,7 +69,7 @@ def augment(
     noise_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Take the noise from recordings in this folder. Default: white Gaussian noise.", show_default=False
+            help="Use the noise recordings in this folder. Default: white Gaussian noise.", show_default=False
         ),
     ] = None,
     level: Annotated[
@@ -82,13 +82,13 @@ def augment(
     ] = None,
     telephone: Annotated[
         bool,
-        typer.Option("--telephone", help="Pass it through a telephone line: 300 to 3400 Hz, mu-law or GSM."),
+        typer.Option("--telephone", help="Simulate a telephone line: 300 to 3400 Hz, mu-law or GSM."),
     ] = False,
     codec: Annotated[
         str | None,
         typer.Option(
             metavar="LOW:HIGH",
-            help="Code it as MP3 or Opus at a bit rate in kbit/s from this range (6 to 256).",
+            help="Encode as MP3 or Opus at a bit rate in kbit/s from this range (6 to 256).",
             show_default=False,
         ),
     ] = None,

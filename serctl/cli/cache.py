@@ -20,7 +20,7 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 
-cache_app = command_group("cache", "Look after the feature cache.", example="serctl cache prune --max-size 10GB")
+cache_app = command_group("cache", "Show, check and empty the cache.", example="serctl cache prune --max-size 10GB")
 
 
 @command(cache_app, "serctl cache info")

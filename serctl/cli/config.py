@@ -11,7 +11,7 @@ import typer
 from serctl.cli._app import command_group
 from serctl.cli._flags import command
 
-config_app = command_group("config", "Look at settings and where they come from.", example="serctl config show train")
+config_app = command_group("config", "Show settings and where they come from.", example="serctl config show train")
 
 
 @command(config_app, "serctl config show", "serctl config show train")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN_PROBLEMS = 10
 _UNWRAPPED_WIDTH = 10_000
 
-corpus_app = command_group("corpus", "Look at corpora of emotional speech.")
+corpus_app = command_group("corpus", "Check corpora of emotional speech and their labels.")
 
 
 @command(corpus_app, "serctl corpus suspects ./cross-validation -o suspects.csv")
@@ -70,7 +70,7 @@ def scan(
         list[str] | None,
         typer.Option(
             "--column",
-            help="Take a manifest's column by its name, e.g. path=recording. Repeatable.",
+            help="Use this column of the manifest, e.g. path=recording. Repeatable.",
             metavar="NAME=COLUMN",
         ),
     ] = None,
@@ -78,7 +78,7 @@ def scan(
         list[str] | None,
         typer.Option(
             "--map",
-            help="Say what a label means that no emotion has, e.g. froh=happy. Repeatable.",
+            help="Name the emotion of an unknown label, e.g. froh=happy. Repeatable.",
             metavar="LABEL=EMOTION",
         ),
     ] = None,

@@ -40,7 +40,7 @@ def explain(
     """Explain why a recording gets its answer.
 
     Shows which moments and frequencies matter, which features count for and against it, what would change the answer,
-    and how far all this can be trusted. Takes about 10 s for each recording.
+    and how far the explanation can be trusted. Takes about 10 s for each recording.
     """
     from serctl.bundle.store import DEFAULT_MODEL, load_bundle
     from serctl.verbs import explain as verb

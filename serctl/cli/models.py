@@ -13,7 +13,7 @@ from serctl.cli._terminal import make_console, terminal_text
 if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
 
-models_app = command_group("models", "Look at models: labels, scores, licence.")
+models_app = command_group("models", "List models and show their labels, scores and licence.")
 
 
 @command(models_app, "serctl models list", name="list")

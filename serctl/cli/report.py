@@ -31,7 +31,7 @@ class _Reports(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
-report_app = command_group("report", "Make something of finished reports.", kind=_Reports)
+report_app = command_group("report", "Turn reports into pages, and merge them.", kind=_Reports)
 
 
 @command(
@@ -47,7 +47,7 @@ def html(
     output: Annotated[Path, typer.Option("--output", "-o", help="Page to write: .html.")],
     recordings: Annotated[
         Path | None,
-        typer.Option("--recordings", help="Folder of the recordings. Default: the paths of the report lead to them."),
+        typer.Option("--recordings", help="Folder of the recordings. Default: as the paths in the report say."),
     ] = None,
     embed_audio: EmbedAudioOption = False,
     quiet: QuietOption = False,
@@ -72,7 +72,7 @@ def merge(
     output: Annotated[Path, typer.Option("--output", "-o", help="Report to write: .csv, .parquet or .jsonl.")],
     quiet: QuietOption = False,
 ) -> None:
-    """Merge the reports of `predict --shard` or `extract --shard` into one.
+    """Merge the reports of all shards into one.
 
     It checks that the parts are those of one run (the same model, options and version), that none is missing or there
     twice, and that the inputs did not change between them. The rows are in the order of the inputs, as without shards.

@@ -41,7 +41,7 @@ class ExplainOptions:
         kind=str,
         metavar="CODE",
     )
-    seed: int = option(0, "Seed of the noise and of the random orders; the same seed, the same result.", low=0)
+    seed: int = option(0, "Random seed of the noise and the orders: the same seed gives the same result.", low=0)
 
     def __post_init__(self) -> None:
         check_options(self)

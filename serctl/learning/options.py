@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from serctl.transforms.noise import Noise
     from serctl.transforms.parameters import Transform
 
-SEED_HELP = "Seed of everything random; the same seed, the same result."
+SEED_HELP = "Random seed: the same seed gives the same result."
 PROTOCOL_HELP = (
     "loso, speaker-kfold:K, emobox-ravdess-6, leave-one-language-out, leave-one-corpus-out, random-kfold:K "
     "(speaker-dependent) or split (a manifest's, or that of folders named train and test)."
@@ -84,14 +84,14 @@ class FitOptions:
 
     epochs: int = option(
         Architecture.epochs,
-        f"Most epochs to train. Default: {by_architecture('epochs')}; continuing from a model: "
+        f"Maximum number of epochs. Default: {by_architecture('epochs')}; continuing from a model: "
         f"{by_architecture('continued_epochs')}.",
         low=1,
         unset=True,
     )
     patience: int = option(
         Architecture.patience,
-        "Epochs without a better validation UAR, in the second half, before it stops. Default: "
+        "Stop after this many epochs without a better validation UAR, in the second half of the epochs. Default: "
         f"{by_architecture('patience')}.",
         low=1,
         unset=True,
@@ -99,7 +99,7 @@ class FitOptions:
     batch_size: int = option(32, f"Windows in a batch. Default: {by_fit('batch_size', 32)}.", low=1, unset=True)
     lr: float = option(
         1.5e-3,
-        f"Highest learning rate of the schedule, above 0. Default: {by_fit('lr', 1.5e-3)}; continuing from a model: "
+        f"Peak learning rate of the schedule, above 0. Default: {by_fit('lr', 1.5e-3)}; continuing from a model: "
         f"{by_architecture('continued_lr')}.",
         above=0,
         unset=True,
@@ -246,13 +246,13 @@ class LabelOptions:
 
     classes: tuple[str, ...] = option(
         (),
-        "Emotions that take part, separated by commas. Default: all that occur.",
+        "Emotions to use, separated by commas. Default: all in the corpora.",
         parse=_names,
         metavar="A,B,...",
     )
     mapping: tuple[tuple[str, str], ...] = option(
         (),
-        "Rename an emotion, or say what a label means: calm=neutral, froh=happy. Repeatable.",
+        "Rename an emotion, or name that of a label: calm=neutral, froh=happy. Repeatable.",
         name="map",
         parse=_pair,
         repeatable=True,
@@ -260,7 +260,7 @@ class LabelOptions:
     )
     target: str | None = option(
         None,
-        "Learn a number instead of emotions: the column of the manifests that holds it, such as valence.",
+        "Predict a number instead of emotions: the manifest column that holds it, such as valence.",
         kind=str,
         metavar="COLUMN",
     )

@@ -86,10 +86,10 @@ class ListenOptions:
         envvar="SERCTL_TOKEN",
         secret=True,
     )
-    max_connections: int = option(64, "Clients at a time.", low=1)
+    max_connections: int = option(64, "Maximum number of clients at the same time.", low=1)
     idle_s: float = option(
         30.0,
-        "Seconds without data, or with less than half a stream's, after which a client is disconnected, above 0.",
+        "Disconnect a client after this many seconds without data, or with less than half of a stream's; above 0.",
         above=0,
     )
 
