@@ -43,7 +43,7 @@ _MODEL: dict[str, Any] = {
 }
 """What a model that parties train can be asked for."""
 
-_FEDERATION = some_options(FederationOptions, *("rounds", "strategy", "local_epochs", "proximal", "round_s"))
+_FEDERATION = some_options(FederationOptions, *("rounds", "strategy", "local_epochs", "proximal", "round_s", "secure"))
 """Options of a federation, without those that only parties on other machines need."""
 
 

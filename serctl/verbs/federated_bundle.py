@@ -162,6 +162,7 @@ def _federation(found: Federated) -> FederationFacts:
         local_epochs=found.plan.local_epochs,
         parties=tuple(_party(each, found) for each in found.parties),
         refused=tuple(f"round {number}, {party}: {reason}" for number, party, reason in found.refused),
+        privacy={"secure_aggregation": "of the updates"} if found.plan.secure else {},
     )
 
 

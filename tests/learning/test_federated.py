@@ -14,6 +14,7 @@ from flwr.app.error import Error
 from serctl.corpora import Split, Utterance
 from serctl.errors import CorpusError, FederationError
 from serctl.features import Features, Moments, Normaliser, functional_names
+from serctl.learning.checkpoints import load_checkpoint
 from serctl.learning.dataset import Dataset, Sample
 from serctl.learning.federated.client_app import DESCRIBE, SCORES, held_out_of, losses_of, make_app, request
 from serctl.learning.federated.local import Weights, new_weights
@@ -379,3 +380,41 @@ def test_too_few_updates_end_the_training_and_say_why() -> None:
     message = r"round 1: expected updates of 2 parties. Received: 0; refused: .*north: CorpusError: no speech"
     with pytest.raises(FederationError, match=message):
         federate(Fails("north", [], run=Run()), Fails("west", [], run=Run()))
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_a_secure_round_is_the_open_one_without_any_single_update(tmp_path: Path) -> None:
+    """Three parties, one of which drops out after the keys were agreed on."""
+    seen: list[Any] = []
+
+    class Watched(LocalGrid):
+        def push_messages(self, messages: Any) -> list[str]:
+            keys = super().push_messages(messages)
+            seen.extend(self._replies[key] for key in keys)
+            return keys
+
+    class DropsOut(OwnFeatures):
+        def train(self, *_: Any, **__: Any) -> Update:
+            raise CorpusError("the line is broken")
+
+    def trained(secure: bool) -> Federated:
+        parties = [
+            *(OwnFeatures(name, [], run=Run()) for name in ("north", "south-1")),
+            DropsOut("west", [], run=Run()),
+        ]
+        apps = {node: make_app(party, finish=lambda: None) for node, party in enumerate(parties, start=1)}
+        options = FederationOptions(rounds=1, round_s=60, secure=secure)
+        saved = tmp_path / f"{secure}.npz"
+        return Server(Watched(apps), RECIPE, options, parties=3, checkpoint=saved, on_round=lambda _: None).run()
+
+    plain = trained(secure=False)
+    seen.clear()
+    hidden = trained(secure=True)
+    (_, expected), (_, found) = (load_checkpoint(tmp_path / f"{secure}.npz") for secure in (False, True))
+    for name in ("trainable", "control"):
+        for one, other in zip(expected[name], found[name], strict=True):
+            np.testing.assert_allclose(other, one, atol=1e-6, err_msg=name)
+    assert hidden.history["val_uar"] == plain.history["val_uar"]
+    updates = [each.content for each in seen if not each.has_error() and "masked" in each.content]
+    assert [list(content) for content in updates] == [["masked"], ["masked"]]
+    assert {name: each.rounds for name, each in hidden.traffic.items()} == {"north": 1, "south-1": 1, "west": 0}

@@ -28,7 +28,10 @@ ARRAYS, STATISTICS, NORMALISER, METRICS, FACTS, SCORES = (
 
 def make_app(party: Party, *, finish: Callable[[], None]) -> ClientApp:
     """Return the app of a party; finish: called when the server says that the training is over."""
+    from serctl.learning.federated.secure_round import SecureApp
+
     app = ClientApp()
+    secure = SecureApp(app)
 
     @app.query("describe")
     def describe(message: Message, _: Any) -> Message:
@@ -44,6 +47,8 @@ def make_app(party: Party, *, finish: Callable[[], None]) -> ClientApp:
             start=weights_of(content),
             control=from_record(content[CONTROL]) if CONTROL in content else None,
         )
+        if _plan(message).secure:
+            return Message(secure.mask(update, message), reply_to=message)
         return _reply(message, update_records(update))
 
     @app.evaluate("losses")

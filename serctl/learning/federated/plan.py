@@ -37,6 +37,7 @@ class FederationOptions:
         proximal: strength of FedProx's pull towards the weights that a round starts from.
         least_parties: parties that a round needs; more are awaited for a while.
         round_s: longest wait for a round, in seconds.
+        secure: whether updates are summed in secret.
         wait_s: longest wait for the parties: for all before the first round, later for as many as a round needs.
 
     Raises:
@@ -59,6 +60,7 @@ class FederationOptions:
         low=1,
         name="wait",
     )
+    secure: bool = option(False, "Hide the update of each party from the server, which learns their sum alone.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -73,6 +75,7 @@ class Plan:
         fit, augmentation, labels: the options of these names, as JSON-able values; epochs count those of all rounds.
         validation_share: share of each party's utterances held out.
         local_epochs, strategy, proximal: see FederationOptions.
+        secure: whether the server learns only the sum of the updates.
         version: of the code and the features.
         class_counts: training windows of each class at all parties, in the order of the classes; empty before they were
             asked.
@@ -87,6 +90,7 @@ class Plan:
     local_epochs: int
     strategy: str
     proximal: float
+    secure: bool = False
     version: str = VERSION
     class_counts: Mapping[str, int] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
@@ -104,6 +108,7 @@ class Plan:
             validation_share=recipe.validation_share,
             local_epochs=options.local_epochs,
             strategy=options.strategy,
+            secure=options.secure,
             proximal=options.proximal if options.strategy == "fedprox" else 0.0,
         )
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flwr.app import ConfigRecord, Message
+from flwr.app import ConfigRecord, Message, RecordDict
 
 from serctl.errors import CorpusError, FederationError
 from serctl.features import Moments, Normaliser
@@ -18,6 +18,7 @@ from serctl.learning.federated.local import Weights, new_weights
 from serctl.learning.federated.outcome import Federated, RoundScores, Traffic, best_temperature
 from serctl.learning.federated.plan import Plan
 from serctl.learning.federated.roster import RETURN_S, UNUSABLE, Roster
+from serctl.learning.federated.secure_round import sum_of_round, update_of_sum
 from serctl.learning.federated.strategies import (
     Scaffold,
     distance,
@@ -94,6 +95,8 @@ class Server:
             self._begin()
         self._spec = network_spec(self._plan.recipe, n_classes=len(self._plan.classes), languages=self._plan.languages)
         initial, self._variances = new_weights(self._plan.architecture, self._spec, seed=self._choice.seed)
+        if self._plan.secure and initial.statistics:
+            raise FederationError("expected a network without batch normalisation, whose statistics are not hidden")
         if saved is None:
             self._weights = initial
         self._strategy = make_strategy(self._options)
@@ -124,14 +127,16 @@ class Server:
 
     def _train_round(self) -> None:
         number = self._roster.number + 1
-        taken, refused = self._updates(number)
+        taken, refused, names = self._secure_update(number) if self._plan.secure else self._updates(number)
         self._score([update.scores for _, update in taken.values()])
         self._join(number, taken)
+        for name in names:
+            self._roster.traffic[name].rounds += 1
         self._roster.number = number
-        self._report(taken, refused)
+        self._report(names, refused)
         self._save()
 
-    def _updates(self, number: int) -> tuple[dict[str, tuple[Any, Update]], dict[str, str]]:
+    def _updates(self, number: int) -> tuple[dict[str, tuple[Any, Update]], dict[str, str], list[str]]:
         """Have the parties train; once more where too few are left because others went away meanwhile."""
         until = time.monotonic() + self._options.round_s
         while True:
@@ -141,12 +146,36 @@ class Server:
             replies = self._roster.exchange(sent, enough=self._options.least_parties)
             taken, refused = self._check(replies, number)
             if len(taken) >= self._options.least_parties:
-                return taken, refused
+                return taken, refused, sorted(taken)
             if len(replies) == len(sent) or time.monotonic() > until:
                 raise FederationError(
                     f"round {number}: expected updates of {self._options.least_parties} parties. Received: "
                     f"{len(taken)}{self._roster.reasons()}"
                 )
+
+    def _secure_update(self, number: int) -> tuple[dict[str, tuple[Any, Update]], dict[str, str], list[str]]:
+        """Have the parties train, and open the sum of their updates: one update that stands for all of them."""
+        self._roster.admit(self._plan)
+        self._roster.gather(self._plan, within_s=0)
+        values, nodes = sum_of_round(self._roster, self._requests(number), least=self._options.least_parties)
+        parties = [self._roster.nodes[node] for node in nodes]
+        update = update_of_sum(
+            values,
+            self._weights.trainable,
+            examples=sum(each.examples for each in parties),
+            total=sum(each.examples for each in self._roster.known.values()),
+            classes=len(self._plan.classes),
+            control=isinstance(self._strategy, Scaffold),
+        )
+        fault = fault_of(update.weights, self._weights, examples=update.examples, described=update.examples)
+        if fault:
+            raise FederationError(f"round {number}: the sum of the updates of all parties: {fault}")
+        if isinstance(self._strategy, Scaffold):
+            # The changes are weighted by the shares of the parties already.
+            self._strategy.meet({nodes[0]: 1}, 1)
+        asked = Message(RecordDict(), nodes[0], messages.TRAIN)
+        reply = Message(RecordDict(messages.update_records(update)), reply_to=asked)
+        return {"all": (reply, update)}, {}, sorted(each.name for each in parties)
 
     def _requests(self, number: int) -> list[Message]:
         """The messages that begin a round."""
@@ -205,8 +234,6 @@ class Server:
         arrays, metrics = self._strategy.aggregate_train(number, [reply for reply, _ in taken.values()])
         self._weights = Weights([each.astype(np.float32) for each in from_record(arrays)], statistics)
         self._loss = float(metrics["loss"])
-        for name in taken:
-            self._roster.traffic[name].rounds += 1
 
     def _score(self, scores: Sequence[WindowScores]) -> None:
         """Record how the weights of the last round do; those before the first are no candidate."""
@@ -219,7 +246,7 @@ class Server:
         if self._state.best_epoch == self._roster.number:
             self._state.best_weights = [*self._weights.trainable, *self._weights.statistics]
 
-    def _report(self, taken: Mapping[str, Any], refused: Mapping[str, str]) -> None:
+    def _report(self, taken: Sequence[str], refused: Mapping[str, str]) -> None:
         history = self._state.history
         last = {name: values[-1] if values else float("nan") for name, values in history.items()}
         self._on_round(
@@ -229,7 +256,7 @@ class Server:
                 loss=self._loss,
                 val_loss=last["val_loss"],
                 val_uar=last["val_uar"],
-                parties=tuple(sorted(taken)),
+                parties=tuple(taken),
                 refused=refused,
             )
         )
