@@ -5,7 +5,7 @@ subtracts. The masks between parties cancel out in the sum. So that a party may 
 own mask and its private key among all parties: the server receives, from a number of them, the seeds of those whose
 values it has, and the keys of those whose values it lacks, never both of one party.
 
-Values are fixed-point numbers modulo 2^32. Keys are agreed by X25519, derived by HKDF-SHA256, and used once: all are
+Values are fixed-point numbers modulo 2^64. Keys are agreed by X25519, derived by HKDF-SHA256, and used once: all are
 new in every round. Masks are streams of AES-256-CTR. Flower's SecAgg+ is written for its older interface, and draws
 its masks from a generator with a seed of 32 bits, which the server could try out.
 
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     from numpy.typing import NDArray
 
-LIMIT = 127.0
+LIMIT = 1e6
 """Largest magnitude of a value and of a sum."""
 
-_SCALE = 2.0**24
+_SCALE = 2.0**40
+"""Fine enough for gradients, which the local optimizer divides by their size."""
+
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _SEED, _PRIVATE = b"s", b"k"
@@ -89,7 +91,7 @@ class MaskedParty:
 
         return AESGCM(_derive(self._sealing, self._keys[node][_KEY_BYTES:], b"shares"))
 
-    def mask(self, values: NDArray[np.floating], shares: Mapping[int, bytes]) -> NDArray[np.uint32]:
+    def mask(self, values: NDArray[np.floating], shares: Mapping[int, bytes]) -> NDArray[np.uint64]:
         """Hide values.
 
         Args:
@@ -139,7 +141,7 @@ class MaskedParty:
 
 
 def open_sum(
-    masked: Mapping[int, NDArray[np.uint32]],
+    masked: Mapping[int, NDArray[np.uint64]],
     keys: Mapping[int, bytes],
     revealed: Mapping[int, Mapping[int, bytes]],
     *,
@@ -160,7 +162,7 @@ def open_sum(
         raise FederationError(
             f"expected {threshold} parties to open the sum of a round. Received: {min(len(revealed), len(masked))}"
         )
-    total: NDArray[np.uint32] = np.sum(np.stack(list(masked.values())), axis=0, dtype=np.uint32)
+    total: NDArray[np.uint64] = np.sum(np.stack(list(masked.values())), axis=0, dtype=np.uint64)
     for node in keys:
         secret = _restore([shares[node][1:] for shares in revealed.values() if node in shares])
         if node in masked:
@@ -173,8 +175,8 @@ def open_sum(
     return decode(total)
 
 
-def encode(values: NDArray[np.floating]) -> NDArray[np.uint32]:
-    """Return values as fixed-point numbers modulo 2^32.
+def encode(values: NDArray[np.floating]) -> NDArray[np.uint64]:
+    """Return values as fixed-point numbers modulo 2^64.
 
     Raises:
         FederationError: a value is not finite or too large.
@@ -182,12 +184,12 @@ def encode(values: NDArray[np.floating]) -> NDArray[np.uint32]:
     largest = float(np.abs(values).max(initial=0.0))
     if not largest <= LIMIT:
         raise FederationError(f"expected values of at most {LIMIT:g}. Received: {largest:g}")
-    return np.rint(np.asarray(values, np.float64) * _SCALE).astype(np.int64).astype(np.uint32)
+    return np.rint(np.asarray(values, np.float64) * _SCALE).astype(np.int64).astype(np.uint64)
 
 
-def decode(values: NDArray[np.uint32]) -> NDArray[np.float64]:
+def decode(values: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Return fixed-point numbers as floating-point ones."""
-    return values.view(np.int32) / _SCALE
+    return values.view(np.int64) / _SCALE
 
 
 def _divide(secret: bytes, threshold: int, count: int) -> list[bytes]:
@@ -226,9 +228,9 @@ def _derive(own: X25519PrivateKey, other: bytes, purpose: bytes) -> bytes:
     return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=b"serctl " + purpose).derive(agreed)
 
 
-def _stream(key: bytes, count: int) -> NDArray[np.uint32]:
+def _stream(key: bytes, count: int) -> NDArray[np.uint64]:
     """Random numbers of a key that is used once."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
     encryptor = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
-    return np.frombuffer(encryptor.update(bytes(4 * count)), dtype="<u4")
+    return np.frombuffer(encryptor.update(bytes(8 * count)), dtype="<u8")

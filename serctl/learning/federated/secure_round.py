@@ -92,7 +92,7 @@ def sum_of_round(roster: Roster, sent: Sequence[Message], *, least: int) -> tupl
     for each in train.values():
         each["config"]["total"] = total
     trained = _ask(roster, "train", train, least)
-    masked = {node: from_record(content[MASKED])[0].astype(np.uint32) for node, content in trained.items()}
+    masked = {node: from_record(content[MASKED])[0].astype(np.uint64) for node, content in trained.items()}
     asked = ConfigRecord({"in": sorted(masked), "out": sorted(set(shares) - set(masked))})
     revealed = _ask(roster, REVEAL, {node: RecordDict({"config": asked}) for node in masked}, threshold)
     found = {node: _secrets(content) for node, content in revealed.items()}
