@@ -283,6 +283,17 @@ def test_a_party_that_is_new_leaves_the_servers_control_variate_a_weighted_mean(
     np.testing.assert_allclose(strategy.control[0], (10 * 4 + 30 * 8 + 40 * 0) / 80)
 
 
+def test_a_sum_of_all_parties_leaves_the_control_variate_as_it_is_for_the_next_round() -> None:
+    strategy = make_strategy(FederationOptions(strategy="scaffold"))
+    assert isinstance(strategy, Scaffold)
+    strategy.control = [np.zeros(3)]
+    for number in (1, 2):
+        strategy.meet({1: 10, 2: 30}, 40)
+        np.testing.assert_allclose(strategy.control[0], number - 1)
+        strategy.stand_for_all(1)
+        strategy.aggregate_train(number, replies({1: [np.zeros(3)]}, {1: 40}, control={1: [np.ones(3)]}))
+
+
 class SendsNan(OwnFeatures):
     """A party whose weights are not numbers."""
 

@@ -171,8 +171,7 @@ class Server:
         if fault:
             raise FederationError(f"round {number}: the sum of the updates of all parties: {fault}")
         if isinstance(self._strategy, Scaffold):
-            # The changes are weighted by the shares of the parties already.
-            self._strategy.meet({nodes[0]: 1}, 1)
+            self._strategy.stand_for_all(nodes[0])
         asked = Message(RecordDict(), nodes[0], messages.TRAIN)
         reply = Message(RecordDict(messages.update_records(update)), reply_to=asked)
         return {"all": (reply, update)}, {}, sorted(each.name for each in parties)
