@@ -14,7 +14,7 @@ EXTRAS = {
     "media": ("av",),
     "s3": ("s3fs", "fsspec"),
     "dask": ("distributed", "cryptography"),
-    "federated": ("flwr",),
+    "federated": ("flwr", "cryptography"),
 }
 """The modules that each extra brings."""
 
