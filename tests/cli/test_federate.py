@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from serctl.corpora import load_corpora
 from serctl.errors import ConfigError, CorpusError
 from serctl.learning.federated.keys import make_certificate, make_key, read_public_keys
 from serctl.learning.federated.launch import SECRET_HEADER, ClosedControl
-from serctl.verbs.federate import FederateOptions, LocalOptions, _divide
+from serctl.verbs.federate import FederateOptions, LocalOptions, _divide, _prepare_parties, federate
 from serctl.verbs.party import PartyOptions, parse_address
 
 if TYPE_CHECKING:
@@ -116,3 +117,24 @@ def test_corpora_are_divided_by_a_trait_or_a_column(samples: Path, tmp_path: Pat
     assert sorted(map(len, speakers.values())) == [4, 4, 4, 4]
     with pytest.raises(CorpusError, match="has no column ward"):
         _divide([own], FederateOptions(), LocalOptions(2, "ward"))
+
+
+def test_a_party_of_a_trial_gets_its_key_and_the_manifest_of_its_share(samples: Path, tmp_path: Path) -> None:
+    shares = _divide([samples], FederateOptions(), LocalOptions(2, "speaker"))
+    server = _prepare_parties(tmp_path, shares)
+    assert sorted(read_public_keys(server.keys)) == sorted(shares)
+    for name, utterances in shares.items():
+        corpora = load_corpora([tmp_path / name / "manifest.csv"], FederateOptions().labels.reading)
+        found = [each for corpus in corpora for each in corpus.utterances]
+        assert {(each.path.name, each.emotion) for each in found} == {
+            (each.path.name, each.emotion) for each in utterances
+        }
+    assert server.reach == "127.0.0.1"
+    assert server.tls.certificate.is_file()
+
+
+def test_what_parties_cannot_train_is_refused_before_any_work(samples: Path, tmp_path: Path) -> None:
+    options = FederateOptions(causal=True, architecture="lstm")
+    with pytest.raises(ConfigError, match="a federated training starts anew"):
+        federate([samples], output=tmp_path / "ours", options=options, local=LocalOptions(2))
+    assert not (tmp_path / "ours").exists()

@@ -11,6 +11,7 @@ import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.app.error import Error
 
+import serctl
 from serctl.corpora import Split, Utterance
 from serctl.errors import CorpusError, FederationError
 from serctl.features import Features, Moments, Normaliser, functional_names
@@ -39,6 +40,8 @@ from serctl.learning.options import Augmentation, FitOptions
 from serctl.learning.recipe import Recipe
 from serctl.metrics import expected_calibration_error
 from serctl.run import Run
+from serctl.verbs.federate import FederateOptions
+from serctl.verbs.federated_bundle import write_federated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -329,6 +332,26 @@ def test_parties_train_together_and_a_server_that_starts_again_goes_on(tmp_path:
     again, more = federate(*parties, checkpoint=tmp_path / "server.npz", rounds=3)
     assert [each.number for each in more] == [3]
     assert again.history["val_uar"][:1] == found.history["val_uar"][:1]
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_the_bundle_of_parties_names_them_and_predicts(tmp_path: Path, samples: Path) -> None:
+    parties = [OwnFeatures(name, [], run=Run()) for name in ("north", "south-1")]
+    found, _ = federate(*parties, strategy="fedavg", rounds=1)
+    options = FederateOptions("speech", augmentation=RECIPE.augmentation, fit=RECIPE.fit, licence="CC-BY-4.0")
+    written = write_federated(tmp_path / "ours", found, options)
+    assert written.scores.confusion.sum() == 12
+    bundle = serctl.load_model(tmp_path / "ours")
+    assert bundle.predict(next(samples.glob("*.wav"))).emotion in CLASSES
+    federation = written.facts.training.federation
+    assert federation is not None
+    assert [(each.name, each.utterances, each.rounds) for each in federation.parties] == [
+        ("north", 18, 1),
+        ("south-1", 18, 1),
+    ]
+    card = (tmp_path / "ours" / "README.md").read_text()
+    assert "north" in card
+    assert "fedavg" in card.lower()
 
 
 @pytest.mark.usefixtures("tensorflow")
