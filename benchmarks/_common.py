@@ -54,6 +54,7 @@ _PATH_OPTIONS = {
     "--model": "MODEL",
     "--output": "FOLDER",
     "--peer-python": "PYTHON",
+    "--before": "SERCTL",
     "--work": "FOLDER",
 }
 
