@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from serctl.learning.federated import flower
 from serctl.learning.federated.keys import LOOPBACK, make_certificate, make_key, read_public_keys
@@ -62,6 +66,14 @@ def processes_that_name(path: Path) -> list[str]:
     return found
 
 
+def refusal(address: str, certificate: Path) -> tuple[int, bytes]:
+    """What the control interface of a SuperLink answers to somebody who does not know the secret."""
+    asked = urllib.request.Request(f"https://{address}/v1/control/start-run", data=b"", method="POST")
+    with pytest.raises(urllib.error.HTTPError) as found:
+        urllib.request.urlopen(asked, context=ssl.create_default_context(cafile=certificate))
+    return found.value.code, found.value.read()
+
+
 def test_a_party_answers_over_tls_and_its_node_dies_with_it(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path, LOOPBACK)
     make_key(tmp_path / "north.key")
@@ -74,6 +86,7 @@ def test_a_party_answers_over_tls_and_its_node_dies_with_it(tmp_path: Path) -> N
         flower.superlink(tmp_path, LOOPBACK, port, tls=tls, reach=LOOPBACK) as link,
         flower.server_grid(link, read_public_keys(tmp_path)) as (grid, names),
     ):
+        assert refusal(link.address, certificate) == (403, b"not for parties")
         command = [sys.executable, "-c", PARTY, str(tmp_path), link.address]
         with subprocess.Popen(command, env={**flower.own_code()}) as party:
             wait_for(lambda: list(grid.get_node_ids()))
