@@ -1,4 +1,4 @@
-"""What train and evaluate share: the options of a fit, and what is shown while it runs."""
+"""What train, evaluate and federate share: the options of a fit, and what is shown while it runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from serctl.learning.options import Augmentation, FitOptions, LabelOptions
 from serctl.models import DEFAULT_ARCHITECTURE
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from serctl.cli._flags import Given
     from serctl.learning.fit import EpochCallback, EpochScores
     from serctl.learning.recipe import Recipe
@@ -55,7 +57,7 @@ def keeping(output: Path, kept: str) -> Iterator[None]:
 
 
 def epoch_printer(*, quiet: bool) -> EpochCallback:
-    """Shows a line for every epoch: rewritten in place on a terminal, one in ten elsewhere."""
+    """Shows a line for every epoch; see print_step."""
     from serctl.learning.backend import training_device
 
     out = console()
@@ -74,15 +76,20 @@ def epoch_printer(*, quiet: bool) -> EpochCallback:
             f"  epoch {scores.epoch:3d}/{scores.epochs}  loss {scores.loss:.3f}  validation loss {scores.val_loss:.3f} "
             f"{_shown(scores)}; best: {best}{left}  "
         )
-        if out.is_terminal:
-            out.print(line, end="\r", markup=False)
-        elif scores.epoch % 10 == 0 or scores.epoch in (1, scores.epochs):
-            out.print(line, markup=False)
+        print_step(out, line, scores.epoch, scores.epochs)
 
     def ignore(scores: EpochScores) -> None:
         """Show nothing."""
 
     return ignore if quiet else show
+
+
+def print_step(out: Console, line: str, number: int, total: int) -> None:
+    """Show the line of an epoch or a round: rewritten in place on a terminal, one in ten elsewhere."""
+    if out.is_terminal:
+        out.print(line, end="\r", markup=False)
+    elif number % 10 == 0 or number in (1, total):
+        out.print(line, markup=False)
 
 
 def _shown(scores: EpochScores) -> str:

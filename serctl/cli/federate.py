@@ -14,7 +14,7 @@ import typer
 
 from serctl.cli._app import CorpusArgument, QuietOption, command_group, console, progress_bar
 from serctl.cli._flags import Given, command, flags
-from serctl.cli._learning import command_line, duration, keeping, make_recipe, next_use
+from serctl.cli._learning import command_line, duration, keeping, make_recipe, next_use, print_step
 from serctl.extras import require_extra
 from serctl.learning.federated.plan import FederationOptions
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions, RecordOptions
@@ -211,7 +211,7 @@ def _start() -> None:
 
 
 def _round_printer(*, quiet: bool) -> RoundCallback:
-    """Shows a line for every round: rewritten in place on a terminal, one in ten elsewhere."""
+    """Shows a line for every round; see print_step."""
     import time
 
     out = console()
@@ -230,10 +230,7 @@ def _round_printer(*, quiet: bool) -> RoundCallback:
         )
         for name, reason in scores.refused.items():
             out.print(f"  round {scores.number}: refused {name}: {reason}", style="yellow", markup=False)
-        if out.is_terminal:
-            out.print(line, end="\r", markup=False)
-        elif scores.number % 10 == 0 or scores.number in (1, scores.rounds):
-            out.print(line, markup=False)
+        print_step(out, line, scores.number, scores.rounds)
 
     def ignore(scores: RoundScores) -> None:
         """Show nothing."""
