@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serctl.errors import ConfigError, FederationError
+from serctl.errors import ConfigError, FederationError, SerctlError
 from serctl.extras import require_extra
 from serctl.files import claim
 from serctl.options import check_options, option
@@ -132,7 +132,11 @@ def _party(name: str, paths: Sequence[Path], *, run: Run, folder: Path, tell: Te
         def describe(self, plan: Any) -> Any:
             """Say what it has."""
             tell("the server asks what data there is: extracting features")
-            found = super().describe(plan)
+            try:
+                found = super().describe(plan)
+            except SerctlError as error:
+                tell(f"this party cannot take part: {error}")
+                raise
             tell(f"{found.utterances} utterances to train on, {found.validation} to validate on")
             return found
 

@@ -277,6 +277,14 @@ def test_too_few_parties_are_an_error_that_says_who_is_there() -> None:
         roster.gather(Plan.make(RECIPE, options), within_s=0)
 
 
+def test_nobody_is_awaited_where_all_have_come_and_too_many_were_turned_away() -> None:
+    options = FederationOptions(wait_s=5)
+    net = Net({1: party_app("north"), 2: party_app("stranger")})
+    roster = Roster(net, options, parties=2, names={1: "north", 2: "south"})
+    with pytest.raises(FederationError, match=r"expected 1 more parties\. Received: north; refused: south: the key"):
+        roster.gather(Plan.make(RECIPE, options), within_s=0)
+
+
 def test_a_party_that_is_new_leaves_the_servers_control_variate_a_weighted_mean() -> None:
     strategy = make_strategy(FederationOptions(strategy="scaffold"))
     assert isinstance(strategy, Scaffold)

@@ -75,13 +75,19 @@ class Roster:
         return [node for node in self._grid.get_node_ids() if node in self.nodes]
 
     def gather(self, plan: Plan, *, within_s: float) -> None:
-        """Wait for the parties and ask each what it has; those that a round needs are awaited longer."""
+        """Wait for the parties and ask each what it has; those that a round needs are awaited longer.
+
+        Raises:
+            FederationError: a round needs more parties, and all have come and were turned away, or time is up.
+        """
         began = time.monotonic()
-        while (missing := self._missing(time.monotonic() - began < within_s)) > 0:
+        while self._missing(everybody := time.monotonic() - began < within_s) > 0:
             self.admit(plan)
-            if time.monotonic() - began > self._options.wait_s:
+            missing, late = self._missing(everybody), time.monotonic() - began > self._options.wait_s
+            if missing > 0 and (late or self._nobody_else_comes()):
+                limit = f" within {self._options.wait_s:g} s" if late else ""
                 raise FederationError(
-                    f"expected {missing} more parties within {self._options.wait_s:g} s. "
+                    f"expected {missing} more parties{limit}. "
                     f"Received: {', '.join(sorted(self.known)) or 'none'}{self.reasons()}"
                 )
             time.sleep(_POLL_S)
@@ -92,6 +98,11 @@ class Roster:
         if all_of_them:
             return self._parties - present - len(self._turned_away)
         return self._options.least_parties - present
+
+    def _nobody_else_comes(self) -> bool:
+        """Whether all parties are there and have answered, and so many were turned away that no round can begin."""
+        there = len(self.get_node_ids()) + len(self._turned_away)
+        return not self._asked and there >= self._parties and self._missing(all_of_them=False) > 0
 
     def admit(self, plan: Plan) -> None:
         """Ask the parties that are new what they have, and admit those that have answered.
