@@ -40,7 +40,7 @@ def explain(path: Path, recogniser: Recogniser, *, seed: int) -> tuple[Faithfuln
     """Measure one recording: its faithfulness, and the AUC of random orders that it has not seen."""
     config = recogniser.bundle.facts.features
     samples = read_audio(path, sample_rate=config.sample_rate)[: round(config.window_s * config.sample_rate)]
-    probabilities = Listener(recogniser, 0).all_probabilities([samples])[0]
+    probabilities = Listener(recogniser, 0).all_answers([samples])[0]
     listener = Listener(recogniser, int(probabilities.argmax()))
     rng = np.random.default_rng(seed)
     occluder = Occluder.of(samples, config, rng)

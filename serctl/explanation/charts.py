@@ -7,28 +7,33 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Shown = Callable[[float], str]
 
 WIDTH, HEIGHT = 400, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 34
+_LEAST_RANGE = 0.01
 
 
-def bars_over_time(edges_s: Sequence[float], values: Sequence[float], *, label: str) -> str:
+def bars_over_time(edges_s: Sequence[float], values: Sequence[float], *, label: str, shown: Shown) -> str:
     """Draw a bar for each part: above the line in one colour, below it in the other.
 
     Args:
         edges_s: bounds of the parts, one more than values.
-        values: probabilities, or differences of them, -1 to 1.
+        values: probabilities, numbers, or differences of them.
         label: what the chart shows, for screen readers.
+        shown: writes a value.
     """
-    top, bottom = max(0.01, *values), min(0.0, *values)
+    top, bottom = max(0.0, *values), min(0.0, *values)
+    top = max(top, bottom + _LEAST_RANGE)
     place = _Scale(edges_s[0], edges_s[-1], bottom, top)
     drawn = [
         _rect(place.x(start), place.y(max(value, 0)), place.x(end) - place.x(start), place.height(value), _sign(value))
         for (start, end), value in zip(itertools.pairwise(edges_s), values, strict=True)
     ]
     zero = f'<path class="axis" d="M{_LEFT} {place.y(0):.1f}H{WIDTH - _RIGHT}"/>'
-    return _svg([*drawn, zero, *place.value_labels(), *place.time_labels()], label)
+    return _svg([*drawn, zero, *place.value_labels(shown), *place.time_labels()], label)
 
 
 def heat_map(
@@ -61,17 +66,20 @@ def heat_map(
     return _svg([*cells, *labels, *place.time_labels()], label)
 
 
-def curves(lines: Sequence[tuple[str, Sequence[float]]], *, label: str) -> str:
-    """Draw probabilities from 0 to 1 along equal steps; each line has the style class of its name."""
-    place = _Scale(0, 1, 0, 1)
+def curves(
+    lines: Sequence[tuple[str, Sequence[float]]], *, bounds: tuple[float, float], label: str, shown: Shown
+) -> str:
+    """Draw values within bounds along equal steps; each line has the style class of its name."""
+    place = _Scale(0, 1, *bounds)
     drawn = []
     for name, values in lines:
         steps = max(len(values) - 1, 1)
         points = " ".join(f"{place.x(row / steps):.1f},{place.y(value):.1f}" for row, value in enumerate(values))
         drawn.append(f'<polyline class="line {escape(name)}" points="{points}"/>')
     ends = [_text(_LEFT, HEIGHT - 12, "none", "start"), _text(WIDTH - _RIGHT, HEIGHT - 12, "all parts", "end")]
-    frame = f'<path class="axis" d="M{_LEFT} {place.y(0):.1f}H{WIDTH - _RIGHT}M{_LEFT} {place.y(0):.1f}V{_TOP}"/>'
-    return _svg([frame, *drawn, *place.value_labels(), *ends], label)
+    ground = f"{place.y(bounds[0]):.1f}"
+    frame = f'<path class="axis" d="M{_LEFT} {ground}H{WIDTH - _RIGHT}M{_LEFT} {ground}V{_TOP}"/>'
+    return _svg([frame, *drawn, *place.value_labels(shown), *ends], label)
 
 
 class _Scale:
@@ -90,10 +98,11 @@ class _Scale:
     def height(self, value: float) -> float:
         return abs(value) / self._rise * (HEIGHT - _TOP - _BOTTOM)
 
-    def value_labels(self) -> list[str]:
-        """The lowest and the highest value, and zero between them, in percent."""
-        shown = {self._bottom, self._bottom + self._rise, 0.0}
-        return [_text(_LEFT - 4, self.y(each) + 4, f"{100 * each:.0f} %", "end") for each in sorted(shown)]
+    def value_labels(self, shown: Shown) -> list[str]:
+        """The lowest and the highest value, and zero if it lies between them."""
+        top = self._bottom + self._rise
+        labelled = {self._bottom, top} | ({0.0} if self._bottom < 0 < top else set())
+        return [_text(_LEFT - 4, self.y(each) + 4, shown(each), "end") for each in sorted(labelled)]
 
     def time_labels(self) -> list[str]:
         """The start, the middle and the end, in seconds."""

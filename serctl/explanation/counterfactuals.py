@@ -65,8 +65,8 @@ class Counterfactual:
     Attributes:
         quality: pitch, tempo, level or brightness.
         change: by how much, such as "10 % lower".
-        emotion, confidence: the new answer.
-        probability: of the emotion that is explained.
+        emotion, confidence: the new answer; a number's name and value.
+        probability: of the emotion that is explained; the number of a model of numbers.
     """
 
     quality: str
@@ -84,10 +84,10 @@ def change_all(samples: Samples, sample_rate: int) -> list[Samples]:
 
 def counterfactuals(changed: list[Samples], listener: Listener) -> tuple[Counterfactual, ...]:
     """Ask for the answer to the changed samples of change_all."""
-    labels = listener.recogniser.bundle.facts.labels
+    labels = listener.quantity.labels
     return tuple(
         Counterfactual(quality, change, labels[int(row.argmax())], float(row.max()), float(row[listener.target]))
-        for (quality, change, _), row in zip(CHANGES, listener.all_probabilities(changed), strict=True)
+        for (quality, change, _), row in zip(CHANGES, listener.all_answers(changed), strict=True)
     )
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.explanation.listener import log_odds
 from serctl.explanation.occlusion import hide_each, try_orders
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ INAUDIBLE_DB = -60.0
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Measurements of one explanation; probabilities are those of the emotion that is explained.
+    """Measurements of one explanation; a probability is that of the emotion explained, or the number itself.
 
     Attributes:
         deletion, insertion: probability after 0, 1, ... parts were hidden or shown, the most important first.
@@ -97,8 +96,9 @@ def _agreement_and_stability(
 
 
 def _costs(occluder: Occluder, listener: Listener, instead: Samples | None = None) -> NDArray[np.float64]:
-    """What replacing each part alone costs, in log-odds, shape (parts,)."""
-    return log_odds(listener([occluder.samples])) - log_odds(hide_each(occluder, listener, instead))
+    """What replacing each part alone costs, in log-odds or in the unit of a number, shape (parts,)."""
+    even = listener.quantity.even
+    return even(listener([occluder.samples])) - even(hide_each(occluder, listener, instead))
 
 
 def _with_inaudible_noise(occluder: Occluder, rng: np.random.Generator) -> Occluder:

@@ -43,7 +43,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True)
 class Contribution:
-    """How many points of probability a group adds, above the answer to the mean of the training data."""
+    """How much a group adds to the probability, or number, of the mean of the training data."""
 
     group: str
     points: float

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serctl.explanation.quantity import Quantity
 from serctl.features.compute import compute_windows
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Listener:
-    """A model that is asked for the probability of one emotion.
+    """A model that is asked for the probability of one emotion, or for its number.
 
     Attributes:
         recogniser: the model.
-        target: index of the emotion among its labels.
+        target: index of the emotion among its labels; 0 for a number.
         language: code of the language spoken, or None.
     """
 
@@ -41,8 +42,13 @@ class Listener:
         """The features of the model."""
         return self.recogniser.bundle.facts.features
 
-    def all_probabilities(self, windows: Sequence[Samples]) -> NDArray[np.float64]:
-        """Compute the calibrated probabilities of windows of samples.
+    @property
+    def quantity(self) -> Quantity:
+        """What the model answers."""
+        return Quantity.of(self.recogniser.bundle.facts)
+
+    def all_answers(self, windows: Sequence[Samples]) -> NDArray[np.float64]:
+        """Compute the calibrated probabilities of windows of samples, or their numbers.
 
         Args:
             windows: at least one, each mono float32, shape (n,), at the rate of the features.
@@ -54,15 +60,9 @@ class Listener:
         return np.concatenate([self.of_features(compute_windows(group, self.config)) for group in groups])
 
     def of_features(self, features: Sequence[Features]) -> NDArray[np.float64]:
-        """Compute the calibrated probabilities of features, float64, shape (windows, labels)."""
-        return self.recogniser.probabilities(features, [self.language] * len(features))
+        """Compute the answers to features, float64, shape (windows, labels)."""
+        return self.quantity.answers(self.recogniser.probabilities(features, [self.language] * len(features)))
 
     def __call__(self, windows: Sequence[Samples]) -> NDArray[np.float64]:
-        """Compute the probability of the target emotion in windows of samples, float64, shape (windows,)."""
-        return self.all_probabilities(windows)[:, self.target]
-
-
-def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the logarithm of the odds, in which near certainty still shows small changes."""
-    kept = np.clip(probabilities, 1e-6, 1 - 1e-6)
-    return np.log(kept / (1 - kept))
+        """Compute the probability of the target emotion, or the number, in windows of samples; float64, (windows,)."""
+        return self.all_answers(windows)[:, self.target]

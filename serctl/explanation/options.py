@@ -14,7 +14,7 @@ class ExplainOptions:
     Args:
         emotion: the one to explain; None for the answer to the recording.
         channel: the one to explain, from 1 on; None for the mix of all.
-        at_s: a time in the window to explain, in seconds; None for the window with the highest probability.
+        at_s: a time in the window to explain, in seconds; None for the window with the highest probability or number.
         language: code of the language spoken, for a model that tells languages apart.
         seed: of the noise that hides parts, and of the orders in which they are hidden.
 
@@ -31,7 +31,7 @@ class ExplainOptions:
     )
     at_s: float | None = option(
         None,
-        "Explain the window at this time, in seconds. Default: the one where the emotion is most likely.",
+        "Explain the window at this time, in seconds. Default: where the emotion is likeliest, or the number highest.",
         kind=float,
         low=0,
     )

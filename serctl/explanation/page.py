@@ -7,15 +7,24 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from serctl.explanation.charts import bars_over_time, curves, heat_map
-from serctl.explanation.words import agreement_words, answer_words, change_words, name_of, novelty_words, order_words
+from serctl.explanation.quantity import Quantity
+from serctl.explanation.words import (
+    agreement_words,
+    answer_words,
+    change_words,
+    name_of,
+    novelty_words,
+    order_words,
+    speak_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from serctl.explanation.faithfulness import Faithfulness
     from serctl.explanation.groups import Contributions
     from serctl.explanation.recording import Explanation
 
+_ANSWER_TITLE = '<th scope="col">answer</th>'
 _STYLE = """
 :root{color-scheme:light dark;--text:#1a1a1a;--soft:#595959;--back:#fff;--card:#f4f5f7;--line:#c8ccd2;
 --for:#0072b2;--against:#b34700}
@@ -46,7 +55,7 @@ tbody th{font-weight:400}td.n,th.n{text-align:right;font-variant-numeric:tabular
 _METHOD = """
 <section><h2>How to read this page</h2><ul>
 <li>Parts are hidden by noise that has the spectrum of the recording. The importance of a part is how much the
-probability falls when it is hidden, on average over what else is hidden already.</li>
+probability (or the number) falls when it is hidden, on average over what else is hidden already.</li>
 <li>Groups of features are set to the mean of the training recordings, in every combination. The points of the groups
 add up to the difference between the two answers.</li>
 <li>Changed speech is made by resynthesis of the window, which adds slight artefacts of its own.</li>
@@ -88,7 +97,8 @@ def _contents(explanations: Sequence[Explanation]) -> str:
     if len(explanations) < 2:
         return ""
     items = [
-        f'<li><a href="#r{number}">{_safe(name_of(each))}</a>: {_safe(each.answer)} {_percent(each.confidence)}</li>'
+        f'<li><a href="#r{number}">{_safe(name_of(each))}</a>: '
+        f"{_safe(each.answer)} {each.quantity.shown(each.confidence)}</li>"
         for number, each in enumerate(explanations)
     ]
     return f'<nav aria-label="Recordings"><ul>{"".join(items)}</ul></nav>'
@@ -103,7 +113,7 @@ def _failures(failures: Sequence[tuple[str, str]]) -> str:
 
 def _recording(each: Explanation, number: int, *, alone: bool) -> str:
     moments = [_course(each), _time(each), _attention(each), _map(each)]
-    cards = [*moments, _groups(each), _changes(each), _trust(each.faithfulness)]
+    cards = [*moments, _groups(each), _changes(each), _trust(each)]
     parts = [
         "" if alone else f"<h2>{_safe(name_of(each))}</h2>",
         f'<p class="answer">{_safe(answer_words(each))}</p>',
@@ -130,15 +140,17 @@ def _course(each: Explanation) -> str:
         return ""
     values = [0.0 if math.isnan(value) else value for value in each.window_probability]
     edges = (*each.window_start_s, each.window_end_s[-1])
-    title = f"Probability of {each.emotion} in each window"
+    title = f"{each.emotion if each.scale else f'Probability of {each.emotion}'} in each window"
     caption = f"The rest is about the window from {each.start_s:.1f} to {each.end_s:.1f} s."
-    return _card(title, bars_over_time(edges, values, label=title), caption)
+    return _card(title, bars_over_time(edges, values, label=title, shown=each.quantity.shown), caption)
 
 
 def _time(each: Explanation) -> str:
-    title = f"Which moments speak for {each.emotion}"
-    caption = f"{_key('for')}hiding it makes {_safe(each.emotion)} less likely. {_key('against')}more likely."
-    return _card(title, bars_over_time(each.edges_s, each.importance, label=title), caption)
+    title = f"Which moments {speak_for(each)}"
+    less, more = ("makes {} less likely", "more likely") if each.scale is None else ("lowers {}", "raises it")
+    caption = f"{_key('for')}hiding it {less.format(_safe(each.emotion))}. {_key('against')}{more}."
+    bars = bars_over_time(each.edges_s, each.importance, label=title, shown=each.quantity.shown)
+    return _card(title, bars, caption)
 
 
 def _attention(each: Explanation) -> str:
@@ -147,13 +159,18 @@ def _attention(each: Explanation) -> str:
         return ""
     title = "Where the network looks"
     caption = "Its attention: the weight of each moment in its average over time. It does not say for which emotion."
-    return _card(title, bars_over_time(each.attention_edges_s, each.attention, label=title), caption)
+    return _card(title, _bars_of_attention(each, title), caption)
+
+
+def _bars_of_attention(each: Explanation, title: str) -> str:
+    return bars_over_time(each.attention_edges_s, each.attention, label=title, shown=Quantity(()).shown)
 
 
 def _map(each: Explanation) -> str:
     title = "Which moments and frequencies"
     most = max(abs(value) for row in each.band_importance for value in row)
-    caption = f"Each cell hidden alone; the darkest moves the probability by {_percent(most)}. Frequencies in kHz."
+    moved = f"moves the {_safe(each.quantity.name)} by {each.quantity.shown(most)}"
+    caption = f"Each cell hidden alone; the darkest {moved}. Frequencies in kHz."
     return _card(title, heat_map(each.edges_s, each.edges_hz, each.band_importance, label=title), caption)
 
 
@@ -162,24 +179,25 @@ def _key(style: str) -> str:
 
 
 def _groups(each: Explanation) -> str:
-    title = f"Which features speak for {each.emotion}"
+    title = f"Which features {speak_for(each)}"
     if each.contributions is None:
         return _card(title, "<p>This model takes the spectrogram as it is: it has no features with names.</p>")
     found = each.contributions
-    average, here = _percent(found.reference), _percent(each.probability)
+    average, here = each.quantity.shown(found.reference), each.quantity.shown(each.probability)
     caption = f"From {average} for a recording that is average in everything to {here}."
-    return _card(title, _group_table(found), caption)
+    return _card(title, _group_table(found, each.quantity), caption)
 
 
-def _group_table(found: Contributions) -> str:
+def _group_table(found: Contributions, quantity: Quantity) -> str:
     most = max((abs(group.points) for group in found.groups), default=1) or 1
     rows = [
-        f'<tr><th scope="row">{_safe(group.group)}</th><td class="n">{100 * group.points:+.1f}</td>'
+        f'<tr><th scope="row">{_safe(group.group)}</th><td class="n">{quantity.shown_in_points(group.points)}</td>'
         f'<td style="width:35%"><span class="bar {"for" if group.points >= 0 else "against"}" '
         f'style="width:{100 * abs(group.points) / most:.0f}%"></span></td></tr>'
         for group in found.groups
     ]
-    return _table('<th scope="col">group</th><th scope="col" class="n">points</th><td></td>', rows)
+    unit = "change" if quantity.scale else "points"
+    return _table(f'<th scope="col">group</th><th scope="col" class="n">{unit}</th><td></td>', rows)
 
 
 def _table(titles: str, rows: Sequence[str]) -> str:
@@ -189,31 +207,30 @@ def _table(titles: str, rows: Sequence[str]) -> str:
 def _changes(each: Explanation) -> str:
     rows = []
     for change in each.counterfactuals:
-        answer = f"{_safe(change.emotion)} {_percent(change.confidence)}"
+        answer = f"{_safe(change.emotion)} {each.quantity.shown(change.confidence)}"
         shown = f"<strong>{answer}</strong>" if change.emotion != each.window_answer else answer
         rows.append(
-            f'<tr><th scope="row">{_safe(change.quality)} {_safe(change.change)}</th><td>{shown}</td>'
-            f'<td class="n">{_percent(change.probability)}</td></tr>'
+            f'<tr><th scope="row">{_safe(change.quality)} {_safe(change.change)}</th>'
+            f"{'' if each.scale else f'<td>{shown}</td>'}"
+            f'<td class="n">{each.quantity.shown(change.probability)}</td></tr>'
         )
     titles = (
-        f'<th scope="col">change</th><th scope="col">answer</th><th scope="col" class="n">{_safe(each.emotion)}</th>'
+        f'<th scope="col">change</th>{"" if each.scale else _ANSWER_TITLE}'
+        f'<th scope="col" class="n">{_safe(each.emotion)}</th>'
     )
-    caption = (
-        f"Unchanged, the window is {_safe(each.window_answer)} {_percent(each.probabilities[each.window_answer])}."
-    )
+    before = each.quantity.shown(each.probabilities[each.window_answer])
+    caption = f"Unchanged, the window is {_safe(each.window_answer)} {before}."
     return _card("What if it were said differently", _table(titles, rows), caption)
 
 
-def _trust(found: Faithfulness) -> str:
+def _trust(each: Explanation) -> str:
+    found, quantity = each.faithfulness, each.quantity
     lines = (("random", found.random), ("deletion", found.deletion), ("insertion", found.insertion))
-    label = "Probability as parts are hidden or shown"
-    points = "".join(f"<li>{_safe(text)}</li>" for text in (order_words(found), *agreement_words(found)))
+    label = f"{quantity.name.capitalize()} as parts are hidden or shown"
+    points = "".join(f"<li>{_safe(text)}</li>" for text in (order_words(found, quantity), *agreement_words(found)))
     caption = (
         f"{_key('against')}hiding the most important first. {_key('for')}showing the most important first. "
         "Dashed: hiding in random order."
     )
-    return _card("How far to trust this", f"{curves(lines, label=label)}<ul>{points}</ul>", caption)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f}\u00a0%"
+    drawn = curves(lines, bounds=quantity.bounds, label=label, shown=quantity.shown)
+    return _card("How far to trust this", f"{drawn}<ul>{points}</ul>", caption)

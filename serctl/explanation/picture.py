@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serctl.explanation.words import answer_words, change_words, name_of, order_words
+from serctl.explanation.words import answer_words, change_words, name_of, order_words, speak_for
 from serctl.reports.plots import BLUE, GREY, VERMILLION, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -41,27 +41,29 @@ def _figure(each: Explanation) -> Figure:
 def _draw_time(axes: Axes, each: Explanation) -> None:
     colours = [BLUE if value >= 0 else VERMILLION for value in each.importance]
     widths = np.diff(each.edges_s)
-    axes.bar(each.edges_s[:-1], 100 * np.array(each.importance), widths, align="edge", color=colours, edgecolor="white")
+    costs = each.quantity.in_points(1) * np.array(each.importance)
+    axes.bar(each.edges_s[:-1], costs, widths, align="edge", color=colours, edgecolor="white")
     axes.axhline(0, color=GREY, linewidth=0.8)
-    axes.set(title=f"Which moments speak for {each.emotion}", xlabel="s", ylabel="points of probability")
+    axes.set(title=f"Which moments {speak_for(each)}", xlabel="s", ylabel=each.quantity.points)
 
 
 def _draw_map(axes: Axes, each: Explanation) -> None:
-    values = 100 * np.array(each.band_importance)
+    values = each.quantity.in_points(1) * np.array(each.band_importance)
     most = max(float(np.abs(values).max()), 1e-9)
     edges_khz = np.array(each.edges_hz) / 1000
     mesh = axes.pcolormesh(each.edges_s, range(len(edges_khz)), values, cmap="RdBu", vmin=-most, vmax=most)
     axes.set_yticks(range(0, len(edges_khz), 2), [f"{khz:.1f}" for khz in edges_khz[::2]])
     axes.set(title="Which moments and frequencies", xlabel="s", ylabel="kHz")
-    axes.figure.colorbar(mesh, ax=axes, label="points of probability")
+    axes.figure.colorbar(mesh, ax=axes, label=each.quantity.points)
 
 
 def _draw_groups(axes: Axes, each: Explanation) -> None:
     found = each.contributions.groups[::-1] if each.contributions else ()
     colours = [BLUE if group.points >= 0 else VERMILLION for group in found]
-    axes.barh([group.group for group in found], [100 * group.points for group in found], color=colours)
+    points = [each.quantity.in_points(group.points) for group in found]
+    axes.barh([group.group for group in found], points, color=colours)
     axes.axvline(0, color=GREY, linewidth=0.8)
-    axes.set(title="Which features" if found else "This model takes the spectrogram", xlabel="points of probability")
+    axes.set(title="Which features" if found else "This model takes the spectrogram", xlabel=each.quantity.points)
 
 
 def _draw_trust(axes: Axes, each: Explanation) -> None:
@@ -70,6 +72,7 @@ def _draw_trust(axes: Axes, each: Explanation) -> None:
     axes.plot(shares, found.deletion, color=VERMILLION, label="hiding the most important first")
     axes.plot(shares, found.insertion, color=BLUE, label="showing the most important first")
     axes.plot(shares, found.random, color=GREY, linestyle="--", label="hiding in random order")
-    axes.set(title="How far to trust this", xlabel="% of the speech", ylabel="probability", ylim=(0, 1))
+    bounds = each.quantity.bounds
+    axes.set(title="How far to trust this", xlabel="% of the speech", ylabel=each.quantity.name, ylim=bounds)
     axes.legend(fontsize=9)
-    axes.annotate(order_words(found).rpartition(": ")[2], (0.02, 0.02), xycoords="axes fraction")
+    axes.annotate(order_words(found, each.quantity).rpartition(": ")[2], (0.02, 0.02), xycoords="axes fraction")

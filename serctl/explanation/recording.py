@@ -16,6 +16,7 @@ from serctl.explanation.faithfulness import measure
 from serctl.explanation.groups import contributions
 from serctl.explanation.listener import Listener
 from serctl.explanation.occlusion import Occluder, band_edges, hide_cells, try_random_orders
+from serctl.explanation.quantity import Quantity
 from serctl.features import FeatureReader, is_silent
 from serctl.features.compute import compute_features
 from serctl.reports.schema import utf8
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from serctl.explanation.listener import Samples
     from serctl.explanation.options import ExplainOptions
     from serctl.features import Features, Window
+    from serctl.metrics import Scale
     from serctl.runtime.recogniser import Recogniser
 
 _AT_ONCE = 16
@@ -45,9 +47,10 @@ class Course:
 
     Attributes:
         start_s, end_s: of each.
-        probabilities: calibrated, float64, shape (windows, labels).
+        probabilities: calibrated, float64, shape (windows, outputs of the network).
         frames: of speech in each, 0 where it is silent.
         novelty: how unlike the training recordings the recording is, 0 to 1; None where the model cannot tell.
+        quantity: what the model answers.
     """
 
     start_s: tuple[float, ...]
@@ -55,16 +58,24 @@ class Course:
     probabilities: NDArray[np.float64]
     frames: NDArray[np.float64]
     novelty: float | None
+    quantity: Quantity
+
+    @property
+    def answers(self) -> NDArray[np.float64]:
+        """The answer to each window, shape (windows, labels)."""
+        return self.quantity.answers(self.probabilities)
 
     @property
     def whole(self) -> NDArray[np.float64]:
-        """The probabilities of the recording, shape (labels,); NaN without speech."""
-        return merge_probabilities(self.probabilities, self.frames)
+        """The answer to the recording, shape (labels,); NaN without speech."""
+        return self.quantity.answers(merge_probabilities(self.probabilities, self.frames)[None])[0]
 
 
 @dataclass(frozen=True)
 class Explanation:
     """Why a recording gets its answer. Times in seconds from its start; probabilities are calibrated, 0 to 1.
+
+    For a model of numbers, its one label is the name of the number, and every probability is the number itself.
 
     Attributes:
         path: the recording; bytes of its name that are not UTF-8 are spelt out.
@@ -87,6 +98,7 @@ class Explanation:
         counterfactuals: the answer to changed speech.
         faithfulness: how far the importance can be trusted.
         novelty: how unlike the training recordings the recording is, 0 to 1; None where the model cannot tell.
+        scale: of the number; None for emotions.
     """
 
     path: str
@@ -112,6 +124,12 @@ class Explanation:
     counterfactuals: tuple[Counterfactual, ...]
     faithfulness: Faithfulness
     novelty: float | None
+    scale: Scale | None = None
+
+    @property
+    def quantity(self) -> Quantity:
+        """What the model answers."""
+        return Quantity(tuple(self.probabilities), self.scale)
 
     @property
     def probability(self) -> float:
@@ -144,7 +162,6 @@ def explain_recording(
         AudioError: the recording cannot be read, lacks the channel, or holds no speech where it is to be explained.
         ConfigError: the model does not know the emotion.
     """
-    labels = recogniser.bundle.facts.labels
     course = follow(path, recogniser, options, cache)
     whole = course.whole
     if np.isnan(whole).any():
@@ -153,7 +170,8 @@ def explain_recording(
     window = _choose(path, course, target, options.at_s)
     listener = Listener(recogniser, target, options.language)
     best = int(whole.argmax())
-    spoken = np.where(course.frames > 0, course.probabilities[:, target], np.nan)
+    labels = course.quantity.labels
+    spoken = np.where(course.frames > 0, course.answers[:, target], np.nan)
     return Explanation(
         path=utf8(str(path)),
         channel=options.channel,
@@ -167,6 +185,7 @@ def explain_recording(
         start_s=course.start_s[window],
         end_s=course.end_s[window],
         novelty=course.novelty,
+        scale=course.quantity.scale,
         **explain_window(
             _samples_of(path, listener, window, options.channel),
             listener,
@@ -178,7 +197,7 @@ def explain_recording(
 
 def find_emotion(emotion: str, recogniser: Recogniser) -> int:
     """Index of an emotion among the labels of the model. Raises ConfigError if it does not know it."""
-    labels = recogniser.bundle.facts.labels
+    labels = Quantity.of(recogniser.bundle.facts).labels
     if emotion not in labels:
         raise ConfigError(f"expected an emotion that the model knows: {', '.join(labels)}. Received: {emotion}")
     return labels.index(emotion)
@@ -199,7 +218,8 @@ def follow(path: Path, recogniser: Recogniser, options: ExplainOptions, cache: C
     weights = np.array(frames, np.float64)
     unlike = float(merge_probabilities(np.concatenate(novelty)[:, None], weights)[0])
     starts, ends = zip(*bounds, strict=True)
-    return Course(starts, ends, np.concatenate(rows), weights, None if math.isnan(unlike) else unlike)
+    quantity = Quantity.of(recogniser.bundle.facts)
+    return Course(starts, ends, np.concatenate(rows), weights, None if math.isnan(unlike) else unlike, quantity)
 
 
 def _groups(windows: Iterator[Window]) -> Iterator[Sequence[Window]]:
@@ -210,7 +230,7 @@ def _groups(windows: Iterator[Window]) -> Iterator[Sequence[Window]]:
 def _choose(path: Path, course: Course, target: int, at_s: float | None) -> int:
     """Index of the window to explain."""
     if at_s is None:
-        return int(np.where(course.frames > 0, course.probabilities[:, target], -1).argmax())
+        return int(np.where(course.frames > 0, course.answers[:, target], -np.inf).argmax())
     found = [row for row, end_s in enumerate(course.end_s) if course.start_s[row] <= at_s < end_s]
     if not found or not course.frames[found[0]]:
         raise AudioError(f"{str(path)!r}: expected speech at {at_s:g} s, found none; it ends at {course.end_s[-1]:g} s")
@@ -224,7 +244,7 @@ def _samples_of(path: Path, listener: Listener, window: int, channel: int | None
 
 
 def explain_window(samples: Samples, listener: Listener, seed: int, *, start_s: float = 0.0) -> dict[str, Any]:
-    """Explain the probability of an emotion in one window.
+    """Explain the probability of an emotion, or the number, in one window.
 
     Args:
         samples: mono float32, shape (n,), at the rate of the model's features.
@@ -241,13 +261,13 @@ def explain_window(samples: Samples, listener: Listener, seed: int, *, start_s: 
     orders = try_random_orders(occluder, listener, rng=rng)
     changed = change_all(samples, config.sample_rate)
     answers = counterfactuals(changed, listener)
-    probabilities = listener.all_probabilities([samples])[0]
+    probabilities = listener.all_answers([samples])[0]
     probability = float(probabilities[listener.target])
     telling = most_telling(answers, probability)
     features = compute_features(samples, config)
     edges_s, weights = attention_of(features, listener)
     return {
-        "probabilities": dict(zip(listener.recogniser.bundle.facts.labels, probabilities.tolist(), strict=True)),
+        "probabilities": dict(zip(listener.quantity.labels, probabilities.tolist(), strict=True)),
         "edges_s": tuple((start_s + occluder.edges / config.sample_rate).tolist()),
         "importance": tuple(orders.importance().tolist()),
         "hidden_probability": float(orders.curves[0, -1]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from serctl.explanation.counterfactuals import Counterfactual
     from serctl.explanation.faithfulness import Faithfulness
+    from serctl.explanation.quantity import Quantity
     from serctl.explanation.recording import Explanation
 
 UNLIKE = 0.95
@@ -25,19 +26,39 @@ def name_of(each: Explanation) -> str:
 
 def answer_words(each: Explanation) -> str:
     """Say what the answer is, and what is explained."""
+    if each.scale:
+        low, high = each.quantity.bounds
+        return f"The answer is {each.answer} {each.quantity.shown(each.confidence)}, on a scale of {low:g} to {high:g}."
     answer = f"The answer is {each.answer}, {100 * each.confidence:.0f} %."
     if each.emotion == each.answer:
         return answer
     return f"{answer} Explained here: {each.emotion}, {100 * each.probability:.0f} % in the window explained."
 
 
+def speak_for(each: Explanation) -> str:
+    """Say what a part does that counts for the answer explained."""
+    return f"raise {each.emotion}" if each.scale else f"speak for {each.emotion}"
+
+
 def change_words(each: Explanation) -> list[str]:
-    """Name the smallest change of each quality that changes the answer."""
+    """Name the smallest change of each quality that changes the answer; of a number, the change that moves it most."""
+    if each.scale:
+        return [_largest_move(each)]
     before = f"instead of {each.window_answer} {each.probabilities[each.window_answer]:.2f}"
     flips = _smallest_flips(each)
     if not flips:
         return [f"None of the {len(each.counterfactuals)} changes to the voice changes the answer."]
     return [f"With {flip.quality} {flip.change}: {flip.emotion} {flip.confidence:.2f} {before}." for flip in flips]
+
+
+def _largest_move(each: Explanation) -> str:
+    """Name the change that moves the number most."""
+    most = max(each.counterfactuals, key=lambda one: abs(one.probability - each.probability))
+    after, before = each.quantity.shown(most.probability), each.quantity.shown(each.probability)
+    return (
+        f"Of {len(each.counterfactuals)} changes to the voice, {most.quality} {most.change} moves {each.emotion} most: "
+        f"{after} instead of {before}."
+    )
 
 
 def _smallest_flips(each: Explanation) -> list[Counterfactual]:
@@ -56,9 +77,9 @@ def novelty_words(each: Explanation) -> list[str]:
     return [f"This recording is unlike those the model was trained on (novelty {each.novelty:.2f}): trust it less."]
 
 
-def order_words(found: Faithfulness) -> str:
+def order_words(found: Faithfulness, quantity: Quantity) -> str:
     """Say whether the importance of moments is better than chance."""
-    numbers = f"mean probability {found.deletion_auc:.2f} against {found.random_auc:.2f}"
+    numbers = f"mean {quantity.name} {quantity.mean(found.deletion_auc)} against {quantity.mean(found.random_auc)}"
     if found.better_than_random:
         return f"Hiding the most important moments first costs more than hiding in random order ({numbers}): faithful."
     return f"Hiding the most important moments first costs no more than random order ({numbers}): do not rely on them."

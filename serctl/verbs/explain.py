@@ -73,7 +73,6 @@ def explain(
 
 
 def _explain(recordings: Sequence[Recording], model: Bundle, options: ExplainOptions, run: Run) -> Explained:
-    model.facts.require_emotions("an explanation")
     try_network(model)
     recogniser = load_recogniser(model.folder, model.digest)
     if options.emotion:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytest
@@ -17,11 +18,14 @@ from serctl.explanation.occlusion import (
     speech_shaped_noise,
     try_random_orders,
 )
+from serctl.explanation.quantity import Quantity
 from serctl.features import FeatureConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 RATE = 16_000
 CONFIG = FeatureConfig()
-Model = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
 @pytest.fixture
@@ -36,22 +40,25 @@ def occluder(rng: np.random.Generator) -> Occluder:
     return Occluder.of(colour, CONFIG, rng)
 
 
-def listening_to(occluder: Occluder, weights: Sequence[float]) -> Model:
+@dataclass(frozen=True)
+class Model:
     """A model whose probability falls by a weight for each part that is not as it was."""
 
-    def answer(windows: Sequence[np.ndarray]) -> np.ndarray:
-        centres = (occluder.edges[:-1] + occluder.edges[1:]) // 2
+    occluder: Occluder
+    weights: Sequence[float]
+    quantity: ClassVar = Quantity(("angry", "sad"))
+
+    def __call__(self, windows: Sequence[np.ndarray]) -> np.ndarray:
+        centres = (self.occluder.edges[:-1] + self.occluder.edges[1:]) // 2
         reach = 200
         kept = [
             [
-                np.allclose(window[c - reach : c + reach], occluder.samples[c - reach : c + reach], atol=1e-3)
+                np.allclose(window[c - reach : c + reach], self.occluder.samples[c - reach : c + reach], atol=1e-3)
                 for c in centres
             ]
             for window in windows
         ]
-        return 0.1 + np.array(kept) @ np.array(weights)
-
-    return answer
+        return 0.1 + np.array(kept) @ np.array(self.weights)
 
 
 def test_noise_has_the_spectrum_and_the_power_of_the_speech(speech: np.ndarray, rng: np.random.Generator) -> None:
@@ -101,13 +108,13 @@ def test_the_bands_of_a_part_add_up_to_the_part(occluder: Occluder) -> None:
 def test_importance_finds_the_reasons_of_an_additive_model(occluder: Occluder, rng: np.random.Generator) -> None:
     weights = np.array([0.0, 0.3, 0.0, 0.2, 0.05, 0.0, 0.1, -0.05])
     assert occluder.parts == len(weights)
-    orders = try_random_orders(occluder, listening_to(occluder, weights), rng=rng)  # type: ignore[arg-type]
+    orders = try_random_orders(occluder, Model(occluder, weights), rng=rng)  # type: ignore[arg-type]
     np.testing.assert_allclose(orders.importance(), weights, atol=1e-9)
     assert orders.curves[0, 0] - orders.curves[0, -1] == pytest.approx(weights.sum())
 
 
 def test_a_faithful_explanation_is_better_than_random_order(occluder: Occluder, rng: np.random.Generator) -> None:
-    model = listening_to(occluder, [0.0, 0.3, 0.0, 0.2, 0.05, 0.0, 0.1, 0.0])
+    model = Model(occluder, [0.0, 0.3, 0.0, 0.2, 0.05, 0.0, 0.1, 0.0])
     orders = try_random_orders(occluder, model, rng=rng)  # type: ignore[arg-type]
     changed = (occluder.samples * 0.5).astype(np.float32)
     found = measure(occluder, model, orders, changed=changed, rng=rng)  # type: ignore[arg-type]
@@ -119,7 +126,7 @@ def test_a_faithful_explanation_is_better_than_random_order(occluder: Occluder, 
 
 
 def test_a_model_that_does_not_listen_has_no_faithful_explanation(occluder: Occluder, rng: np.random.Generator) -> None:
-    deaf = listening_to(occluder, np.zeros(occluder.parts))  # type: ignore[arg-type]
+    deaf = Model(occluder, np.zeros(occluder.parts))  # type: ignore[arg-type]
     orders = try_random_orders(occluder, deaf, rng=rng)  # type: ignore[arg-type]
     found = measure(occluder, deaf, orders, changed=None, rng=rng)  # type: ignore[arg-type]
     assert not found.better_than_random
@@ -128,7 +135,7 @@ def test_a_model_that_does_not_listen_has_no_faithful_explanation(occluder: Occl
 
 
 def test_the_map_has_a_row_for_each_band(occluder: Occluder) -> None:
-    found = hide_cells(occluder, listening_to(occluder, np.full(occluder.parts, 0.1)))  # type: ignore[arg-type]
+    found = hide_cells(occluder, Model(occluder, np.full(occluder.parts, 0.1)))  # type: ignore[arg-type]
     assert found.shape == (BANDS, occluder.parts)
 
 

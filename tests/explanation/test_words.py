@@ -8,10 +8,14 @@ import pytest
 
 from serctl.explanation.counterfactuals import Counterfactual
 from serctl.explanation.faithfulness import Faithfulness
+from serctl.explanation.groups import Contribution, Contributions
 from serctl.explanation.page import make_page
+from serctl.explanation.quantity import Quantity
 from serctl.explanation.recording import Explanation
 from serctl.explanation.words import agreement_words, answer_words, change_words, novelty_words, order_words
+from serctl.metrics import Scale
 
+EMOTIONS = Quantity(("angry", "sad"))
 FAITH = Faithfulness((0.7, 0.2), (0.2, 0.7), (0.7, 0.2), 0.3, 0.6, 0.45, 0.1, 0.99)
 
 
@@ -72,8 +76,11 @@ def test_a_new_recording_is_warned_of(explanation: Explanation, novelty: float |
 
 
 def test_an_explanation_no_better_than_chance_is_called_so() -> None:
-    assert order_words(FAITH).endswith("faithful.")
-    assert order_words(replace(FAITH, deletion_auc=0.45)).endswith("do not rely on them.")
+    assert order_words(FAITH, EMOTIONS) == (
+        "Hiding the most important moments first costs more than hiding in random order "
+        "(mean probability 0.30 against 0.45): faithful."
+    )
+    assert order_words(replace(FAITH, deletion_auc=0.45), EMOTIONS).endswith("do not rely on them.")
     assert ["low" in text for text in agreement_words(FAITH)] == [True, False]
     assert agreement_words(replace(FAITH, agreement=None, stability=None)) == []
 
@@ -82,3 +89,29 @@ def test_a_page_and_json_have_a_silent_window(explanation: Explanation) -> None:
     assert "in each window" in make_page([explanation])
     content = json.loads(json.dumps(explanation.to_dict(), allow_nan=False))
     assert content["window_probability"] == [0.72, None, 0.6]
+
+
+def test_a_number_is_written_as_one(explanation: Explanation) -> None:
+    number = replace(
+        explanation,
+        answer="pain",
+        emotion="pain",
+        confidence=6.31,
+        scale=Scale("pain", 0, 10),
+        probabilities={"pain": 7.2},
+        contributions=Contributions((Contribution("pitch", 2.06),), 4.1),
+        counterfactuals=(
+            Counterfactual("pitch", "10 % lower", "pain", 6.0, 6.0),
+            Counterfactual("tempo", "20 % slower", "pain", 8.1, 8.1),
+        ),
+    )
+    assert answer_words(number) == "The answer is pain 6.3, on a scale of 0 to 10."
+    assert change_words(number) == ["Of 2 changes to the voice, pitch 10 % lower moves pain most: 6.0 instead of 7.2."]
+    assert "mean pain 0.3 against 0.5" in order_words(FAITH, number.quantity)
+    page = make_page([number])
+    assert "Which moments raise pain" in page
+    assert '<td class="n">+2.1</td>' in page
+    assert "From 4.1 for a recording that is average in everything to 7.2." in page
+    assert "%</text>" not in page
+    assert "probability of" not in page.lower()
+    assert json.loads(json.dumps(number.to_dict(), allow_nan=False))["scale"]["high"] == 10

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+import soundfile
 
 from serctl import load_model
 from serctl.audio.find import find_recordings
@@ -139,7 +140,6 @@ def test_what_only_emotions_have_is_refused(table: Callable[..., list[dict[str, 
     "command",
     [
         ("predict", "{samples}", "-o", "{folder}/labels.srt"),
-        ("explain", "{samples}/emma-sad.flac", "-o", "{folder}/why.html"),
         ("stream", "{samples}/emma-sad.flac"),
     ],
 )
@@ -150,7 +150,23 @@ def test_commands_about_emotions_refuse_a_model_of_numbers(
     ended = serctl(*arguments, "--model", model.folder)
     assert ended.code == 2
     assert "needs a model of emotions" in ended.stderr
-    assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_number_is_explained(model: Bundle, samples: Path, tmp_path: Path, serctl: Serctl) -> None:
+    voice, rate = soundfile.read(samples / "emma-sad.flac", frames=18_000)
+    soundfile.write(tmp_path / "voice.wav", voice, rate)
+    common = ("explain", tmp_path / "voice.wav", "--model", model.folder, "--no-cache", "-j", 1)
+
+    (found,) = json.loads(serctl(*common).stdout)["explanations"]
+
+    assert found["confidence"] == pytest.approx(load_model(model.folder).predict(tmp_path / "voice.wav").value)
+    assert (found["answer"], found["scale"]["low"], found["scale"]["high"]) == ("arousal", -0.7, 0.9)
+    here, by_group = found["probabilities"]["arousal"], found["contributions"]
+    assert sum(found["importance"]) == pytest.approx(here - found["hidden_probability"], abs=1e-5)
+    total = sum(each["points"] for each in by_group["groups"])
+    assert total == pytest.approx(here - by_group["reference"], abs=1e-5)
+    assert serctl(*common, "-o", tmp_path / "why.html").code == 0
+    assert "The answer is arousal" in (tmp_path / "why.html").read_text(encoding="utf-8")
 
 
 def test_a_page_shows_numbers_by_their_range(model: Bundle, samples: Path, tmp_path: Path, serctl: Serctl) -> None:
