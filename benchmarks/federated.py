@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from serctl.corpora import Utterance
     from serctl.learning.calibrate import Learned
     from serctl.learning.dataset import Dataset, Sample
+    from serctl.learning.federated.network import LocalNetwork
     from serctl.learning.federated.outcome import Federated
     from serctl.learning.federated.plan import FederationOptions
     from serctl.learning.recipe import Recipe
@@ -201,7 +202,8 @@ def train_federated(recipe: Recipe, shares: Shares, options: FederationOptions) 
             rows = tuple(range(first)), tuple(range(first, len(samples)))
             return Dataset(samples, classes, (), ()), Split(*rows, speaker_disjoint=False, reason="")
 
-    parties = [Share(name, [], run=Run()) for name in shares.fitted]
+    networks: dict[str, LocalNetwork] = {}
+    parties = [Share(name, [], run=Run(), networks=networks) for name in shares.fitted]
     apps = {node: make_app(party, finish=lambda: None) for node, party in enumerate(parties, start=1)}
     server = Server(LocalGrid(apps), recipe, options, parties=len(apps), checkpoint=None, on_round=lambda _: None)
     return server.run()
@@ -210,7 +212,7 @@ def train_federated(recipe: Recipe, shares: Shares, options: FederationOptions) 
 def learned_of(found: Federated) -> Learned:
     """The network of a federated training, as prediction takes it."""
     from serctl.learning.calibrate import Learned
-    from serctl.learning.federated.local import in_order
+    from serctl.learning.federated.network import in_order
     from serctl.learning.fit import Fitted, restore
 
     weights = in_order(found.plan.architecture, found.spec, found.weights)

@@ -37,7 +37,7 @@ import sys
 from dataclasses import replace
 import numpy as np
 from serctl.learning.federated import parties
-from serctl.learning.federated.local import Weights
+from serctl.learning.federated.network import Weights
 
 kind = sys.argv.pop(1)
 honest_train, honest_describe = parties.Party.train, parties.Party.describe

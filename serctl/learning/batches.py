@@ -140,11 +140,18 @@ class Batches(keras.utils.PyDataset):
         """Normalise the windows, a share of them by recordings of their own corpus."""
         if not self._adapted:
             return self._normaliser.model_inputs(windows, n_frames=n_frames, spectrogram=self._spectrogram)
-        rows = [
-            self._draw_normaliser(example, rng).model_inputs([window], n_frames=n_frames, spectrogram=self._spectrogram)
-            for example, window in zip(chosen, windows, strict=True)
-        ]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        rows: dict[int, list[int]] = {}
+        normalisers = [self._draw_normaliser(example, rng) for example in chosen]
+        for row, normaliser in enumerate(normalisers):
+            rows.setdefault(id(normaliser), []).append(row)
+        inputs: Inputs = {}
+        for own in rows.values():
+            scaled = normalisers[own[0]].model_inputs(
+                [windows[row] for row in own], n_frames=n_frames, spectrogram=self._spectrogram
+            )
+            for name, values in scaled.items():
+                inputs.setdefault(name, np.empty((len(chosen), *values.shape[1:]), np.float32))[own] = values
+        return inputs
 
     def _draw_normaliser(self, example: Example, rng: np.random.Generator) -> Normaliser:
         adapted = self._adapted[example.corpus]

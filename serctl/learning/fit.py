@@ -179,6 +179,7 @@ def predict_windows(
     normaliser: Normaliser,
     spec: ModelSpec,
     languages: Sequence[str | None],
+    call: Callable[[Any], Any] | None = None,
 ) -> NDArray[np.float32]:
     """Predict the probabilities of windows, before calibration.
 
@@ -188,6 +189,7 @@ def predict_windows(
         normaliser: scales the features.
         spec: what the network was built for.
         languages: the code of each window's language, or None.
+        call: computes the outputs of the model, such as its compiled form; None calls the model.
 
     Returns:
         float32, shape (windows, classes).
@@ -198,8 +200,9 @@ def predict_windows(
     if "tokens" in names:
         inputs |= token_inputs(windows)
     # Called, not model.predict: within a fit that would take the weights away from it on the JAX backend.
+    compute = call or model
     predicted = [
-        _probabilities(model({tensor.name: inputs[tensor.name][first : first + BATCH] for tensor in model.inputs}))
+        _probabilities(compute({name: inputs[name][first : first + BATCH] for name in names}))
         for first in range(0, len(windows), BATCH)
     ]
     return np.concatenate(predicted)

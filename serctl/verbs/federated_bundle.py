@@ -60,7 +60,7 @@ def write_federated(output: Path, found: Federated, options: FederateOptions) ->
     Returns:
         The bundle's facts, and the scores.
     """
-    from serctl.learning.federated.local import in_order
+    from serctl.learning.federated.network import in_order
     from serctl.learning.fit import restore
 
     weights = in_order(found.plan.architecture, found.spec, found.weights)

@@ -18,7 +18,7 @@ from serctl.features import Features, Moments, Normaliser, functional_names
 from serctl.learning.checkpoints import load_checkpoint
 from serctl.learning.dataset import Dataset, Sample
 from serctl.learning.federated.client_app import DESCRIBE, SCORES, held_out_of, losses_of, make_app, request
-from serctl.learning.federated.local import Weights, new_weights
+from serctl.learning.federated.network import Weights, new_weights
 from serctl.learning.federated.outcome import Federated, RoundScores, best_temperature
 from serctl.learning.federated.parties import TEMPERATURES, Party, Update, held_out_scores, split_parties
 from serctl.learning.federated.plan import FederationOptions, Plan

@@ -10,7 +10,8 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from serctl.features import Moments, Normaliser
-from serctl.learning.federated.local import Weights, WindowScores
+from serctl.learning.federated.local import WindowScores
+from serctl.learning.federated.network import Weights
 from serctl.learning.federated.parties import BINS, TEMPERATURES, Description, HeldOutScores, Update
 from serctl.learning.federated.plan import VERSION, Plan
 from serctl.learning.federated.strategies import CONTROL, EXAMPLES, from_record, to_record

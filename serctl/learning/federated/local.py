@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serctl.errors import DivergedError, Remedy
 from serctl.learning.batches import Batches
-from serctl.learning.fit import predict_windows, prediction_loss
+from serctl.learning.fit import predict_windows
 from serctl.learning.optimizer import learning_rates
 from serctl.metrics import confusion_matrix
-from serctl.models import build
-from serctl.models.lazy import keras, ops
+from serctl.models.lazy import ops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,20 +22,10 @@ if TYPE_CHECKING:
 
     from serctl.features import Normaliser
     from serctl.learning.batches import Example
+    from serctl.learning.federated.network import Arrays, LocalNetwork, Weights
     from serctl.learning.options import FitOptions
-    from serctl.models import ModelSpec
-
-    Arrays = list[NDArray[np.floating]]
 
 _SMALLEST_PROBABILITY = 1e-7
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The weights of a network: those that gradients change, and the statistics of its batch normalisation."""
-
-    trainable: Arrays
-    statistics: Arrays
 
 
 @dataclass(frozen=True)
@@ -45,14 +34,14 @@ class LocalResult:
 
     Attributes:
         weights: after them.
-        mean_gradient: mean of the gradients of all steps, before any correction.
-        steps: how many there were.
+        state: what they leave for the next round besides the weights.
+        mean_gradient: mean of the gradients of all steps, before any correction; empty where there was none.
         loss: mean over the steps.
     """
 
     weights: Weights
+    state: Arrays
     mean_gradient: Arrays
-    steps: int
     loss: float
 
 
@@ -69,61 +58,11 @@ class WindowScores:
     confusion: NDArray[np.int64]
 
 
-class LocalOptimizer(keras.optimizers.AdamW):
-    """AdamW on corrected gradients, which keeps the sum of the uncorrected ones.
-
-    A step uses gradient + correction + pull * (weights - anchor).
-
-    Sources: Karimireddy et al. 2020, arXiv:1910.06378 (SCAFFOLD: the correction); Li et al. 2020, arXiv:1812.06127
-    (FedProx: the pull towards the weights that a round starts from).
-    """
-
-    def build(self, variables: Sequence[Any]) -> None:
-        """Add what belongs to each variable; called by keras."""
-        super().build(variables)
-        for name in ("correction", "anchor", "gradient_sum"):
-            made = [self.add_variable_from_reference(each, name=name) for each in variables]
-            setattr(self, name, made)
-        self.pull = self.add_variable(shape=(), name="pull", initializer="zeros")
-
-    @property
-    def moments(self) -> list[Any]:
-        """The variables of the moments of Adam."""
-        return [*self._momentums, *self._velocities]
-
-    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
-        """Take a step; called by keras."""
-        variables = list(trainable_variables or self._trainable_variables)
-        corrected = []
-        for index, (gradient, variable) in enumerate(zip(grads, variables, strict=True)):
-            raw = ops.zeros_like(variable) if gradient is None else gradient
-            self.gradient_sum[index].assign(self.gradient_sum[index] + raw)
-            corrected.append(raw + self.correction[index] + self.pull * (variable - self.anchor[index]))
-        super().apply(corrected, variables)
-
-    def begin(self, anchor: Arrays, correction: Arrays | None, pull: float, step: int) -> None:
-        """Prepare a round.
-
-        Args:
-            anchor: the weights that it starts from.
-            correction: added to each gradient; None for nothing.
-            pull: strength of the pull towards the anchor.
-            step: number of steps before it, which the learning rate follows.
-        """
-        for index, values in enumerate(anchor):
-            self.anchor[index].assign(values)
-            self.correction[index].assign(np.zeros_like(values) if correction is None else correction[index])
-            self.gradient_sum[index].assign(np.zeros_like(values))
-        self.pull.assign(pull)
-        self.iterations.assign(step)
-
-
 class LocalTrainer:
-    """A network with the data of one party; model, spec, validation and examples (number to fit) can be read.
+    """A network with the data of one party; network, validation and examples (number to fit) can be read.
 
     Args:
-        architecture: its name.
-        spec: what the network is built for.
+        network: which may be that of other parties too.
         training: examples to fit.
         validation: examples to score.
         normaliser: scales the features; that of all parties.
@@ -133,8 +72,7 @@ class LocalTrainer:
 
     def __init__(
         self,
-        architecture: str,
-        spec: ModelSpec,
+        network: LocalNetwork,
         training: Sequence[Example],
         validation: Sequence[Example],
         *,
@@ -142,51 +80,35 @@ class LocalTrainer:
         options: FitOptions,
         class_counts: NDArray[np.integer],
     ) -> None:
-        keras.utils.set_random_seed(options.seed)
-        # The server averages over rounds.
-        options = replace(options, weight_average=0.0)
-        self.model = build(architecture, spec)
+        self.network = network
         self._batches = Batches(
             training,
-            model=self.model,
-            spec=spec,
+            model=network.model,
+            spec=network.spec,
             normaliser=normaliser,
             options=options,
             class_counts=class_counts,
         )
-        steps = len(self._batches) * options.epochs
-        self._optimizer = LocalOptimizer(learning_rates(steps, options), weight_decay=options.weight_decay)
-        self.model.compile(optimizer=self._optimizer, loss=[prediction_loss(options) for _ in self.model.outputs])
-        self._optimizer.build(self.model.trainable_variables)
-        weights = {id(each) for each in self.model.non_trainable_weights}
-        seeds = [each for each in self.model.non_trainable_variables if id(each) not in weights]
-        self._variables = [*self._optimizer.moments, *seeds]
-        self.fresh = self.state
+        self._rates = learning_rates(len(self._batches) * options.epochs, options)
+        self.fresh = network.fresh(options.seed)
         self._normaliser = normaliser
-        self.validation, self.spec, self.examples = validation, spec, len(training)
-
-    @property
-    def state(self) -> Arrays:
-        """What the training of a round leaves for the next besides the weights: moments of Adam, seeds of dropout."""
-        return _values(self._variables)
-
-    def restore(self, state: Arrays) -> None:
-        """Go on from a state."""
-        for variable, values in zip(self._variables, state, strict=True):
-            variable.assign(values)
-
-    @property
-    def weights(self) -> Weights:
-        """The weights as they are."""
-        return Weights(_values(self.model.trainable_weights), _values(self.model.non_trainable_weights))
+        self.validation, self.examples = validation, len(training)
 
     def train(
-        self, start: Weights, *, first_epoch: int, epochs: int, correction: Arrays | None = None, pull: float = 0.0
+        self,
+        start: Weights,
+        state: Arrays,
+        *,
+        first_epoch: int,
+        epochs: int,
+        correction: Arrays | None = None,
+        pull: float = 0.0,
     ) -> LocalResult:
         """Train from the given weights.
 
         Args:
             start: of the network of all parties.
+            state: that the round before left; fresh for the first.
             first_epoch: how many epochs this party has trained before.
             epochs: how many to train.
             correction: added to every gradient (SCAFFOLD); None for nothing.
@@ -198,29 +120,31 @@ class LocalTrainer:
         Raises:
             DivergedError: the loss is not a number.
         """
-        _assign(self.model, start)
-        self._optimizer.begin(start.trainable, correction, pull, step=first_epoch * len(self._batches))
+        size = len(self._batches)
+        first = first_epoch * size
+        self.network.begin(start, state, step=first, correction=correction, pull=pull)
+        rates = ops.convert_to_numpy(self._rates(np.arange(first, first + epochs * size)))
         losses = []
-        for epoch in range(first_epoch, first_epoch + epochs):
-            self._batches.start_at(epoch)
-            losses += [self._step(self._batches[index]) for index in range(len(self._batches))]
-        mean_gradient: Arrays = [each / len(losses) for each in _values(self._optimizer.gradient_sum)]
-        return LocalResult(self.weights, mean_gradient, len(losses), float(np.mean(losses)))
+        for step, rate in enumerate(rates):
+            if step % size == 0:
+                self._batches.start_at(first_epoch + step // size)
+            losses.append(self._step(self._batches[step % size], float(rate)))
+        sums = [] if correction is None else self.network.gradient_sum
+        mean_gradient = [each / np.float32(len(losses)) for each in sums]
+        return LocalResult(self.network.weights, self.network.state, mean_gradient, float(np.mean(losses)))
 
-    def _step(self, batch: Any) -> float:
-        inputs, targets, weights = batch
-        found = self.model.train_on_batch(inputs, list(targets), sample_weight=list(weights))
-        loss = float(np.ravel(found)[0])
+    def _step(self, batch: Any, rate: float) -> float:
+        loss = self.network.step(batch, rate)
         if not math.isfinite(loss):
             raise DivergedError(f"the loss is {loss}: expected a number", Remedy.LEARNING_RATE)
         return loss
 
     def score(self, weights: Weights) -> WindowScores:
         """Score the validation windows with the given weights."""
-        k = self.spec.n_classes
+        k = self.network.spec.n_classes
         if not self.validation:
             return WindowScores(0.0, np.zeros((k, k), np.int64))
-        _assign(self.model, weights)
+        self.network.load(weights)
         probabilities = self.predict(self.validation)
         labels = np.array([each.label for each in self.validation], dtype=np.intp)
         of_truth = probabilities[np.arange(len(labels)), labels]
@@ -230,46 +154,10 @@ class LocalTrainer:
     def predict(self, examples: Sequence[Example]) -> NDArray[np.float32]:
         """Compute uncalibrated probabilities with the weights as they are, shape (examples, classes)."""
         return predict_windows(
-            self.model,
+            self.network.model,
             [each.variants[0] for each in examples],
             normaliser=self._normaliser,
-            spec=self.spec,
+            spec=self.network.spec,
             languages=[each.language for each in examples],
+            call=self.network.predict,
         )
-
-
-def new_weights(architecture: str, spec: ModelSpec, *, seed: int) -> tuple[Weights, dict[int, int]]:
-    """Draw the weights that the first round starts from.
-
-    Returns:
-        The weights, and for the index of each variance among the statistics, that of the mean which belongs to it.
-    """
-    keras.utils.set_random_seed(seed)
-    model = build(architecture, spec)
-    paths = [each.path for each in model.non_trainable_weights]
-    variances = {
-        index: paths.index(path.replace("moving_variance", "moving_mean"))
-        for index, path in enumerate(paths)
-        if path.endswith("moving_variance")
-    }
-    return Weights(_values(model.trainable_weights), _values(model.non_trainable_weights)), variances
-
-
-def in_order(architecture: str, spec: ModelSpec, weights: Weights) -> Arrays:
-    """Return weights in the order of the network, as learning.fit.restore takes them."""
-    model = build(architecture, spec)
-    _assign(model, weights)
-    return _values(model.weights)
-
-
-def _assign(model: keras.Model, weights: Weights) -> None:
-    for variables, values in (
-        (model.trainable_weights, weights.trainable),
-        (model.non_trainable_weights, weights.statistics),
-    ):
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
-
-def _values(variables: Sequence[Any]) -> Arrays:
-    return [np.array(ops.convert_to_numpy(each)) for each in variables]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from serctl.features import Normaliser
-    from serctl.learning.federated.local import Weights
+    from serctl.learning.federated.network import Weights
     from serctl.learning.federated.parties import Description, HeldOutScores
     from serctl.learning.federated.plan import Plan
     from serctl.models import ModelSpec

@@ -15,7 +15,8 @@ from serctl.features import Moments, Normaliser, functional_names
 from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import load_checkpoint, save_checkpoint
 from serctl.learning.dataset import Dataset, Sample, load_dataset
-from serctl.learning.federated.local import LocalTrainer, Weights
+from serctl.learning.federated.local import LocalTrainer
+from serctl.learning.federated.network import LocalNetwork
 from serctl.learning.fit import Fitted
 from serctl.learning.learn import make_examples, network_spec
 from serctl.metrics import confidence_bins, confusion_matrix, temperature_scale
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.corpora import Utterance
-    from serctl.learning.federated.local import Arrays, WindowScores
+    from serctl.learning.federated.local import WindowScores
+    from serctl.learning.federated.network import Arrays, Weights
     from serctl.learning.federated.plan import Plan
     from serctl.run import Run
 
@@ -146,10 +148,20 @@ class Party:
         paths: its corpora.
         run: cache and workers for the features.
         folder: keeps what must outlive a restart; None for nothing.
+        networks: those that were compiled, by what they are for; parties in one process may share them.
     """
 
-    def __init__(self, name: str, paths: Sequence[Path], *, run: Run, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        paths: Sequence[Path],
+        *,
+        run: Run,
+        folder: Path | None = None,
+        networks: dict[str, LocalNetwork] | None = None,
+    ) -> None:
         self.name = name
+        self._networks = {} if networks is None else networks
         self._paths, self._run, self._folder = paths, run, folder
         self._prepared: tuple[str, Dataset, Split] | None = None
         self._trainer: tuple[str, LocalTrainer] | None = None
@@ -201,16 +213,16 @@ class Party:
         trainer = self._trainer_for(plan, normaliser)
         scores = trainer.score(start)
         own, state = self._before(number, trainer, start)
-        trainer.restore(state)
         result = trainer.train(
             start,
+            state,
             first_epoch=(number - 1) * plan.local_epochs,
             epochs=plan.local_epochs,
             correction=None if control is None else _minus(control, own),
             pull=plan.proximal,
         )
         after = own if control is None else result.mean_gradient
-        self._keep(number, before=(own, state), after=(after, trainer.state))
+        self._keep(number, before=(own, state), after=(after, result.state))
         change = [] if control is None else _minus(after, own)
         return Update(result.weights, trainer.examples, result.loss, scores, change)
 
@@ -237,7 +249,9 @@ class Party:
         trainer = self._trainer_for(plan, normaliser)
         trainer.score(weights)
         config = plan.recipe.network_features
-        learned = Learned(Fitted(trainer.model, [], {}, 0), normaliser, config, trainer.spec, temperature)
+        learned = Learned(
+            Fitted(trainer.network.model, [], {}, 0), normaliser, config, trainer.network.spec, temperature
+        )
         truth = np.array([plan.classes.index(each.utterance.emotion) for each in held_out], dtype=np.intp)
         return held_out_scores(predict_samples(learned, held_out), truth)
 
@@ -275,14 +289,22 @@ class Party:
         # Parties that draw the same dropout in the same step would not average it out.
         seed = recipe.fit.seed + int.from_bytes(hashlib.blake2b(self.name.encode(), digest_size=3).digest(), "big")
         return LocalTrainer(
-            plan.architecture,
-            network_spec(recipe, n_classes=len(plan.classes), languages=plan.languages),
+            self._network(plan),
             make_examples(_part(dataset, split.train), plan.classes),
             make_examples(_part(dataset, split.held_out), plan.classes),
             normaliser=normaliser,
             options=replace(recipe.fit, seed=seed),
             class_counts=np.array(list(plan.class_counts.values())),
         )
+
+    def _network(self, plan: Plan) -> LocalNetwork:
+        """The network of the plan, compiled once."""
+        fit = plan.recipe.fit
+        spec = network_spec(plan.recipe, n_classes=len(plan.classes), languages=plan.languages)
+        key = repr((plan.architecture, spec, fit.weight_decay, fit.label_smoothing))
+        if key not in self._networks:
+            self._networks[key] = LocalNetwork(plan.architecture, spec, fit)
+        return self._networks[key]
 
     def _before(self, number: int, trainer: LocalTrainer, like: Weights) -> Memory:
         """What the party remembers before a round: as it was then, if the round is trained once more."""

@@ -8,7 +8,8 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from serctl.errors import FederationError
-from serctl.learning.federated.local import Weights, WindowScores
+from serctl.learning.federated.local import WindowScores
+from serctl.learning.federated.network import Weights
 from serctl.learning.federated.parties import Update
 from serctl.learning.federated.secure import MaskedParty, open_sum
 from serctl.learning.federated.strategies import from_record, to_record
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
     from numpy.typing import NDArray
 
-    from serctl.learning.federated.local import Arrays
+    from serctl.learning.federated.network import Arrays
     from serctl.learning.federated.roster import Roster
 
 KEYS, SHARES, REVEAL = "query.keys", "query.shares", "query.reveal"

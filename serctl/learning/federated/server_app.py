@@ -14,7 +14,7 @@ from serctl.errors import CorpusError, FederationError
 from serctl.features import Moments, Normaliser
 from serctl.learning.checkpoints import load_checkpoint, save_checkpoint
 from serctl.learning.federated import client_app as messages
-from serctl.learning.federated.local import Weights, new_weights
+from serctl.learning.federated.network import Weights, new_weights
 from serctl.learning.federated.outcome import Federated, RoundScores, Traffic, best_temperature
 from serctl.learning.federated.plan import Plan
 from serctl.learning.federated.roster import RETURN_S, UNUSABLE, Roster

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from serctl.learning.federated.local import Arrays, Weights
+    from serctl.learning.federated.network import Arrays, Weights
     from serctl.learning.federated.plan import FederationOptions
 
 HUGE = 10.0
@@ -179,12 +179,13 @@ def outliers(lengths: Mapping[str, float]) -> dict[str, str]:
 
 def norm(arrays: Sequence[NDArray[Any]]) -> float:
     """Return the Euclidean norm of all numbers of arrays."""
-    return float(np.sqrt(sum(np.square(each, dtype=np.float64).sum() for each in arrays)))
+    flat = [np.ravel(each).astype(np.float64, copy=False) for each in arrays]
+    return float(np.sqrt(sum(each @ each for each in flat)))
 
 
 def distance(left: Sequence[NDArray[Any]], right: Sequence[NDArray[Any]]) -> float:
     """Return the Euclidean distance of two lists of arrays of the same shapes."""
-    return norm([a.astype(np.float64) - b for a, b in zip(left, right, strict=True)])
+    return norm([np.subtract(a, b) for a, b in zip(left, right, strict=True)])
 
 
 def pool_statistics(sent: Sequence[Arrays], examples: Sequence[int], variances: Mapping[int, int]) -> Arrays:
