@@ -189,9 +189,10 @@ def _print_summary(summary: BatchSummary, verb: str, output: Path | None) -> Non
     )
     if summary.resumed:
         out.print(f"{summary.resumed} of them were finished in an earlier run", markup=False)
-    if summary.emotions:
-        counts = ", ".join(f"{emotion} {count}" for emotion, count in summary.emotions.most_common())
-        out.print(f"emotions: {counts}", markup=False)
+    for name, counter in (("emotions", summary.emotions), ("transcripts", summary.transcripts)):
+        if counter:
+            counts = ", ".join(f"{value} {count}" for value, count in counter.most_common())
+            out.print(f"{name}: {counts}", markup=False)
     if summary.others:
         out.print(_name_others(summary.others), markup=False)
     if summary.failed:

@@ -41,8 +41,9 @@ STATUS_ERROR = "error"
 class BatchSummary:
     """What a batch did: recordings, failures by message, seconds of audio, wall seconds, and what it found.
 
-    others: how many files of each suffix were no recordings, and so were left out. finished: the report was there
-    already, and nothing was done. outdated: so many recordings are not in it as they are now.
+    transcripts: how many answers used theirs, ignored it, or had none, where transcripts were given. others: how many
+    files of each suffix were no recordings, and so were left out. finished: the report was there already, and nothing
+    was done. outdated: so many recordings are not in it as they are now.
     """
 
     recordings: int = 0
@@ -51,6 +52,7 @@ class BatchSummary:
     audio_s: float = 0.0
     wall_s: float = 0.0
     emotions: Counter[str] = field(default_factory=Counter)
+    transcripts: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     finished: bool = False
@@ -64,8 +66,9 @@ class BatchSummary:
             self.failures.append((table["path"], table["error"]))
             return
         self.audio_s += float(table.get("duration") or 0)
-        emotions = table.get("emotion") or []
-        self.emotions.update([emotions] if isinstance(emotions, str) else emotions)
+        for counter, column in ((self.emotions, "emotion"), (self.transcripts, "text")):
+            values = table.get(column) or []
+            counter.update([values] if isinstance(values, str) else values)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able facts."""
@@ -77,6 +80,7 @@ class BatchSummary:
             "audio_s": round(self.audio_s, 3),
             "wall_s": round(self.wall_s, 3),
             "emotions": dict(self.emotions.most_common()),
+            "transcripts": dict(self.transcripts.most_common()),
             "failures": [{"path": path, "error": error} for path, error in self.failures],
             "not_recordings": dict(self.others.most_common()),
         }

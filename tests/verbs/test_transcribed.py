@@ -163,6 +163,19 @@ def test_a_cheerful_voice_with_sad_words_is_a_conflict(base: Bundle, samples: Pa
     assert row(samples / "emma-happy.flac", base, tmp_path)["conflict"] == ["yes"]
 
 
+def test_transcripts_of_other_names_are_seen_in_the_summary(
+    serctl: Serctl, mfcc_bundle: Bundle, samples: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "call.txt").write_text(SAD)
+    ended = serctl(
+        *("predict", samples / "emma-happy.flac", samples / "emma-sad.flac", "--model", mfcc_bundle.folder),
+        *("--transcripts", tmp_path, "-o", tmp_path / "o.csv", "--summary-json", tmp_path / "s.json", "-j", 1),
+    )
+    assert ended.code == 0
+    assert "transcripts: missing 2\n" in ended.stderr
+    assert json.loads((tmp_path / "s.json").read_text())["transcripts"] == {"missing": 2}
+
+
 def test_an_explanation_needs_transcripts() -> None:
     with pytest.raises(ConfigError, match="no words to explain"):
         PredictOptions(explain_modalities=True)
@@ -189,6 +202,7 @@ def test_the_first_examples_of_the_guide_run(
     for example in examples:
         ended = serctl(*shlex.split(example)[1:], "--jobs", 1)
         assert ended.code == 0, ended.stderr
+        assert "transcripts: used 1\n" in ended.stderr
 
     for output in ("emotions.csv", "both.csv"):
         with (tmp_path / output).open(newline="") as lines:
