@@ -6,7 +6,8 @@ Three settings: five parties of RAVDESS and five of ASED, each with speakers of 
 language each. The speakers of the test belong to no party. Every cell (setting, fold, seed, method) is trained once, is
 kept in runs/ as it ends, and is not trained again. All parties are in one process, with the messages and the rounds of
 `serctl federate`. central: one training on the recordings of all parties, with the same recordings held out to choose
-the epoch; alone: each party by itself; secure: scaffold with secure aggregation. Needs serctl[train,federated].
+the epoch; alone: each party by itself; secure: scaffold with secure aggregation; epsilon: fedavg with noise of the
+server. Needs serctl[train,federated].
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ METHODS: dict[str, dict[str, Any]] = {
     ALONE: {},
     "fedprox": {"strategy": "fedprox"},
     "secure": {"strategy": "scaffold", "secure": True},
+    "epsilon 8": {"strategy": "fedavg", "epsilon": 8.0},
+    "epsilon 3": {"strategy": "fedavg", "epsilon": 3.0},
 }
 
 

@@ -125,6 +125,10 @@ class Remedy(Enum):
     """Say where the transcripts are."""
     NO_TRANSCRIPTS = auto()
     """Predict from speech alone."""
+    EPSILON = auto()
+    """Say how much the updates of a party may tell."""
+    PRIVATE_STRATEGY = auto()
+    """Choose a strategy that sends weights alone."""
 
 
 class SerctlError(Exception):

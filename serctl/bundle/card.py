@@ -102,7 +102,15 @@ def _federation(made: FederationFacts | None) -> list[str]:
 
 
 def _privacy(facts: Mapping[str, Any]) -> str:
-    """How what the parties sent was protected."""
+    """How what the parties sent was protected, and what was not."""
+    if "epsilon" in facts:
+        return (
+            "Differential privacy of the updates of a whole party, not of a recording: "
+            f"epsilon {facts['epsilon']:g} at delta {facts['delta']:g} over all rounds. "
+            f"Every update was clipped to length {facts['clip']:g}, and {facts['noise_of']} added noise of "
+            f"{facts['noise_multiplier']:g} times that. Not protected: counts of utterances, speakers and emotions, "
+            "sums of the features (the normaliser), and the losses and scores that chose the round and the temperature."
+        )
     return "Privacy: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items()) + "."
 
 

@@ -40,6 +40,8 @@ REMEDIES = {
     Remedy.DASK: "add --backend dask",
     Remedy.TOKEN: "--token or SERCTL_TOKEN sets one",
     Remedy.TRANSCRIPTS: "--transcripts DIR names them",
+    Remedy.EPSILON: "--epsilon 8 is weak, --epsilon 1 strong",
+    Remedy.PRIVATE_STRATEGY: "--strategy fedavg",
     Remedy.NO_TRANSCRIPTS: "leave --transcripts out",
 }
 

@@ -43,7 +43,8 @@ _MODEL: dict[str, Any] = {
 }
 """What a model that parties train can be asked for."""
 
-_FEDERATION = some_options(FederationOptions, *("rounds", "strategy", "local_epochs", "proximal", "round_s", "secure"))
+_PRIVACY = ("secure", "epsilon", "delta", "clip", "local_privacy")
+_FEDERATION = some_options(FederationOptions, *_PRIVACY, *("rounds", "strategy", "local_epochs", "proximal", "round_s"))
 """Options of a federation, without those that only parties on other machines need."""
 
 

@@ -162,8 +162,25 @@ def _federation(found: Federated) -> FederationFacts:
         local_epochs=found.plan.local_epochs,
         parties=tuple(_party(each, found) for each in found.parties),
         refused=tuple(f"round {number}, {party}: {reason}" for number, party, reason in found.refused),
-        privacy={"secure_aggregation": "of the updates"} if found.plan.secure else {},
+        privacy=_privacy(found),
     )
+
+
+def _privacy(found: Federated) -> dict[str, Any]:
+    """How the updates were protected."""
+    if found.plan.secure:
+        return {"secure_aggregation": "of the updates"}
+    budget = found.plan.budget
+    if budget is None:
+        return {}
+    done = len(found.history["loss"])
+    return {
+        "noise_of": "each party" if budget.local else "the server",
+        "epsilon": round(budget.spent(done), 3),
+        "delta": budget.delta,
+        "clip": budget.clip,
+        "noise_multiplier": round(budget.noise_multiplier, 4),
+    }
 
 
 def _party(said: Description, found: Federated) -> PartyFacts:

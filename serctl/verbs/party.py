@@ -50,6 +50,7 @@ class PartyOptions:
         ca: its certificate.
         key: private key of the party, NAME.key; NAME is the name of the party.
         state: folder that keeps what must outlive a restart; None for NAME.state beside the key.
+        epsilon, delta: what the party lets its updates tell of it; an epsilon of 0 leaves it to the server.
 
     Raises:
         ConfigError: the address is none, or a file is missing.
@@ -64,12 +65,26 @@ class PartyOptions:
         None, "Folder that keeps what must outlive a restart. Default: NAME.state beside the key.", kind=Path
     )
 
+    epsilon: float = option(
+        0.0,
+        "Largest epsilon of this party's updates: a server that does not have it add the noise itself, or too little, "
+        "is refused. 0 leaves it to the server.",
+        low=0,
+        high=100,
+    )
+    delta: float = option(1e-5, "Largest delta that goes with epsilon.", above=0, below=1)
+
     def __post_init__(self) -> None:
         check_options(self)
         parse_address(self.server)
         for path in (self.ca, self.key):
             if not path.is_file():
                 raise ConfigError(f"{path}: expected a file, found none")
+
+    @property
+    def limit(self) -> tuple[float, float] | None:
+        """Largest epsilon and delta; None leaves them to the server."""
+        return (self.epsilon, self.delta) if self.epsilon else None
 
     @property
     def folder(self) -> Path:
@@ -104,7 +119,7 @@ def _take_part(paths: Sequence[Path], folder: Path, *, options: PartyOptions, ru
     from serctl.learning.federated.client_app import make_app
 
     ended: list[float] = []
-    party = _party(options.key.stem, paths, run=run, folder=folder, tell=tell)
+    party = _party(options, paths, run=run, folder=folder, tell=tell)
     app = make_app(party, finish=lambda: ended.append(time.monotonic()))
     tell(f"party {party.name}, server {options.server}")
     reason = ""
@@ -123,7 +138,7 @@ def _take_part(paths: Sequence[Path], folder: Path, *, options: PartyOptions, ru
     tell("the training is over")
 
 
-def _party(name: str, paths: Sequence[Path], *, run: Run, folder: Path, tell: Tell) -> Party:
+def _party(options: PartyOptions, paths: Sequence[Path], *, run: Run, folder: Path, tell: Tell) -> Party:
     from serctl.learning.federated.parties import Party, check_name
 
     class Told(Party):
@@ -146,7 +161,7 @@ def _party(name: str, paths: Sequence[Path], *, run: Run, folder: Path, tell: Te
             tell(f"round {number}/{plan.fit['epochs'] // plan.local_epochs}  loss {update.loss:.3f}")
             return update
 
-    return Told(check_name(name), paths, run=run, folder=folder)
+    return Told(check_name(options.key.stem), paths, run=run, folder=folder, limit=options.limit)
 
 
 def _await_server(options: PartyOptions, tell: Tell) -> None:

@@ -13,15 +13,17 @@ from flwr.app.error import Error
 
 import serctl
 from serctl.corpora import Split, Utterance
-from serctl.errors import CorpusError, FederationError
+from serctl.errors import ConfigError, CorpusError, FederationError
 from serctl.features import Features, Moments, Normaliser, functional_names
 from serctl.learning.checkpoints import load_checkpoint
 from serctl.learning.dataset import Dataset, Sample
 from serctl.learning.federated.client_app import DESCRIBE, SCORES, held_out_of, losses_of, make_app, request
+from serctl.learning.federated.local import WindowScores
 from serctl.learning.federated.network import Weights, new_weights
 from serctl.learning.federated.outcome import Federated, RoundScores, best_temperature
 from serctl.learning.federated.parties import TEMPERATURES, Party, Update, held_out_scores, split_parties
 from serctl.learning.federated.plan import FederationOptions, Plan
+from serctl.learning.federated.privacy import noise_multiplier
 from serctl.learning.federated.roster import UNUSABLE, Roster
 from serctl.learning.federated.server_app import Server
 from serctl.learning.federated.simulation import LocalGrid
@@ -103,6 +105,15 @@ def test_fedavg_of_one_full_step_is_the_step_of_central_training() -> None:
     sent = {1: [step(slice(0, 10))], 2: [step(slice(10, 30))]}
     joined, _ = strategy.aggregate_train(1, replies(sent, {1: 10, 2: 20}))
     np.testing.assert_allclose(from_record(joined)[0], step(slice(0, 30)), rtol=1e-12)
+
+
+def test_a_strategy_of_no_known_name_is_an_error_that_names_them() -> None:
+    options = FederationOptions()
+    object.__setattr__(options, "strategy", "fedsgd")
+    with pytest.raises(
+        ConfigError, match=r"expected a strategy: fedavg, fedprox, fedadam, scaffold\. Received: fedsgd"
+    ):
+        make_strategy(options)
 
 
 def test_the_servers_control_variate_stays_the_weighted_sum_of_the_parties() -> None:
@@ -316,12 +327,12 @@ class SendsNan(OwnFeatures):
 
 
 def federate(
-    *parties: Party, checkpoint: Path | None = None, strategy: str = "scaffold", rounds: int = 2
+    *parties: Party, checkpoint: Path | None = None, strategy: str = "scaffold", rounds: int = 2, **privacy: Any
 ) -> tuple[Federated, list[RoundScores]]:
     """A federated training with these parties in this process, and how its rounds went."""
     went: list[RoundScores] = []
     apps = {node: make_app(party, finish=lambda: None) for node, party in enumerate(parties, start=1)}
-    options = FederationOptions(rounds=rounds, strategy=strategy, round_s=60)
+    options = FederationOptions(rounds=rounds, strategy=strategy, round_s=60, **privacy)
     server = Server(LocalGrid(apps), RECIPE, options, parties=len(parties), checkpoint=checkpoint, on_round=went.append)
     return server.run(), went
 
@@ -394,6 +405,52 @@ def test_a_party_that_sends_nan_is_refused_by_name_and_the_others_go_on() -> Non
     assert went[0].parties == ("north", "south-1")
     assert [(number, party) for number, party, _ in found.refused] == [(1, "west")]
     assert all(np.isfinite(each).all() for each in found.weights.trainable)
+
+
+class Idle(OwnFeatures):
+    """A party that sends back what it received, in the first round 1000 away."""
+
+    def train(self, *_: Any, start: Weights, number: int, **__: Any) -> Update:
+        """Train nothing."""
+        far = [each + (1000 if number == 1 else 0) for each in start.trainable]
+        scores = WindowScores(1.0, np.eye(2, dtype=np.int64))
+        return Update(Weights(far, start.statistics), 18, 1.0, scores)
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_the_server_clips_what_it_joins_adds_noise_and_the_card_says_how_much(tmp_path: Path) -> None:
+    parties = [Idle(name, [], run=Run()) for name in ("north", "south-1")]
+    saved = tmp_path / "server.npz"
+    found, went = federate(*parties, checkpoint=saved, strategy="fedavg", rounds=1, epsilon=3, clip=0.5)
+    assert went[0].refused == {}
+    initial, _ = new_weights("speech", found.spec, seed=RECIPE.fit.seed)
+    change = np.concatenate([np.ravel(a - b) for a, b in zip(found.weights.trainable, initial.trainable, strict=True)])
+    assert change.std() == pytest.approx(0.5 * noise_multiplier(3, 1e-5, 1) / 2, rel=0.02)
+    assert abs(change.mean()) < 0.01
+    options = FederateOptions("speech", augmentation=RECIPE.augmentation, fit=RECIPE.fit, licence="CC-BY-4.0")
+    written = write_federated(tmp_path / "ours", found, options)
+    federation = written.facts.training.federation
+    assert federation is not None
+    assert federation.privacy["epsilon"] == 3
+    card = (tmp_path / "ours" / "README.md").read_text()
+    assert "epsilon 3 at delta 1e-05" in card
+    assert "Not protected: counts of utterances" in card
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_a_party_adds_the_noise_itself_and_refuses_a_server_that_asks_for_less() -> None:
+    options = FederationOptions(rounds=1, strategy="fedavg", epsilon=3, local_privacy=True)
+    plan = replace(Plan.make(RECIPE, options), class_counts={"angry": 9, "sad": 9})
+    party = OwnFeatures("north", [], run=Run(), limit=(3, 1e-5))
+    described = party.describe(plan)
+    normaliser = Normaliser.from_moments(described.mel, described.functionals)
+    start, _ = new_weights("speech", network_spec(RECIPE, n_classes=2, languages=()), seed=0)
+    sent = party.train(plan, normaliser, number=1, start=start, control=None)
+    change = np.concatenate([np.ravel(a - b) for a, b in zip(sent.weights.trainable, start.trainable, strict=True)])
+    assert change.std() == pytest.approx(noise_multiplier(3, 1e-5, 1), rel=0.02)
+    for other in (FederationOptions(), replace(options, epsilon=4), replace(options, local_privacy=False)):
+        with pytest.raises(FederationError, match="this party adds noise to its updates: expected a server that asks"):
+            party.describe(Plan.make(RECIPE, other))
 
 
 @pytest.mark.parametrize(

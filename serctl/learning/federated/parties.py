@@ -16,7 +16,8 @@ from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.checkpoints import load_checkpoint, save_checkpoint
 from serctl.learning.dataset import Dataset, Sample, load_dataset
 from serctl.learning.federated.local import LocalTrainer
-from serctl.learning.federated.network import LocalNetwork
+from serctl.learning.federated.network import LocalNetwork, Weights
+from serctl.learning.federated.privacy import Releases, check_limit
 from serctl.learning.fit import Fitted
 from serctl.learning.learn import make_examples, network_spec
 from serctl.metrics import confidence_bins, confusion_matrix, temperature_scale
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from serctl.corpora import Utterance
     from serctl.learning.federated.local import WindowScores
-    from serctl.learning.federated.network import Arrays, Weights
+    from serctl.learning.federated.network import Arrays
     from serctl.learning.federated.plan import Plan
     from serctl.run import Run
 
@@ -43,7 +44,7 @@ BINS = 15
 """Bins of the confidence, to compute the calibration error of all parties."""
 
 _SMALLEST_PROBABILITY = 1e-7
-_STATE = "party.npz"
+_STATE, _RELEASES = "party.npz", "releases.npz"
 
 
 def split_parties(utterances: Sequence[Utterance], values: Sequence[str | None], parties: int) -> dict[str, list[int]]:
@@ -148,6 +149,7 @@ class Party:
         paths: its corpora.
         run: cache and workers for the features.
         folder: keeps what must outlive a restart; None for nothing.
+        limit: largest epsilon and delta of its updates, see privacy.check_limit; None leaves them to the server.
         networks: those that were compiled, by what they are for; parties in one process may share them.
     """
 
@@ -158,6 +160,7 @@ class Party:
         *,
         run: Run,
         folder: Path | None = None,
+        limit: tuple[float, float] | None = None,
         networks: dict[str, LocalNetwork] | None = None,
     ) -> None:
         self.name = name
@@ -166,13 +169,17 @@ class Party:
         self._prepared: tuple[str, Dataset, Split] | None = None
         self._trainer: tuple[str, LocalTrainer] | None = None
         self._kept: tuple[int, Memory, Memory] | None = None
+        self._limit = limit
+        self._releases = Releases(folder / _RELEASES if folder else None)
 
     def describe(self, plan: Plan) -> Description:
         """Extract the features, and say what the server has to know of them.
 
         Raises:
             CorpusError: the corpora do not suffice.
+            FederationError: the server asks for more than the limit.
         """
+        check_limit(self._limit, plan.budget)
         dataset, split = self._data(plan)
         training = _part(dataset, split.train)
         windows = [window for each in make_examples(training, dataset.classes) for window in each.variants]
@@ -209,7 +216,9 @@ class Party:
 
         Raises:
             DivergedError: the loss is not a number.
+            FederationError: the server asks for more than the limit, or too often.
         """
+        check_limit(self._limit, plan.budget)
         trainer = self._trainer_for(plan, normaliser)
         scores = trainer.score(start)
         own, state = self._before(number, trainer, start)
@@ -224,7 +233,16 @@ class Party:
         after = own if control is None else result.mean_gradient
         self._keep(number, before=(own, state), after=(after, result.state))
         change = [] if control is None else _minus(after, own)
-        return Update(result.weights, trainer.examples, result.loss, scores, change)
+        weights = self._private(plan, number, start, result.weights)
+        return Update(weights, trainer.examples, result.loss, scores, change)
+
+    def _private(self, plan: Plan, number: int, start: Weights, found: Weights) -> Weights:
+        """What leaves the party of the weights that it found in a round."""
+        budget = plan.budget
+        if budget is None or not budget.local:
+            return found
+        question = f"{number} {plan.to_json()}"
+        return Weights(self._releases.answer(question, budget, found.trainable, start.trainable), found.statistics)
 
     def losses(self, plan: Plan, normaliser: Normaliser, weights: Weights) -> tuple[WindowScores, NDArray[np.float64]]:
         """Score weights on the validation windows.

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
-from serctl.errors import RecordError
+from serctl.errors import ConfigError, RecordError, Remedy
 from serctl.features import FEATURE_VERSION
+from serctl.learning.federated.privacy import Budget
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions
 from serctl.learning.recipe import Recipe
 from serctl.options import check_options, option
@@ -39,9 +40,10 @@ class FederationOptions:
         round_s: longest wait for a round, in seconds.
         secure: whether updates are summed in secret.
         wait_s: longest wait for the parties: for all before the first round, later for as many as a round needs.
+        epsilon, delta, clip, local_privacy: see privacy.Budget; 0: none.
 
     Raises:
-        ConfigError: a value is out of range.
+        ConfigError: a value is out of range, or does not go with another.
 
     Sources: McMahan et al. 2017, arXiv:1602.05629 (FedAvg); Li et al. 2020, arXiv:1812.06127 (FedProx); Reddi et al.
     2021, arXiv:2003.00295 (FedAdam); Karimireddy et al. 2020, arXiv:1910.06378 (SCAFFOLD).
@@ -62,8 +64,38 @@ class FederationOptions:
     )
     secure: bool = option(False, "Hide the update of each party from the server, which learns their sum alone.")
 
+    epsilon: float = option(
+        0.0,
+        "Differential privacy: how much all updates together may tell of a whole party; 0 adds no noise. 8 is weak, 1 "
+        "is strong.",
+        low=0,
+        high=100,
+    )
+    delta: float = option(1e-5, "Probability that a party tells more than epsilon allows.", above=0, below=1)
+    clip: float = option(1.0, "With epsilon: longest update of a party; longer ones are scaled down.", above=0)
+    local_privacy: bool = option(
+        False, "With epsilon: each party adds the noise itself, and the server sees no update without it."
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
+        if self.local_privacy and not self.epsilon:
+            raise ConfigError("expected an epsilon, which says how much noise the parties add", Remedy.EPSILON)
+        if self.epsilon and self.strategy == "scaffold":
+            raise ConfigError(
+                "differential privacy: expected fedavg, fedprox or fedadam; scaffold sends control variates too, which "
+                "would need a budget of their own",
+                Remedy.PRIVATE_STRATEGY,
+            )
+        if self.epsilon and self.secure:
+            raise ConfigError("expected secure aggregation or differential privacy. Received: both")
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the updates may tell; None without differential privacy."""
+        if not self.epsilon:
+            return None
+        return Budget(self.epsilon, self.delta, self.clip, self.rounds, self.local_privacy)
 
 
 @dataclass(frozen=True)
@@ -76,6 +108,7 @@ class Plan:
         validation_share: share of each party's utterances held out.
         local_epochs, strategy, proximal: see FederationOptions.
         secure: whether the server learns only the sum of the updates.
+        privacy: the fields of a Budget; empty without differential privacy.
         version: of the code and the features.
         class_counts: training windows of each class at all parties, in the order of the classes; empty before they were
             asked.
@@ -91,6 +124,7 @@ class Plan:
     strategy: str
     proximal: float
     secure: bool = False
+    privacy: Mapping[str, Any] = field(default_factory=dict)
     version: str = VERSION
     class_counts: Mapping[str, int] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
@@ -109,6 +143,7 @@ class Plan:
             local_epochs=options.local_epochs,
             strategy=options.strategy,
             secure=options.secure,
+            privacy=asdict(options.budget) if options.budget else {},
             proximal=options.proximal if options.strategy == "fedprox" else 0.0,
         )
 
@@ -116,6 +151,11 @@ class Plan:
     def classes(self) -> tuple[str, ...]:
         """Emotions in the order of the network's output."""
         return tuple(self.class_counts)
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the updates may tell of a party; None without differential privacy."""
+        return Budget(**self.privacy) if self.privacy else None
 
     @property
     def recipe(self) -> Recipe:

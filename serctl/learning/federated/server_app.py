@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -17,9 +18,12 @@ from serctl.learning.federated import client_app as messages
 from serctl.learning.federated.network import Weights, new_weights
 from serctl.learning.federated.outcome import Federated, RoundScores, Traffic, best_temperature
 from serctl.learning.federated.plan import Plan
+from serctl.learning.federated.privacy import protect
 from serctl.learning.federated.roster import RETURN_S, UNUSABLE, Roster
 from serctl.learning.federated.secure_round import sum_of_round, update_of_sum
 from serctl.learning.federated.strategies import (
+    EXAMPLES,
+    HUGE,
     Scaffold,
     distance,
     fault_of,
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from serctl.learning.federated.outcome import RoundCallback
     from serctl.learning.federated.parties import Description, Update
     from serctl.learning.federated.plan import FederationOptions
+    from serctl.learning.federated.privacy import Budget
     from serctl.learning.recipe import Recipe
 
 CHECKPOINT = "federated.npz"
@@ -79,6 +84,7 @@ class Server:
         self._choice = replace(recipe.fit, epochs=options.rounds)
         self._plan = Plan.make(recipe, options)
         self._state = FitState()
+        self._budget = options.budget
 
     def run(self) -> Federated:
         """Train to the end.
@@ -95,7 +101,7 @@ class Server:
             self._begin()
         self._spec = network_spec(self._plan.recipe, n_classes=len(self._plan.classes), languages=self._plan.languages)
         initial, self._variances = new_weights(self._plan.architecture, self._spec, seed=self._choice.seed)
-        if self._plan.secure and initial.statistics:
+        if (self._plan.secure or self._budget) and initial.statistics:
             raise FederationError("expected a network without batch normalisation, whose statistics are not hidden")
         if saved is None:
             self._weights = initial
@@ -198,10 +204,9 @@ class Server:
                 refused[party.name] = fault
             else:
                 taken[party.name] = (reply, update)
-        lengths = {
-            name: distance(update.weights.trainable, self._weights.trainable) for name, (_, update) in taken.items()
-        }
-        refused |= outliers(lengths)
+        if self._budget is None:  # clipping bounds the others, and no party may decide on another's part
+            held = self._weights.trainable
+            refused |= outliers({name: distance(each.weights.trainable, held) for name, (_, each) in taken.items()})
         self._roster.refused += [(number, name, reason) for name, reason in refused.items()]
         return {name: each for name, each in taken.items() if name not in refused}, refused
 
@@ -215,7 +220,8 @@ class Server:
         except UNUSABLE as error:
             return f"it is no update: {error}", None
         held = self._weights
-        fault = fault_of(update.weights, held, examples=update.examples, described=party.examples)
+        huge = HUGE if self._budget is None else math.inf
+        fault = fault_of(update.weights, held, examples=update.examples, described=party.examples, huge=huge)
         if not fault and update.control:
             control = Weights(update.control, update.weights.statistics)
             fault = fault_of(control, held, examples=update.examples, described=party.examples)
@@ -230,9 +236,18 @@ class Server:
         for reply, _ in taken.values():
             for name in (messages.STATISTICS, messages.SCORES):
                 reply.content.pop(name)
+        if self._budget and not self._budget.local:
+            self._protect([reply for reply, _ in taken.values()], self._budget)
         arrays, metrics = self._strategy.aggregate_train(number, [reply for reply, _ in taken.values()])
         self._weights = Weights([each.astype(np.float32) for each in from_record(arrays)], statistics)
         self._loss = float(metrics["loss"])
+
+    def _protect(self, replies: Sequence[Any], budget: Budget) -> None:
+        """Have the replies count the same, clip them, and add the noise to their sum."""
+        sent = [from_record(reply.content[messages.ARRAYS]) for reply in replies]
+        for reply, arrays in zip(replies, protect(sent, self._weights.trainable, budget), strict=True):
+            reply.content[messages.ARRAYS] = to_record(arrays)
+            reply.content[messages.METRICS][EXAMPLES] = 1
 
     def _score(self, scores: Sequence[WindowScores]) -> None:
         """Record how the weights of the last round do; those before the first are no candidate."""

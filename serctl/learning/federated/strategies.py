@@ -11,6 +11,9 @@ import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedProx
 
+from serctl.errors import ConfigError
+from serctl.learning.federated.plan import STRATEGIES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -83,7 +86,7 @@ class Scaffold(FedAvg):
 
 
 def make_strategy(options: FederationOptions) -> FedAvg:
-    """Return the strategy that the options ask for."""
+    """Return the strategy that the options ask for; FederationOptions knows their names."""
     common: dict[str, Any] = {
         "fraction_evaluate": 0.0,
         "min_train_nodes": options.least_parties,
@@ -96,7 +99,9 @@ def make_strategy(options: FederationOptions) -> FedAvg:
         return FedProx(proximal_mu=options.proximal, **common)
     if options.strategy == "fedadam":
         return FedAdam(eta=_ADAM_RATE, **common)
-    return FedAvg(**common)
+    if options.strategy == "fedavg":
+        return FedAvg(**common)
+    raise ConfigError(f"expected a strategy: {', '.join(STRATEGIES)}. Received: {options.strategy}")
 
 
 def strategy_arrays(strategy: FedAvg) -> dict[str, Arrays]:
@@ -132,7 +137,7 @@ def _named(arrays: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {f"{index:04d}": each for index, each in enumerate(arrays)}
 
 
-def fault_of(sent: Weights, held: Weights, *, examples: int, described: int) -> str:
+def fault_of(sent: Weights, held: Weights, *, examples: int, described: int, huge: float = HUGE) -> str:
     """Find what is wrong with the weights that a party sent.
 
     Args:
@@ -140,6 +145,7 @@ def fault_of(sent: Weights, held: Weights, *, examples: int, described: int) -> 
         held: what it was sent before.
         examples: how many its weights are to count for.
         described: how many it had before training.
+        huge: longest update, in lengths of what it was sent.
 
     Returns:
         The fault in words; empty without one.
@@ -154,7 +160,7 @@ def fault_of(sent: Weights, held: Weights, *, examples: int, described: int) -> 
             return f"the {name} are not all finite numbers"
     if examples != described:
         return f"it claims {examples} examples, after {described} before training"
-    length, limit = distance(sent.trainable, held.trainable), HUGE * max(norm(held.trainable), 1.0)
+    length, limit = distance(sent.trainable, held.trainable), huge * max(norm(held.trainable), 1.0)
     return f"an update of length {length:.3g}: expected at most {limit:.3g}" if length > limit else ""
 
 
