@@ -7,7 +7,7 @@ language each. The speakers of the test belong to no party. Every cell (setting,
 kept in runs/ as it ends, and is not trained again. All parties are in one process, with the messages and the rounds of
 `serctl federate`. central: one training on the recordings of all parties, with the same recordings held out to choose
 the epoch; alone: each party by itself; secure: scaffold with secure aggregation; epsilon: fedavg with noise of the
-server. Needs serctl[train,federated].
+server. The attack on membership guesses from its loss whether a recording was fitted. Needs serctl[train,federated].
 """
 
 from __future__ import annotations
@@ -224,6 +224,33 @@ def learned_of(found: Federated) -> Learned:
     return Learned(fitted, found.normaliser, found.plan.recipe.network_features, found.spec, found.temperature)
 
 
+def scores_of(learned: Learned, shares: Shares) -> dict[str, Any]:
+    """How a network does on the speakers of no party, and what it tells of those of the parties.
+
+    The attack on membership takes a recording for one that was fitted if the loss of its emotion is small (Yeom et al.
+    2018, arXiv:1709.01604): its AUC is 0.5 where that tells nothing.
+    """
+    import numpy as np
+
+    from serctl.learning.calibrate import predict_samples
+
+    classes = shares.dataset.classes
+    test = shares.samples(shares.test)
+    fitted = shares.samples([row for rows in shares.fitted.values() for row in rows])
+    likelihoods = []
+    for samples in (test, fitted):
+        predicted = np.nan_to_num(predict_samples(learned, samples))
+        truth = [classes.index(each.utterance.emotion) for each in samples]
+        likelihoods.append(predicted[np.arange(len(samples)), truth])
+    return {"uar": uar_of(learned, test, classes), "membership_auc": auc(*likelihoods)}
+
+
+def auc(lower: NDArray[np.float64], higher: NDArray[np.float64]) -> float:
+    """Chance that a number of the second array is above one of the first; half of it where they are equal."""
+    above = (higher[:, None] > lower).mean()
+    return float(above + 0.5 * (higher[:, None] == lower).mean())
+
+
 def uar_of(learned: Learned, samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, float]:
     """UAR in percent of all samples, and of those of each corpus."""
     import numpy as np
@@ -257,14 +284,14 @@ def measure(cell: Cell, shares: Shares) -> dict[str, Any]:
     began, cpu = time.monotonic(), time.process_time()
     figures: dict[str, Any] = {}
     if cell.method == CENTRAL:
-        figures["uar"] = uar_of(train_whole(recipe, shares, list(shares.fitted)), test, classes)
+        figures |= scores_of(train_whole(recipe, shares, list(shares.fitted)), shares)
     elif cell.method == ALONE:
         each = {name: uar_of(train_whole(recipe, shares, [name]), test, classes)["all"] for name in shares.fitted}
         figures |= {"uar": {"all": mean(each.values())}, "parties": each}
     else:
         options = FederationOptions(rounds=cell.rounds, **METHODS[cell.method])
         found = train_federated(recipe, shares, options)
-        figures["uar"] = uar_of(learned_of(found), test, classes)
+        figures |= scores_of(learned_of(found), shares)
         figures["bytes"] = {party.name: sum(found.traffic[party.name].sent.values()) for party in found.parties}
         figures |= {"best_round": found.best_round, "refused": len(found.refused)}
     keras.utils.clear_session()
@@ -272,7 +299,7 @@ def measure(cell: Cell, shares: Shares) -> dict[str, Any]:
 
 
 def rows_of(found: dict[Cell, dict[str, Any]]) -> list[Row]:
-    """The share of the central UAR, over the cells whose central training is there."""
+    """The share of the central UAR, over the cells whose central training is there; how well membership is guessed."""
     rows = []
     for name, setting in SETTINGS.items():
         for method in METHODS:
@@ -281,6 +308,14 @@ def rows_of(found: dict[Cell, dict[str, Any]]) -> list[Row]:
                 label = f"{setting.title}: {method}, share of the central UAR ({len(shares)} of fold and seed)"
                 target = setting.target if method == "scaffold" else None
                 rows.append(Row(label, mean(shares), "%", target, at_least=True))
+            attacked = [
+                figures["membership_auc"]
+                for cell, figures in found.items()
+                if (cell.setting, cell.method) == (name, method) and "membership_auc" in figures
+            ]
+            if attacked:
+                label = f"{setting.title}: {method}, AUC of the attack on membership ({len(attacked)} of fold and seed)"
+                rows.append(Row(label, mean(attacked), ""))
     return rows
 
 
@@ -305,11 +340,12 @@ def table_of(found: dict[Cell, dict[str, Any]]) -> Comparison:
                 f"{cell.fold} / {cell.seed}",
                 cell.method,
                 f"{figures['uar']['all']:.1f}",
+                f"{figures['membership_auc']:.2f}" if "membership_auc" in figures else "",
                 f"{sent:.0f}" if sent else "",
                 f"{figures['cpu_s']:.0f}",
             )
         )
-    titles = ("setting", "fold / seed", "method", "UAR %", "MB sent by a party, at most", "CPU s")
+    titles = ("setting", "fold / seed", "method", "UAR %", "membership AUC", "MB sent by a party, at most", "CPU s")
     return Comparison("Every training, all parties in one process.", titles, tuple(lines))
 
 
