@@ -2,8 +2,10 @@
 
 Speed 0.9 to 1.1, Gaussian noise at 10 to 20 dB and spectral masks, each alone and all together; on the fly (every epoch
 draws from three copies, and draws masks anew) and offline (three copies written by `serctl augment`, trained on beside
-the originals for a quarter of the epochs, so for as many gradient steps). 100 trainings in one process; each is written
-down as it ends, and a call that was interrupted goes on there.
+the originals for a quarter of the epochs, so for as many gradient steps). Copies with another vocal tract length and
+pitch stand for more speakers, with 5 of them: three copies alone, three and nine with the other changes. 115 trainings
+in one process; each is written down as it ends, and a call that was interrupted goes on there. With `--arch speech`,
+which sees no spectrogram, the same without masks and without the copies offline.
 """
 
 from __future__ import annotations
@@ -39,10 +41,13 @@ CHANGES = ("speed", "noise", "mask")
 WAYS = ("on the fly", "offline")
 SPEAKERS = (5, 10)
 SEEDS = (0, 1, 2, 3, 4)
-COPIES = 3
+COPIES, MANY_COPIES = 3, 9
 VALIDATION_SHARE = 0.1
 DEFAULT_ARCHITECTURE = "cnn"
 """Masks need a network that hears the spectrogram."""
+
+ENCODER_ALONE = "speech"
+"""The network on the statistics of the pretrained speech encoder."""
 
 DEFAULT_EPOCHS = 40
 CLAIMED = (58.3, 71.6)
@@ -54,12 +59,14 @@ class Setting:
 
     changes: tuple[str, ...] = ()
     way: str = ""
+    copies: int = COPIES
 
     @property
     def name(self) -> str:
         """What results are filed under."""
         changes = "all three" if self.changes == CHANGES else " and ".join(self.changes)
-        return f"{changes}, {self.way}" if changes else "none"
+        copies = "" if self.copies == COPIES else f", {self.copies} copies of each"
+        return f"{changes}, {self.way}{copies}" if changes else "none"
 
 
 BASELINE = Setting()
@@ -70,7 +77,25 @@ SETTINGS = (
     BASELINE,
     *(Setting(changes, way) for way in WAYS for changes in (*((each,) for each in CHANGES), CHANGES)),
     WITHOUT_NOISE,
+    Setting(("vocal tract",), "on the fly"),
+    Setting(("speed", "vocal tract", "mask"), "on the fly"),
+    Setting(("speed", "vocal tract", "mask"), "on the fly", MANY_COPIES),
 )
+WITHOUT_SPECTROGRAM = (
+    BASELINE,
+    Setting(("vocal tract",), "on the fly"),
+    Setting(("speed", "vocal tract"), "on the fly"),
+)
+
+
+def settings_of(architecture: str) -> tuple[Setting, ...]:
+    """What is tried with an architecture: masks only where it sees the spectrogram."""
+    return WITHOUT_SPECTROGRAM if architecture == ENCODER_ALONE else SETTINGS
+
+
+def speaker_counts(setting: Setting) -> tuple[int, ...]:
+    """How many speakers a setting is tried with: copies that stand for more speakers where there are fewest."""
+    return SPEAKERS[:1] if "vocal tract" in setting.changes else SPEAKERS
 
 
 def on_the_fly(setting: Setting, seed: int) -> Augmentation:
@@ -80,9 +105,11 @@ def on_the_fly(setting: Setting, seed: int) -> Augmentation:
 
     drawn = setting.changes if setting.way == "on the fly" else ()
     speed = Speed(0.9, 1.1) if "speed" in drawn else Speed(1, 1)
+    vocal_tract = setting.copies if "vocal tract" in drawn else 0
     if "noise" in drawn:
-        return Augmentation(copies=0, noisy_copies=COPIES, speed=speed, seed=seed)
-    return Augmentation(copies=COPIES if "speed" in drawn else 0, speed=speed, seed=seed)
+        return Augmentation(copies=0, noisy_copies=setting.copies, speed=speed, seed=seed)
+    copies = setting.copies if "speed" in drawn else 0
+    return Augmentation(copies=copies, vocal_tract_copies=vocal_tract, speed=speed, seed=seed)
 
 
 def offline(setting: Setting) -> tuple[Transform, ...]:
@@ -214,9 +241,10 @@ def measure(args: argparse.Namespace, path: Path) -> None:
     dataset = _load_corpus(args.data, config)
     for seed in SEEDS:
         drawn = draw_speakers(dataset, seed)
-        candidates = [sample for sample in dataset.samples if sample.utterance.speaker in drawn]
-        for setting in SETTINGS:
-            missing = [count for count in SPEAKERS if (setting.name, count, seed) not in done]
+        for setting in settings_of(args.arch):
+            missing = [count for count in speaker_counts(setting) if (setting.name, count, seed) not in done]
+            needed = drawn[: max(missing, default=0)]
+            candidates = [sample for sample in dataset.samples if sample.utterance.speaker in needed]
             samples = training_samples(setting, candidates, seed, config) if missing else ([], [])
             for count in missing:
                 found = train_and_test(setting, drawn[:count], seed, samples, dataset, args)
@@ -298,8 +326,8 @@ def mean_gain(metrics: Metrics | None, setting: Setting, speakers: int) -> float
     return statistics.mean(found) if len(found) == len(SEEDS) else None
 
 
-def make_rows(metrics: Metrics | None) -> list[Row]:
-    """What all three together gain against the claim, and which setting gains most."""
+def make_rows(metrics: Metrics | None, encoder: Metrics | None) -> list[Row]:
+    """What all three together gain against the claim, which setting gains most, and what the encoder brings alone."""
     claimed = round(CLAIMED[1] - CLAIMED[0], 1)
     rows = []
     for speakers in SPEAKERS:
@@ -307,15 +335,20 @@ def make_rows(metrics: Metrics | None) -> list[Row]:
             gain = mean_gain(metrics, Setting(CHANGES, way), speakers)
             measure = f"WA gained by all three, {way}, {speakers} training speakers"
             rows.append(Row(measure, gain, "points", claimed, at_least=True))
-        found = {each.name: mean_gain(metrics, each, speakers) for each in SETTINGS[1:]}
+        tried = [each for each in SETTINGS[1:] if speakers in speaker_counts(each)]
+        found = {each.name: mean_gain(metrics, each, speakers) for each in tried}
         complete = {name: gain for name, gain in found.items() if gain is not None}
         if len(complete) == len(found):
             best = max(complete, key=lambda name: complete[name])
             rows.append(Row(f"the most that a setting gains there: {best}", complete[best], "points"))
+        for setting in WITHOUT_SPECTROGRAM:
+            alone = list(scores_by_seed(encoder, setting, speakers, "wa").values())
+            if len(alone) == len(SEEDS):
+                rows.append(Row(f"WA of {ENCODER_ALONE}, changes: {setting.name}", statistics.mean(alone), "%"))
     return rows
 
 
-def make_table(metrics: Metrics | None, speakers: int) -> Comparison:
+def make_table(metrics: Metrics | None, speakers: int, architecture: str) -> Comparison:
     """Every setting: mean and standard deviation over the seeds."""
     about = "not measured yet"
     runs = [run for run in metrics["runs"] if run["speakers"] == speakers] if metrics else []
@@ -330,7 +363,11 @@ def make_table(metrics: Metrics | None, speakers: int) -> Comparison:
         f"{speakers} labelled speakers: {about}. Mean and standard deviation over the seeds, each of which draws other "
         "speakers; gains are taken seed by seed.",
         ("augmentation", "WA %", "UAR %", "gain in WA, points", "seeds"),
-        tuple(_setting_cells(metrics, setting, speakers) for setting in SETTINGS),
+        tuple(
+            _setting_cells(metrics, setting, speakers)
+            for setting in settings_of(architecture)
+            if speakers in speaker_counts(setting)
+        ),
     )
 
 
@@ -352,12 +389,17 @@ def _mean_and_spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
 
 
+def result_name(architecture: str) -> str:
+    """Folder of the results with an architecture."""
+    return f"low-resource-{architecture}"
+
+
 def make_claim(architecture: str) -> Claim:
-    """The claim, tried with one architecture."""
-    name = f"low-resource-{architecture}"
+    """The claim, tried with one architecture, and with the pretrained speech encoder beside it."""
+    names = tuple(dict.fromkeys((architecture, ENCODER_ALONE)))
 
     def tables(found: Found) -> list[Comparison]:
-        return [make_table(found[name], speakers) for speakers in SPEAKERS]
+        return [make_table(found[result_name(name)], speakers, name) for name in names for speakers in SPEAKERS]
 
     return Claim(
         name="low_resource",
@@ -367,9 +409,10 @@ def make_claim(architecture: str) -> Claim:
         f"is held out to choose the epoch; all others are tested on. The network is {architecture}. On the fly means "
         "three copies, of which every epoch draws, and masks that are drawn anew; offline means three copies written "
         "by `serctl augment`, trained on beside the originals for as many gradient steps. The row without noise was "
-        "settled after the scores of a first seed, with another network, had been seen.",
-        results=(name,),
-        rows=lambda found: make_rows(found[name]),
+        "settled after the scores of a first seed, with another network, had been seen. Beside it stands "
+        f"{ENCODER_ALONE}, a small network on the pretrained speech encoder, on the same speakers.",
+        results=tuple(map(result_name, names)),
+        rows=lambda found: make_rows(found[result_name(architecture)], found[result_name(ENCODER_ALONE)]),
         tables=tables,
     )
 
@@ -390,7 +433,13 @@ def main() -> None:
     claim = make_claim(args.arch)
     if args.dry_run:
         for seed in SEEDS:
-            print("\n".join(f"seed {seed}, {count} speakers, {each.name}" for each in SETTINGS for count in SPEAKERS))
+            print(
+                "\n".join(
+                    f"seed {seed}, {count} speakers, {each.name}"
+                    for each in settings_of(args.arch)
+                    for count in speaker_counts(each)
+                )
+            )
         return
     if args.data:
         folder = RESULTS if args.save else WORK
