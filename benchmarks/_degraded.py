@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from _runs import DATA, WORK
 
 from serctl.audio.segments import read_audio
 from serctl.transforms.apply import apply_transforms
+from serctl.transforms.babble import Babble
 from serctl.transforms.codec import Codec
 from serctl.transforms.level import Level
 from serctl.transforms.room import Room
@@ -21,8 +21,6 @@ from serctl.transforms.telephone import Telephone
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from serctl.transforms.parameters import Transform
 
@@ -39,39 +37,19 @@ EVERY = 6
 """Every so many recordings of a corpus are degraded."""
 
 
-@dataclass(frozen=True)
-class Babble:
-    """Voices of another corpus talking at once, at BABBLE_SNR_DB."""
-
-    voices: tuple[Path, ...]
-
-    def __call__(
-        self, samples: NDArray[np.float32], sample_rate: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], dict[str, float]]:
-        """Add the voices to mono float32 samples, shape (n,)."""
-        chosen = rng.choice(len(self.voices), BABBLE_VOICES, replace=False)
-        mixed = sum(self._voice(self.voices[index], len(samples), sample_rate, rng) for index in chosen)
-        noise = np.asarray(mixed, dtype=np.float64)
-        gain = np.sqrt(float(np.var(samples)) / max(float(np.var(noise)), 1e-12) / 10 ** (BABBLE_SNR_DB / 10))
-        return (samples + gain * noise).astype(np.float32), {"babble_snr_db": BABBLE_SNR_DB}
-
-    def to_dict(self) -> dict[str, object]:
-        """A JSON-able description."""
-        return {"transform": "babble"}
-
-    @staticmethod
-    def _voice(path: Path, length: int, rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        voice = read_audio(path, sample_rate=rate).astype(np.float64)
-        return np.resize(np.roll(voice, int(rng.integers(len(voice)))), length) / max(float(voice.std()), 1e-6)
+def voices(*, trained_on: bool) -> tuple[Path, ...]:
+    """Recordings of CREMA-D for babble: of one half of its speakers to train with, of the other to test with."""
+    recordings = sorted((WORK / DATA / "cremad").rglob("*.ogg"))
+    return tuple(path for path in recordings if int(path.name.split("_")[0]) % 2 == int(trained_on))
 
 
 def conditions() -> dict[str, tuple[Transform, ...]]:
-    """What recordings meet, by name; the voices of the babble are from CREMA-D, which nothing is trained on."""
-    voices = tuple(sorted((WORK / DATA / "cremad").rglob("*.ogg")))
+    """What recordings meet, by name."""
+    babble = Babble(voices(trained_on=False), BABBLE_SNR_DB, BABBLE_SNR_DB, BABBLE_VOICES, BABBLE_VOICES)
     return {
         "clean": (),
         "telephone": (Telephone(("mulaw", "gsm")),),
-        "babble": (Babble(voices),),
+        "babble": (babble,),
         "room": (Room(),),
         "mp3": (Codec(("mp3",), 32.0, 32.0),),
         "quiet": (Level(-30.0, -30.0),),

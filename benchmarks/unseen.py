@@ -23,7 +23,7 @@ from serctl.corpora import hold_out
 from serctl.learning.dataset import load_dataset
 from serctl.learning.learn import fit_network
 from serctl.learning.left_out import LeftOut, fit_temperatures, leave_corpora_out, predict_left_out
-from serctl.learning.options import Augmentation, FitOptions, LabelOptions, noise_folder
+from serctl.learning.options import Augmentation, FitOptions, LabelOptions, recordings_in
 from serctl.learning.recipe import Recipe
 from serctl.metrics import confusion_matrix, expected_calibration_error, temperature_scale, uar
 from serctl.run import Run
@@ -52,7 +52,7 @@ WAYS = {False: "not adapted", True: "adapted"}
 
 def recipe(seed: int) -> Recipe:
     """How the bundled model is trained."""
-    noise = noise_folder(str(WORK / DATA / "noise"))
+    noise = recordings_in(str(WORK / DATA / "noise"))
     augmentation = replace(Augmentation.defaults("speech"), noise_files=noise)
     fit = replace(FitOptions.defaults("speech"), **FIT, seed=seed)
     return Recipe("speech", labels=LABELS, augmentation=augmentation, fit=fit)

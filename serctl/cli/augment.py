@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     "serctl augment ./corpus -o ./faster --speed 0.9:1.1 --noise-snr 10:20",
     "serctl augment ./corpus -o ./masked --mask-width 0.2 --masks 2 --include-originals",
     "serctl augment ./corpus -o ./calls --room 0.2:0.6 --telephone",
+    "serctl augment ./corpus -o ./offices --babble-dir ./recordings --babble-snr 5:15",
     "serctl augment ./corpus -o ./other-speakers --vocal-tract 0.85:1.18 --copies 3",
     "serctl augment ./corpus -o ./compressed --level -30:0 --codec 16:32",
 )
@@ -71,6 +72,14 @@ def augment(
         typer.Option(
             help="Use the noise recordings in this folder. Default: white Gaussian noise.", show_default=False
         ),
+    ] = None,
+    babble_dir: Annotated[
+        Path | None,
+        typer.Option(help="Add voices in the background: several at once, from the recordings in this folder."),
+    ] = None,
+    babble_snr: Annotated[
+        str | None,
+        typer.Option(metavar="LOW:HIGH", help="SNR in dB of these voices. Default: 10:20.", show_default=False),
     ] = None,
     level: Annotated[
         str | None,
@@ -114,11 +123,11 @@ def augment(
 ) -> None:
     """Write changed copies of labelled recordings.
 
-    The copies are mono WAV, changed in this order: speed, vocal tract and pitch, room, noise, level, telephone, codec,
-    masked bands and stretches. A change is made if one of its options is given; with none of them, three: speed
-    0.9:1.1, noise at 10:20 dB and 2 masks. Utterances marked test are left alone. The output folder is a corpus: its
-    manifest keeps the labels and says how each copy was made. Exit code: 0 all good, 2 wrong usage, 3 some utterances
-    failed, 4 none succeeded.
+    The copies are mono WAV, changed in this order: speed, vocal tract and pitch, room, noise, babble, level,
+    telephone, codec, masked bands and stretches. A change is made if one of its options is given; with none of them,
+    three: speed 0.9:1.1, noise at 10:20 dB and 2 masks. Utterances marked test are left alone. The output folder is a
+    corpus: its manifest keeps the labels and says how each copy was made. Exit code: 0 all good, 2 wrong usage, 3 some
+    utterances failed, 4 none succeeded.
     """
     require_extra("train", "augmentation")
     from serctl.verbs import augment as verb
@@ -130,6 +139,7 @@ def augment(
         *_vocal_tract(vocal_tract),
         *_room(room),
         *_noise(noise_snr, noise_dir),
+        *_babble(babble_snr, babble_dir),
         *_level(level),
         *_telephone(on=telephone),
         *_codec(codec),
@@ -206,6 +216,18 @@ def _noise(text: str | None, folder: Path | None) -> list[Transform]:
         return []
     files = find_noise(folder) if folder else ()
     return [Noise(noise_files=files) if text is None else Noise(*parse_range(text, "--noise-snr"), files)]
+
+
+def _babble(text: str | None, folder: Path | None) -> list[Transform]:
+    from serctl.transforms.babble import Babble
+    from serctl.verbs.augment import find_noise
+
+    if folder is None:
+        if text is not None:
+            raise ConfigError("--babble-snr is for voices in the background: expected --babble-dir DIR with it")
+        return []
+    voices = find_noise(folder)
+    return [Babble(voices) if text is None else Babble(voices, *parse_range(text, "--babble-snr"))]
 
 
 def _masks(*, count: int | None, width: float | None, time_width: float | None) -> list[Transform]:

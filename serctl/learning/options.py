@@ -26,8 +26,8 @@ PROTOCOL_HELP = (
 UNSTATED_LICENCE = "not stated: see the licences of the training data"
 
 
-def noise_folder(text: str) -> tuple[Path, ...]:
-    """Find the recordings of noise in a folder."""
+def recordings_in(text: str) -> tuple[Path, ...]:
+    """Find the recordings in a folder of noise or of voices."""
     from serctl.audio.find import find_recordings
 
     return tuple(recording.path for recording in find_recordings([Path(text)]))
@@ -160,6 +160,7 @@ class Augmentation:
         degraded_copies: how many over a telephone line, in noise, in a room, through a codec, or at another level.
         vocal_tract_copies: how many with another vocal tract length and pitch, as if other speakers said the same.
         noise_files: recordings of noise for the degraded copies; without any, it is white.
+        voice_files: recordings of speech, for degraded copies with voices in the background; without any, none have.
 
     Raises:
         ConfigError: a number of copies is negative.
@@ -187,7 +188,14 @@ class Augmentation:
         (),
         "Folder of noise recordings for the degraded copies. Default: white noise.",
         name="noise-dir",
-        parse=noise_folder,
+        parse=recordings_in,
+        metavar="DIR",
+    )
+    voice_files: tuple[Path, ...] = option(
+        (),
+        "Folder of recordings of speech: several voices at once are the babble of degraded copies. Default: no babble.",
+        name="babble-dir",
+        parse=recordings_in,
         metavar="DIR",
     )
     speed: Speed = option(
@@ -207,7 +215,7 @@ class Augmentation:
         from serctl.transforms.one_of import recording_conditions
         from serctl.transforms.vocal_tract import VocalTract
 
-        conditions = recording_conditions(self.noise_files)
+        conditions = recording_conditions(self.noise_files, self.voice_files)
         return [
             *[(self.speed,)] * self.copies,
             *[(self.speed, self.noise)] * self.noisy_copies,
@@ -216,11 +224,12 @@ class Augmentation:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the options as JSON-able values; of noise recordings, the names alone."""
+        """Return the options as JSON-able values; of noise recordings, the names alone, of voices their number."""
         return {
             **asdict(self),
             "noise": self.noise.to_dict(),
             "noise_files": [path.name for path in self.noise_files],
+            "voice_files": len(self.voice_files),
         }
 
     @classmethod

@@ -48,14 +48,11 @@ class Noise:
         """
         snr_db = rng.uniform(self.snr_low_db, self.snr_high_db)
         noise, source = self._draw(len(samples), sample_rate, rng)
-        signal_power, noise_power = _power(samples), _power(noise)
-        if signal_power == 0:
+        if power(samples) == 0:
             return samples, {"noise_source": "none: the recording is silent"}
-        if noise_power == 0:
+        if power(noise) == 0:
             return samples, {"noise_source": f"none: silent stretch of {source}"}
-        gain = math.sqrt(signal_power / noise_power / 10 ** (snr_db / 10))
-        noisy = (samples + gain * noise.astype(np.float64)).astype(np.float32)
-        return noisy, {"noise_source": source, "noise_snr_db": snr_db}
+        return mix_at_snr(samples, noise, snr_db), {"noise_source": source, "noise_snr_db": snr_db}
 
     def to_dict(self) -> dict[str, object]:
         """Return a JSON-able description, equal for equal transforms: noise files by their contents.
@@ -63,22 +60,51 @@ class Noise:
         Raises:
             AudioError: a noise file cannot be read.
         """
-        return {"transform": "noise", **asdict(self), "noise_files": list(map(_digest, self.noise_files))}
+        return {"transform": "noise", **asdict(self), "noise_files": list(map(file_digest, self.noise_files))}
 
     def _draw(self, length: int, sample_rate: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], str]:
         if not self.noise_files:
             return rng.standard_normal(length, dtype=np.float32), "gaussian"
         path = self.noise_files[rng.integers(len(self.noise_files))]
-        duration_s = length / sample_rate
-        start_s = rng.uniform(0, max(read_header(path).duration_s - duration_s, 0))
-        stretch = read_audio(path, sample_rate=sample_rate, start_s=start_s, end_s=start_s + duration_s)
-        return np.resize(stretch, length), str(path)
+        return draw_stretch(path, length, sample_rate, rng), str(path)
+
+
+def mix_at_snr(samples: NDArray[np.float32], noise: NDArray[np.floating], snr_db: float) -> NDArray[np.float32]:
+    """Add noise at a signal-to-noise ratio.
+
+    Args:
+        samples: not silent, shape (n,).
+        noise: not silent, shape (n,).
+        snr_db: ratio of the powers without DC, in dB.
+
+    Returns:
+        float32, shape (n,).
+    """
+    gain = math.sqrt(power(samples) / power(noise) / 10 ** (snr_db / 10))
+    return (samples + gain * noise.astype(np.float64)).astype(np.float32)
+
+
+def draw_stretch(path: Path, length: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Read a random stretch of a recording, repeated where the recording is shorter.
+
+    Returns:
+        float32, shape (length,).
+
+    Raises:
+        AudioError: the recording cannot be read.
+    """
+    duration_s = length / sample_rate
+    start_s = rng.uniform(0, max(read_header(path).duration_s - duration_s, 0))
+    stretch = read_audio(path, sample_rate=sample_rate, start_s=start_s, end_s=start_s + duration_s)
+    return np.resize(stretch, length)
 
 
 @lru_cache(maxsize=4096)
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Hex digest of the contents of a file; each is read once a process."""
     return content_digest(path)
 
 
-def _power(samples: NDArray[np.float32]) -> float:
+def power(samples: NDArray[np.floating]) -> float:
+    """Mean square without DC."""
     return float(np.var(samples, dtype=np.float64))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serctl.errors import ConfigError
+from serctl.transforms.babble import Babble
 from serctl.transforms.codec import Codec
 from serctl.transforms.level import Level
 from serctl.transforms.noise import Noise
@@ -54,14 +55,19 @@ class OneOf:
         return {"transform": "one_of", "chains": chains, "weights": list(self.weights)}
 
 
-def recording_conditions(noise_files: tuple[Path, ...] = ()) -> OneOf:
-    """Return what befalls recordings in use: telephone, noise, room, codec, level, or several of them.
+def recording_conditions(noise_files: tuple[Path, ...] = (), voice_files: tuple[Path, ...] = ()) -> OneOf:
+    """Return what befalls recordings in use: telephone, noise, room, codec, level, voices, or several of them.
 
     Args:
         noise_files: recordings to take noise from; without any, the noise is white.
+        voice_files: recordings of speech to make babble of; without any, there is none.
     """
     telephone = Telephone(("mulaw", "gsm"))
     noise, room = Noise(4.0, 25.0, noise_files), Room()
     codec, level = Codec(("mp3", "opus"), 16.0, 40.0), Level(-35.0, 15.0)
     chains = ((telephone,), (noise,), (room,), (codec,), (level,), (room, noise), (noise, telephone))
-    return OneOf(chains, (0.2, 0.3, 0.18, 0.1, 0.06, 0.08, 0.08))
+    weights = (0.2, 0.3, 0.18, 0.1, 0.06, 0.08, 0.08)
+    if not voice_files:
+        return OneOf(chains, weights)
+    babble = Babble(voice_files, 4.0, 25.0)
+    return OneOf((*chains, (babble,), (room, babble)), (*weights, 0.2, 0.06))

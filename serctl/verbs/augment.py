@@ -22,6 +22,7 @@ from serctl.files import claim
 from serctl.reports.journal import Journal
 from serctl.run import Progress, Run
 from serctl.transforms.apply import apply_transforms, file_generator
+from serctl.transforms.babble import Babble
 from serctl.transforms.noise import Noise
 from serctl.transforms.spectral_mask import SpectralMask
 from serctl.transforms.speed import Speed
@@ -166,7 +167,7 @@ def augment(
 
 
 def find_noise(folder: Path) -> tuple[Path, ...]:
-    """List the recordings of noise in a folder, searched recursively. Raises AudioError if there is none."""
+    """List the recordings of noise or voices in a folder, searched recursively. Raises AudioError if there is none."""
     return tuple(recording.path for recording in find_recordings([folder]))
 
 
@@ -176,8 +177,15 @@ def find_noise(folder: Path) -> tuple[Path, ...]:
 def _check_noise(options: AugmentOptions) -> None:
     """Read the headers before the run: a bad noise file would otherwise fail the copies that draw it."""
     for transform in options.transforms:
-        for path in transform.noise_files if isinstance(transform, Noise) else ():
+        for path in _added_files(transform):
             read_header(path)
+
+
+def _added_files(transform: Transform) -> tuple[Path, ...]:
+    """The recordings that a transform adds to others."""
+    if isinstance(transform, Babble):
+        return transform.voice_files
+    return transform.noise_files if isinstance(transform, Noise) else ()
 
 
 # What to make, and where

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from serctl.audio.file import RecordingFile
 from serctl.cli import app
 from serctl.cli.augment import parse_range
-from serctl.errors import ConfigError
+from serctl.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -86,6 +86,26 @@ def test_noise_from_a_folder_needs_no_range(corpus: Path) -> None:
     assert run(corpus, "--noise-dir", corpus / "sad").exit_code == 0
     levels = [json.loads(row["parameters"])["noise_snr_db"] for row in rows(corpus)]
     assert all(10 <= level <= 20 for level in levels)
+
+
+def test_voices_in_the_background_come_from_a_folder(corpus: Path) -> None:
+    assert run(corpus, "--babble-dir", corpus / "sad", "--babble-snr", "6:6").exit_code == 0
+    assert {row["transforms"] for row in rows(corpus)} == {"babble"}
+    assert {json.loads(row["parameters"])["babble_snr_db"] for row in rows(corpus)} == {6}
+
+
+def test_an_snr_of_voices_without_their_folder_is_refused(corpus: Path) -> None:
+    with pytest.raises(ConfigError, match="--babble-dir"):
+        run(corpus, "--babble-snr", "6:6")
+
+
+def test_a_damaged_recording_of_voices_is_named_before_any_copy(corpus: Path) -> None:
+    voices = corpus.parent / "voices"
+    voices.mkdir()
+    (voices / "broken.wav").write_text("no audio")
+    with pytest.raises(AudioError, match=r"broken\.wav"):
+        run(corpus, "--babble-dir", voices)
+    assert not list((corpus.parent / "out").glob("*.wav"))
 
 
 def test_the_summary_and_the_exit_code_tell_what_happened(corpus: Path) -> None:

@@ -54,8 +54,9 @@ def test_what_trains_quickly_trains_for_longer() -> None:
 
 
 def test_augmentation_as_json_names_noise_without_its_folder(tmp_path: Path) -> None:
-    values = Augmentation(noise_files=(tmp_path / "fan.wav",)).to_dict()
+    values = Augmentation(noise_files=(tmp_path / "fan.wav",), voice_files=(tmp_path / "voice.wav",)).to_dict()
     assert json.loads(json.dumps(values))["noise_files"] == ["fan.wav"]
+    assert values["voice_files"] == 1
     assert str(tmp_path) not in json.dumps(values)
 
 
