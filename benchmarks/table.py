@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DOCS = HERE.parent / "docs"
 SECTIONS = {
     "unseen": "Corpora never heard",
+    "adaptation": "Adaptation to a part of a corpus",
     "startup": "Start-up",
     "extraction": "Extracting features",
     "throughput": "Predicting many files",

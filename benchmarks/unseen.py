@@ -3,19 +3,19 @@
 Trains the recipe of the bundled model without each corpus in turn, and scores the corpus with and without adaptation to
 its recordings; then every sixth recording clean, over a telephone, in babble of 10 dB, in a room, through MP3 at
 32 kbit/s and 30 dB quieter. Confidences are calibrated on the other corpora, which were left out as well. Half an hour
-on 2 cores; checkpoints are kept in runs/, and a script that was interrupted goes on from them.
+on 2 cores for a seed; checkpoints are kept in runs/, and a script that was interrupted goes on from them.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
 import numpy as np
 from _common import Comparison, Row, make_parser, parse, print_table, save_result, say
-from _degraded import BANGLASER, CONDITIONS, DEGRADED, make_banglaser, make_degraded
+from _degraded import BANGLASER, CONDITIONS, DEGRADED, make_banglaser, make_degraded, voices
 from _runs import DATA, WORK, link_data
 
 from serctl.cache import Cache, default_folder
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from serctl.learning.calibrate import Learned
-    from serctl.learning.dataset import Sample
+    from serctl.learning.dataset import Dataset, Sample
 
 CORPORA = ("ravdess", "emodb", "ased", "nemo", "emovo", BANGLASER)
 LABELS = LabelOptions(
@@ -43,6 +43,9 @@ LABELS = LabelOptions(
 FIT = {"epochs": 12, "batch_size": 128, "weight_decay": 1.0}
 EARLIER = 48.7
 """Mean UAR of hybrid, the recipe of the earlier bundled model, by a trial on clean recordings and other software."""
+
+Table = dict[tuple[str, bool], dict[str, dict[str, float]]]
+"""UAR in per cent, ECE and number of recordings of each corpus, by condition and whether adapted."""
 
 LEAST = {False: EARLIER + 6, True: EARLIER + 12}
 MOST_LOST, MOST_ECE = 6.0, 0.10
@@ -53,13 +56,29 @@ WAYS = {False: "not adapted", True: "adapted"}
 def recipe(seed: int) -> Recipe:
     """How the bundled model is trained."""
     noise = recordings_in(str(WORK / DATA / "noise"))
-    augmentation = replace(Augmentation.defaults("speech"), noise_files=noise)
+    copies = {"noise_files": noise, "voice_files": voices(trained_on=True)}
+    augmentation = replace(Augmentation.defaults("speech"), **copies)
     fit = replace(FitOptions.defaults("speech"), **FIT, seed=seed)
     return Recipe("speech", labels=LABELS, augmentation=augmentation, fit=fit)
 
 
-def answer(made: Recipe, run: Run) -> dict[str, dict[str, LeftOut]]:
-    """The answers on each corpus, by condition; everything: all of its recordings as they are."""
+@dataclass(frozen=True)
+class Trained:
+    """Networks of all corpora but one, and how each answers on the one.
+
+    Attributes:
+        dataset: of all corpora.
+        answers: on all recordings of each corpus.
+        networks: one for each of the answers.
+    """
+
+    dataset: Dataset
+    answers: tuple[LeftOut, ...]
+    networks: tuple[Learned, ...]
+
+
+def train(made: Recipe, run: Run) -> Trained:
+    """Train without each corpus in turn; from the checkpoints of an earlier call where there are some."""
     paths = [WORK / (corpus if "/" in corpus else f"{DATA}/{corpus}") for corpus in CORPORA]
     dataset = load_dataset(paths, labels=LABELS, config=made.network_features, augmentation=made.augmentation, run=run)
     split = hold_out(dataset.utterances, share=made.validation_share, seed=made.fit.seed)
@@ -76,9 +95,15 @@ def answer(made: Recipe, run: Run) -> dict[str, dict[str, LeftOut]]:
         return networks[-1]
 
     found = leave_corpora_out(training, validation, classes=dataset.classes, fit=fit, folder=folder)
+    return Trained(dataset, found, tuple(networks))
+
+
+def answer(made: Recipe, run: Run) -> dict[str, dict[str, LeftOut]]:
+    """The answers on each corpus, by condition; everything: all of its recordings as they are."""
+    trained = train(made, run)
     return {
-        each.corpus: {"everything": each, **_degraded(learned, each, dataset.classes, run)}
-        for each, learned in zip(found, networks, strict=True)
+        each.corpus: {"everything": each, **_degraded(learned, each, trained.dataset.classes, run)}
+        for each, learned in zip(trained.answers, trained.networks, strict=True)
     }
 
 
@@ -117,7 +142,7 @@ def average(values: Mapping[str, Mapping[str, float]], name: str) -> float:
     return mean(each[name] for each in values.values())
 
 
-def make_rows(table: Mapping[tuple[str, bool], dict[str, dict[str, float]]]) -> list[Row]:
+def make_rows(table: Table) -> list[Row]:
     """UAR and calibration on unseen corpora, and what each condition costs."""
     rows = []
     for adapted, way in WAYS.items():
@@ -143,8 +168,8 @@ def make_rows(table: Mapping[tuple[str, bool], dict[str, dict[str, float]]]) -> 
     return rows
 
 
-def compare(table: Mapping[tuple[str, bool], dict[str, dict[str, float]]]) -> Comparison:
-    """UAR of each corpus under each condition."""
+def compare(table: Table, seeds: Sequence[int]) -> Comparison:
+    """UAR of each corpus under each condition, mean over the seeds."""
     rows = [
         (
             corpus,
@@ -159,20 +184,26 @@ def compare(table: Mapping[tuple[str, bool], dict[str, dict[str, float]]]) -> Co
         "UAR in % of six corpora by networks of the other five (`leave-one-corpus-out`), among the classes that each "
         "shares with the others, calm taken as neutral: all recordings with ECE, then every sixth under each "
         "condition. Adapted: features normalised by the corpus's own recordings, or by those of the condition, "
-        "without labels. The babble is six voices of CREMA-D, which nothing is trained on. Speakers 33 and 34 of "
-        "BanglaSER, whose recordings may be in `sample_audio/`, take no part.",
+        "without labels. The babble is six voices of one half of the speakers of CREMA-D, whose other half is the "
+        "babble of training; nothing else of it is trained on. Speakers 33 and 34 of BanglaSER, who are in "
+        f"`sample_audio/`, take no part. Mean over the seeds {', '.join(map(str, seeds))}.",
         ("unseen corpus", "way", "all (ECE)", *CONDITIONS),
         tuple(rows),
     )
 
 
-def measure(args: argparse.Namespace) -> dict[tuple[str, bool], dict[str, dict[str, float]]]:
-    """Make the corpora, train, and score; by condition and whether adapted."""
+def prepare(args: argparse.Namespace) -> Run:
+    """Make the corpora; returns workers and cache."""
     WORK.mkdir(exist_ok=True)
     link_data(args.data)
     make_banglaser()
     make_degraded(CORPORA)
-    found = answer(recipe(args.seed), Run(Cache(args.cache or default_folder()), jobs=args.jobs))
+    return Run(Cache(args.cache or default_folder()), jobs=args.jobs)
+
+
+def measure(seed: int, run: Run) -> Table:
+    """Train and score."""
+    found = answer(recipe(seed), run)
     return {
         (condition, adapted): scores(found, condition, adapted=adapted)
         for condition in ("everything", *CONDITIONS)
@@ -180,20 +211,41 @@ def measure(args: argparse.Namespace) -> dict[tuple[str, bool], dict[str, dict[s
     }
 
 
+def mean_of(tables: Sequence[Table]) -> Table:
+    """The mean over the seeds of every figure."""
+    return {
+        key: {
+            corpus: {name: mean(table[key][corpus][name] for table in tables) for name in values}
+            for corpus, values in part.items()
+        }
+        for key, part in tables[0].items()
+    }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Seeds, workers and the cache."""
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the splits and the trainings")
+    parser.add_argument("--jobs", type=int, default=-1, help="worker processes for the features")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="folder of the feature cache")
+
+
 def main() -> None:
     """Measure, print, and save if asked to."""
     parser = make_parser(__doc__, data=True, quick=False)
-    parser.add_argument("--seed", type=int, default=0, help="of the split, the copies and the training")
-    parser.add_argument("--jobs", type=int, default=-1, help="worker processes for the features")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="folder of the feature cache")
+    add_options(parser)
     args = parse(parser)
-    table = measure(args)
-    rows, comparison = make_rows(table), compare(table)
+    run = prepare(args)
+    tables = [measure(seed, run) for seed in args.seeds]
+    table = mean_of(tables)
+    rows, comparison = make_rows(table), compare(table, args.seeds)
     print_table(("measure", "serctl", "target", "peer"), [row.cells() for row in rows])
     print_table(comparison.titles, comparison.rows)
     if args.save:
-        figures = {f"{condition}, {WAYS[adapted]}": values for (condition, adapted), values in table.items()}
-        save_result("unseen", rows, figures={"seed": args.seed, **figures}, comparison=comparison)
+        figures = {
+            f"seed {seed}": {f"{condition}, {WAYS[adapted]}": values for (condition, adapted), values in each.items()}
+            for seed, each in zip(args.seeds, tables, strict=True)
+        }
+        save_result("unseen", rows, figures=figures, comparison=comparison)
 
 
 if __name__ == "__main__":

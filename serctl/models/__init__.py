@@ -47,13 +47,13 @@ __all__ = [
 ARCHITECTURES = {
     module.ARCHITECTURE.name: module.ARCHITECTURE
     for module in (
-        *(hybrid, mfcc, cnn, attention, resnet, lstm),
-        *(separable, separable_small, cnn_large, shared_private, speech, acoustic, cnn3d, coattention),
+        *(speech, hybrid, mfcc, cnn, attention, resnet, lstm),
+        *(separable, separable_small, cnn_large, shared_private, acoustic, cnn3d, coattention),
     )
 }
 """Every architecture by its name, in the order that lists show."""
 
-DEFAULT_ARCHITECTURE = hybrid.ARCHITECTURE.name
+DEFAULT_ARCHITECTURE = speech.ARCHITECTURE.name
 
 
 def find_architecture(name: str) -> Architecture:

@@ -333,6 +333,24 @@ def test_a_model_that_tells_no_languages_apart_says_so(predict: Callable[..., An
     assert "has no adapter for de (it tells no languages apart): using the language-independent path" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "advised"),
+    [((), True), (("--adapt", "auto"), False), (("--quiet",), False), (("--model", "serctl-live"), False)],
+)
+def test_who_did_not_choose_hears_of_adaptation(
+    serctl: Any, samples: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], advised: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    result = serctl("predict", samples, *arguments)
+    assert result.code == 0
+    assert ("Not adapted to these recordings" in " ".join(result.stderr.split())) == advised
+
+
+def test_one_recording_is_not_advised_to_adapt(serctl: Any, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert "Not adapted" not in serctl("predict", next(samples.glob("*.flac"))).stderr
+
+
 def test_the_default_model_comes_with_serctl(serctl: Any, samples: Path) -> None:
     result = serctl("predict", samples / "tom-sad.flac", "--jobs", 1)
     assert result.code == 0
