@@ -190,6 +190,7 @@ def tiny_options() -> TrainOptions:
     from serctl.verbs.train import TrainOptions
 
     return TrainOptions(
+        architecture="hybrid",
         fit=FitOptions(epochs=2, batch_size=4, seed=3),
         augmentation=Augmentation(copies=1, seed=3),
         validation_share=0.25,

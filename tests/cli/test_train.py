@@ -43,7 +43,18 @@ def test_a_seed_reproduces_a_training(
 ) -> None:
     output = tmp_path / "m"
     fit = ("--epochs", 2, "--patience", 15, "--batch-size", 4, "--copies", 1, "--validation-share", 0.25, "--seed", 3)
-    about = ("--name", "moods", "--licence", "CC0-1.0", "--cache-dir", shared_cache.folder, "--jobs", 1)
+    about = (
+        "--arch",
+        "hybrid",
+        "--name",
+        "moods",
+        "--licence",
+        "CC0-1.0",
+        "--cache-dir",
+        shared_cache.folder,
+        "--jobs",
+        1,
+    )
     result = serctl("train", samples, "-o", output, *fit, *about)
     assert (result.code, result.stdout) == (0, "")
     assert "epoch   1/2" in result.stderr
@@ -70,7 +81,7 @@ def test_a_model_with_one_answer_for_everything_is_found_out(answers: list[int],
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--arch", "perceptron"], "no architecture perceptron: expected one of hybrid"),
+        (["--arch", "perceptron"], "no architecture perceptron: expected one of speech, hybrid"),
         (["--classes", "happy,angst"], "expected an emotion among neutral, calm, happy"),
         (["--map", "calm"], "--map: expected FROM=TO, such as calm=neutral. Received: calm"),
         (["--speed", "fast"], "--speed: expected LOW:HIGH"),
@@ -263,3 +274,8 @@ def test_flags_that_are_not_given_suit_the_architecture() -> None:
     assert options("hybrid", None) == FitOptions(epochs=100, patience=40, batch_size=8, lr=1e-3, seed=1)
     assert options("hybrid", 7).epochs == 7
     assert options("lstm", None).epochs == FitOptions().epochs
+
+
+def test_the_architecture_that_answers_new_speakers_best_is_the_default() -> None:
+    recipe = make_recipe(Given({}), Recipe)
+    assert (recipe.architecture, recipe.augmentation.degraded_copies) == ("speech", 1)

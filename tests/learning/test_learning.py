@@ -235,7 +235,7 @@ def test_a_teacher_may_hear_what_its_student_does_not(samples: Path, tiny_bundle
 def test_a_model_that_is_not_made_for_this_is_refused(happy_and_sad: Dataset, mfcc_bundle: Bundle) -> None:
     other = FeatureConfig(window_s=2.0)
     with pytest.raises(
-        ConfigError, match=r"is of the architecture mfcc: expected the same for the new one\. Received: hybrid"
+        ConfigError, match=r"is of the architecture mfcc: expected the same for the new one\. Received: speech"
     ) as raised:
         Recipe(base=mfcc_bundle)
     assert raised.value.remedies == (Remedy.ARCHITECTURE,)

@@ -97,7 +97,7 @@ def test_an_interrupted_training_goes_on_and_ends_like_an_uninterrupted_one(
 
 def test_corpora_that_do_not_suffice_are_refused(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
     def run(path: Path, labels: LabelOptions | None = None) -> None:
-        options = TrainOptions(labels=labels or LabelOptions())
+        options = TrainOptions("mfcc", labels=labels or LabelOptions())
         train([path], output=tmp_path / "m", options=options, run=Run(shared_cache, jobs=1))
 
     with pytest.raises(CorpusError, match="at least two emotions"):
@@ -130,7 +130,7 @@ def test_the_scores_of_another_architecture_are_not_quoted(samples: Path, tmp_pa
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no architecture perceptron: expected one of hybrid"):
+    with pytest.raises(ConfigError, match="no architecture perceptron: expected one of speech, hybrid"):
         TrainOptions(architecture="perceptron")
     with pytest.raises(ConfigError, match=r"at least 0\.02 and at most 0\.5\. Received: 0\.9"):
         TrainOptions(validation_share=0.9)
