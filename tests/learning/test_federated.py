@@ -296,6 +296,26 @@ def test_nobody_is_awaited_where_all_have_come_and_too_many_were_turned_away() -
         roster.gather(Plan.make(RECIPE, options), within_s=0)
 
 
+def test_a_party_that_was_away_at_the_end_is_told_when_it_returns() -> None:
+    plan = Plan.make(RECIPE, FederationOptions())
+    ended: list[str] = []
+    parties = {node: OwnFeatures(name, [], run=Run()) for node, name in ((1, "north"), (2, "south"))}
+    apps = {node: make_app(each, finish=lambda name=each.name: ended.append(name)) for node, each in parties.items()}
+
+    class Returns(Net):
+        def get_node_ids(self) -> list[int]:
+            if ended:
+                away.clear()  # it comes back after the other one was told
+            return [node for node in super().get_node_ids() if node not in away]
+
+    away: set[int] = set()
+    roster = Roster(Returns(apps), FederationOptions(), parties=2)
+    roster.gather(plan, within_s=1)
+    away.add(2)
+    roster.dismiss(plan)
+    assert ended == ["north", "south"]
+
+
 def test_a_party_that_is_new_leaves_the_servers_control_variate_a_weighted_mean() -> None:
     strategy = make_strategy(FederationOptions(strategy="scaffold"))
     assert isinstance(strategy, Scaffold)

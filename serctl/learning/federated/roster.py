@@ -27,6 +27,9 @@ _GRACE_S = 10.0
 RETURN_S = 60.0
 """How long a server that was started again waits for the parties that it could do without."""
 
+LINGER_S = 60.0
+"""How long a server stays after the end for parties that are away, so that they end too."""
+
 T = TypeVar("T")
 
 UNUSABLE = (*UNREADABLE, IndexError, AttributeError)
@@ -183,9 +186,14 @@ class Roster:
         return usable
 
     def dismiss(self, plan: Plan) -> None:
-        """Tell the parties that are there that the training is over."""
+        """Tell the parties that the training is over: those that are there, and for LINGER_S those that return."""
         content = messages.request(plan)
-        self.exchange([Message(content, node, messages.FINISH) for node in self.get_node_ids()], enough=0)
+        told: set[int] = set()
+        until = time.monotonic() + LINGER_S
+        while len(told) < len(self.known) and time.monotonic() < until:
+            present = [node for node in self._grid.get_node_ids() if node not in told]
+            told |= set(self.exchange([Message(content, node, messages.FINISH) for node in present], enough=0))
+            time.sleep(_POLL_S)
 
     def exchange(self, sent: Sequence[Message], *, enough: int) -> dict[int, Message]:
         """Send messages and wait for the replies: for all, or a while longer than it took to have enough.
