@@ -41,6 +41,7 @@ SECTIONS = {
     "streams": "Many streams",
     "early": "Accuracy by seconds of speech",
     "text": "Words and voice",
+    "federated": "Many parties, one model",
 }
 """The results in the order of docs/benchmarks.md, with their titles there."""
 

@@ -77,7 +77,7 @@ def test_the_mean_of_protected_updates_is_the_clipped_mean_with_the_noise_of_one
     assert mean.mean() == pytest.approx(0, abs=0.1)
 
 
-def test_a_party_answers_once_a_round_and_the_same_question_with_the_same_noise(tmp_path: Path) -> None:
+def test_a_party_answers_within_its_budget_and_the_same_question_with_the_same_noise(tmp_path: Path) -> None:
     budget = Budget(8, 1e-5, 1.0, rounds=2, local=True)
 
     start = [np.zeros(5, np.float32)]
@@ -88,8 +88,16 @@ def test_a_party_answers_once_a_round_and_the_same_question_with_the_same_noise(
     releases = Releases(tmp_path / "releases.npz")  # the party was started again
     np.testing.assert_array_equal(releases.answer("1", budget, start, start)[0], first)
     assert (releases.answer("2", budget, start, start)[0] != first).all()
-    with pytest.raises(FederationError, match="the privacy budget is spent: it is for 2 rounds"):
+    with pytest.raises(FederationError, match="the privacy budget is spent: epsilon 8 for all rounds"):
         releases.answer("3", budget, start, start)
+    more = Budget(20, 1e-5, 1.0, rounds=50, local=True)  # of another training
+    told = round(2 / budget.noise_multiplier**2 * more.noise_multiplier**2)  # rounds of it
+    for number in range(49 - told):
+        releases.answer(f"more {number}", more, start, start)
+    releases.answer("last", more, start, start)
+    with pytest.raises(FederationError, match="the privacy budget is spent: epsilon 20"):
+        releases.answer("one too many", more, start, start)
+    assert 5 < told < 45
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _STEPS = 200
 _DRAW_BITS = 53
+_ROUNDING = 1 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def protect(sent: Sequence[Arrays], start: Arrays, budget: Budget) -> list[Array
 
 
 class Releases:
-    """What a party has told under a budget of its own: it answers as often as there are rounds, and no more.
+    """What a party has told, in all trainings: it answers as long as that stays within the budget of the present one.
 
     A question that is asked again, by a server that was started again, has the same answer, not one with other noise.
 
@@ -150,11 +151,11 @@ class Releases:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._answers, self._question = 0, ""
+        self._told, self._question = 0.0, ""
         self._answer: Arrays = []
         if path and path.exists():
             facts, arrays = load_checkpoint(path)
-            self._answers, self._question = int(facts["answers"]), str(facts["question"])
+            self._told, self._question = float(facts["told"]), str(facts["question"])
             self._answer = arrays["answer"]
 
     def answer(self, question: str, budget: Budget, weights: Arrays, start: Arrays) -> Arrays:
@@ -175,12 +176,16 @@ class Releases:
         question = digest.hexdigest()
         if question == self._question:
             return self._answer
-        if self._answers >= budget.rounds:
-            raise FederationError(f"the privacy budget is spent: it is for {budget.rounds} rounds")
+        one = budget.noise_multiplier**-2  # squares of mu add up
+        told = self._told + one
+        if told > one * budget.rounds * _ROUNDING:
+            raise FederationError(
+                f"the privacy budget is spent: epsilon {budget.epsilon:g} for all rounds, earlier trainings included"
+            )
         answer = budget.noisy(budget.clipped(weights, start))
-        self._answers, self._question, self._answer = self._answers + 1, question, answer
+        self._told, self._question, self._answer = told, question, answer
         if self._path:
-            facts = {"answers": self._answers, "question": question}
+            facts = {"told": told, "question": question}
             save_checkpoint(self._path, facts, {"answer": answer})
         return answer
 
