@@ -270,6 +270,13 @@ def marginal(figures: dict[str, Any], backend: str) -> float:
     return 1000 * (many["cpu_s"] - few["cpu_s"]) / (many["files"] - few["files"])
 
 
+def cached(figures: dict[str, Any], count: int) -> Row:
+    """CPU milliseconds of a recording whose features are cached, the start of the run among them."""
+    loky, dask = (1000 * figures[f"{backend} {count}"]["cpu_s"] / count for backend in ("loky", "dask"))
+    measure = f"CPU of one of {count:,} recordings, features cached: Dask"
+    return Row(measure, dask, "ms", peer="loky", peer_figure=loky)
+
+
 def main() -> None:
     """Run the steps that are missing and print the figures."""
     parser = make_parser(__doc__ or "", model=True, quick=False)
@@ -300,6 +307,7 @@ def main() -> None:
         Row("same bytes as on one machine", float(killed["same_bytes"]), "(1 = yes)", 1, at_least=True),
         Row("CPU of a recording: Dask", dask, "ms", peer="loky", peer_figure=loky),
         Row("overhead of Dask", 100 * (dask / loky - 1), "%", 10),
+        *(cached(figures, count) for count in sizes),
         Row("scheduler, growth from 20 % to the end", growth(killed, "scheduler"), "MB"),
         Row("client, growth from 20 % to the end", growth(killed, "client"), "MB"),
     ]
