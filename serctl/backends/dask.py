@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-_LARGEST_CHUNK = 128
-_CHUNK_S = 0.5
+_LARGEST_CHUNK = 256
+_CHUNK_S = 1.0
 _CHUNKS_PER_WORKER = 3
 _COUNT_WORKERS_EVERY_S = 5.0
 _CONNECT_WITHIN_S = 15.0
@@ -192,7 +192,7 @@ class _Mapping(Generic[T, R]):
         return started
 
     def _next_chunk(self) -> Chunk[T]:
-        """Items for about half a second, fewer towards the end, where they keep the workers equally busy."""
+        """Items for about a second, fewer towards the end, where they keep the workers equally busy."""
         if self._again:
             return self._again.popleft()
         share = len(self.waiting) // (_CHUNKS_PER_WORKER * self._workers)
