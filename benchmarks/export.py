@@ -7,6 +7,7 @@ alone, on one thread, each in a process of its own, the median of five exports. 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import subprocess
@@ -73,11 +74,11 @@ def link_recordings(folder: Path, utterances: Sequence[Utterance]) -> Path:
 def main() -> None:
     """Train, export, score, print, save."""
     args = parse(make_parser(__doc__, data=True))
-    utterances = [each for corpus in load_corpora([args.data / "ravdess"]) for each in corpus.utterances]
+    utterances = [each for corpus in load_corpora([args.data.resolve() / "ravdess"]) for each in corpus.utterances]
     fold = make_protocol(PROTOCOL, utterances, seed=0).folds[0]
     test = [utterances[index] for index in fold.test]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+        folder = Path()  # export.json keeps paths as they were typed, and results are to be the same on each machine
         training = list_utterances(folder / "train.csv", [utterances[index] for index in fold.train])
         testing = list_utterances(folder / "test.csv", test)
         recordings = link_recordings(folder / "recordings", test)

@@ -39,9 +39,11 @@ def of_help(command: Any = PROGRAM) -> list[str]:
     return own + [each for child in getattr(command, "commands", {}).values() for each in of_help(child)]
 
 
-def documented() -> list[str]:
-    found = dict.fromkeys([*of_the_readme(), *of_help()])
-    return [each for each in found if not any(word in each for word in NEED_MORE_THAN_A_SHELL)]
+DOCUMENTED = [
+    each
+    for each in dict.fromkeys([*of_the_readme(), *of_help()])
+    if not any(word in each for word in NEED_MORE_THAN_A_SHELL)
+]
 
 
 def output_of(example: str) -> str | None:
@@ -49,7 +51,7 @@ def output_of(example: str) -> str | None:
     return found[1] if found else None
 
 
-MAKERS = {output_of(example): example for example in reversed(documented())}
+MAKERS = {output_of(example): example for example in reversed(DOCUMENTED)}
 """The first command that makes each output."""
 
 
@@ -106,16 +108,16 @@ def run(serctl: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
 
 def test_the_readme_shows_every_command() -> None:
     assert {words_of(example)[0] for example in of_the_readme()} == {*PROGRAM.commands}
-    assert len(documented()) > 40
+    assert len(DOCUMENTED) > 40
 
 
 @pytest.mark.usefixtures("tensorflow")
-@pytest.mark.parametrize("example", documented())
+@pytest.mark.parametrize("example", DOCUMENTED)
 def test_a_documented_command_runs(example: str, run: Callable[[str], None]) -> None:
     run(example)
 
 
-IN_A_SHELL = [each for each in documented() if "|" in each or each == "serctl predict sample_audio"]
+IN_A_SHELL = [each for each in DOCUMENTED if "|" in each or each == "serctl predict sample_audio"]
 
 
 @pytest.mark.parametrize("example", IN_A_SHELL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -54,12 +55,20 @@ class LazyCommands(Mapping[str, "click.Command"]):
     def __getitem__(self, name: str) -> click.Command:
         if name not in SUMMARIES:
             raise KeyError(name)
-        importlib.import_module(f"serctl.cli.{name}")
-        return _build(self._app)[name]
+        return _command(self._app, name)
 
 
-def _build(app: typer.Typer) -> Mapping[str, click.Command]:
-    """Build the commands that are registered so far."""
-    plain = typer.Typer(rich_markup_mode=None, suggest_commands=False)
-    plain.registered_commands, plain.registered_groups = app.registered_commands, app.registered_groups
-    return typer.main.get_group(plain).commands
+@functools.cache
+def _command(app: typer.Typer, name: str) -> click.Command:
+    """Import the module of a command and build what it registered."""
+    importlib.import_module(f"serctl.cli.{name}")
+    alone = typer.Typer(rich_markup_mode=None, suggest_commands=False)
+    alone.registered_commands = [
+        each
+        for each in app.registered_commands
+        if (each.name or (each.callback and typer.main.get_command_name(each.callback.__name__))) == name
+    ]
+    alone.registered_groups = [
+        each for each in app.registered_groups if each.typer_instance and each.typer_instance.info.name == name
+    ]
+    return typer.main.get_group(alone).commands[name]
