@@ -29,6 +29,14 @@ class Between:
             raise RecordError(f"{where}: expected {what} from {self.low:g} to {self.high:g}. Received: {measured:g}")
 
 
+Name = Annotated[str, Between(1, 200)]
+Text = Annotated[str, Between(0, 20_000)]
+Count = Annotated[int, Between(0, 1e12)]
+Share = Annotated[float, Between(0, 1)]
+Measure = Annotated[float, Between(0, 1e12)]
+Number = Annotated[float, Between(-1e12, 1e12)]
+
+
 def read_record(record: type[T], values: Any, *, where: str = "") -> T:
     """Make a dataclass of what json.loads gave.
 

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import click
-import pytest
 import typer
 
 from serctl import __version__
@@ -41,9 +40,10 @@ def commands_of(page):
     return [shlex.split(piece, comments=True) for piece in pieces if piece.startswith("serctl ")]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_of_a_page_parses(page):
-    for _, *arguments in commands_of(page):
+def test_every_command_of_a_page_parses():
+    shown = [command for page in PAGES for command in commands_of(page)]
+    assert len(shown) > 50
+    for _, *arguments in shown:
         command = PROGRAM
         while isinstance(command, click.Group):
             context = command.make_context(command.name, arguments)  # a group may put a command before a corpus
@@ -53,16 +53,12 @@ def test_every_command_of_a_page_parses(page):
             pass
 
 
-def test_the_pages_show_commands():
-    assert sum(len(commands_of(page)) for page in PAGES) > 50
-
-
-@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_the_command_reference_has_each_command_with_its_options(path):
+def test_the_command_reference_has_each_command_with_its_options():
     page = GENERATE.render_commands()
-    section = page.split(f"# {' '.join(path)}\n", 1)[1].split("\n#", 1)[0]
-    options = [name for parameter in COMMANDS[path].params for name in (*parameter.opts, *parameter.secondary_opts)]
-    assert [name for name in options if name.startswith("-") and name not in section] == []
+    for path, command in COMMANDS.items():
+        section = page.split(f"# {' '.join(path)}\n", 1)[1].split("\n#", 1)[0]
+        options = [name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)]
+        assert [name for name in options if name.startswith("-") and name not in section] == [], path
 
 
 def test_examples_in_help_are_code_in_the_reference():

@@ -11,17 +11,13 @@ if TYPE_CHECKING:
 
     from serctl.bundle.facts import (
         BundleFacts,
-        ClassScores,
         CorpusFacts,
         EndToEndFacts,
         ExportFacts,
-        GroupScores,
-        Kept,
-        NumberPart,
-        ScoredPart,
         TrainingFacts,
     )
     from serctl.bundle.federation import FederationFacts
+    from serctl.metrics.facts import ClassScores, GroupScores, Kept, NumberPart, ScoredPart
 
 _SCORED = ("left_out", "left_out_adapted", "cross_validation", "validation")
 """Names of scored parts, in their order in the card."""
@@ -190,7 +186,6 @@ def _scores(metrics: ScoredPart) -> str:
     protocol = metrics.protocol
     interval = metrics.intervals["uar"]
     kind = "speakers not trained on" if protocol.speaker_independent else "speakers that may have been trained on"
-    leakage = metrics.leakage or {}
     lines = [
         f"Protocol `{protocol.name}`, {metrics.n} utterances of {kind}: {protocol.description}.",
         f"UAR {_percent(metrics.uar)} (95 % interval {_percent(interval.low)} to {_percent(interval.high)}, "
@@ -199,9 +194,9 @@ def _scores(metrics: ScoredPart) -> str:
     ]
     if metrics.base_uar is not None:
         lines.append(_against_base(metrics))
-    if leakage.get("identical_audio"):
+    if seen := metrics.leakage and metrics.leakage.identical_audio:
         lines.append(
-            f"Leaky: {leakage['identical_audio']} of them were trained on, as they are or as augmented copies, by this "
+            f"Leaky: {seen} of them were trained on, as they are or as augmented copies, by this "
             "model or one that it inherits from; the scores are worthless."
         )
     groups = {"corpus": metrics.per_corpus, "language": metrics.per_language, "gender": metrics.per_gender}

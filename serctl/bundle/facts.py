@@ -6,11 +6,12 @@ from collections.abc import Mapping  # noqa: TC003 - read_record needs the types
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
-from serctl.bundle.federation import Count, FederationFacts, Name, Share, Text  # noqa: TC001
+from serctl.bundle.federation import FederationFacts  # noqa: TC001
 from serctl.errors import BundleError, ConfigError, RecordError
 from serctl.features import FeatureConfig  # noqa: TC001
 from serctl.metrics import Scale  # noqa: TC001
-from serctl.records import Between, read_record
+from serctl.metrics.facts import NumberPart, ScoredPart  # noqa: TC001
+from serctl.records import Between, Count, Measure, Name, Share, Text, read_record
 
 FORMAT = 1
 EXPORT_VERSION = 1
@@ -26,120 +27,6 @@ TRAINING_LIST = "training.csv"
 CARD = "README.md"
 
 _FEWEST_LABELS = 2
-
-Measure = Annotated[float, Between(0, 1e12)]
-Number = Annotated[float, Between(-1e12, 1e12)]
-
-
-@dataclass(frozen=True)
-class ProtocolFacts:
-    """How scores were found; speaker_independent: None where nobody can tell."""
-
-    name: Name
-    description: Text
-    speaker_independent: bool | None = None
-    validation: Text | None = None
-
-
-@dataclass(frozen=True)
-class IntervalFacts:
-    """A confidence interval; unit: what was resampled, groups: how many of those."""
-
-    low: Share | None
-    high: Share | None
-    unit: Name
-    level: Share = 0.95
-    groups: Count = 0
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """Scores of one emotion; None where undefined."""
-
-    n: Count
-    recall: Share | None = None
-    precision: Share | None = None
-    f1: Share | None = None
-
-
-@dataclass(frozen=True)
-class GroupScores:
-    """Scores of the utterances of one corpus, language or gender; older models have no macro-F1 or ECE."""
-
-    n: Count
-    uar: Share
-    wa: Share
-    macro_f1: Share | None = None
-    ece: Share | None = None
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a threshold on the confidence leaves: the share of utterances, and the share of errors among them."""
-
-    coverage: Share
-    risk: Share | None = None
-
-
-@dataclass(frozen=True)
-class ScoredPart:
-    """Scores of a model, or of a cross-validation that the card quotes.
-
-    base_uar: that of the model that training started from, on the same utterances. best_epoch: 0 if it was kept.
-    """
-
-    protocol: ProtocolFacts
-    n: Count
-    uar: Share
-    wa: Share
-    macro_f1: Share
-    ece: Share | None
-    intervals: Mapping[str, IntervalFacts]
-    classes: tuple[Name, ...] = ()
-    per_class: Mapping[str, ClassScores] = field(default_factory=dict)
-    per_corpus: Mapping[str, GroupScores] = field(default_factory=dict)
-    per_language: Mapping[str, GroupScores] = field(default_factory=dict)
-    per_gender: Mapping[str, GroupScores] = field(default_factory=dict)
-    confusion: tuple[tuple[Count, ...], ...] = ()
-    no_speech: tuple[Count, ...] = ()
-    thresholds: Mapping[str, Kept] = field(default_factory=dict)
-    best_epoch: Count | None = None
-    epochs: Count | None = None
-    architecture: Name | None = None
-    leakage: Mapping[str, Any] | None = None
-    base_uar: Share | None = None
-    seed: Count | None = None
-    command: Text | None = None
-    commit: Text | None = None
-
-
-@dataclass(frozen=True)
-class NumberIntervalFacts:
-    """A confidence interval of a score of numbers; see IntervalFacts."""
-
-    low: Number | None
-    high: Number | None
-    unit: Name
-    level: Share = 0.95
-    groups: Count = 0
-
-
-@dataclass(frozen=True)
-class NumberPart:
-    """Scores of a model of numbers: mean absolute error, concordance, correlation; None where undefined."""
-
-    protocol: ProtocolFacts
-    n: Count
-    mae: Measure | None
-    ccc: Number | None
-    pearson: Number | None
-    intervals: Mapping[str, NumberIntervalFacts]
-    no_speech: Count = 0
-    best_epoch: Count | None = None
-    epochs: Count | None = None
-    architecture: Name | None = None
-    leakage: Mapping[str, Any] | None = None
-    seed: Count | None = None
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,12 @@
-"""What bundle.json says of a federated training, and the kinds of its fields."""
+"""What bundle.json says of a federated training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - read_record needs the types at run time
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-from serctl.records import Between
-
-Name = Annotated[str, Between(1, 200)]
-Text = Annotated[str, Between(0, 20_000)]
-Count = Annotated[int, Between(0, 1e12)]
-Share = Annotated[float, Between(0, 1)]
+from serctl.records import Count, Name, Share, Text  # noqa: TC001
 
 
 @dataclass(frozen=True)

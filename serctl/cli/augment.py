@@ -125,7 +125,7 @@ def augment(
 
     The copies are mono WAV, changed in this order: speed, vocal tract and pitch, room, noise, babble, level,
     telephone, codec, masked bands and stretches. A change is made if one of its options is given; with none of them,
-    three: speed 0.9:1.1, noise at 10:20 dB and 2 masks. Utterances marked test are left alone. The output folder is a
+    three: speed 0.9:1.1, noise at 10:20 dB and 2 masks. Utterances marked test are not copied. The output folder is a
     corpus: its manifest keeps the labels and says how each copy was made. Exit code: 0 all good, 2 wrong usage, 3 some
     utterances failed, 4 none succeeded.
     """

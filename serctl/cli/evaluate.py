@@ -56,8 +56,8 @@ def evaluate(
 ) -> None:
     """Score a model, or an architecture by cross-validation.
 
-    Writes metrics.json, predictions.parquet, confusion.csv, plots and report.md to the folder, stamped with what
-    training and test share. A cross-validation saves every fold as it ends, and --resume continues from there. The
+    Writes metrics.json, predictions.parquet, confusion.csv, plots and report.md to the folder; the report says
+    what training and test share. A cross-validation saves every fold as it ends, and --resume continues from there. The
     options of training apply to --arch only.
     """
     arch = given["architecture"]
@@ -136,9 +136,9 @@ def _print_result(evaluation: Evaluation) -> None:
         _print_numbers(scores)
     else:
         _print_emotions(scores)
-    if (count := left_out(evaluation.metrics)) != "none":
+    if (count := left_out(evaluation.facts)) != "none":
         out.print(f"left out: {count}", style="yellow", markup=False)
-    out.print(stamp(evaluation.metrics), style="yellow" if "independent" not in stamp(evaluation.metrics) else None)
+    out.print(stamp(evaluation.facts), style="yellow" if "independent" not in stamp(evaluation.facts) else None)
     out.print(f"evaluation: {evaluation.folder}/report.md", markup=False)
 
 

@@ -77,7 +77,7 @@ def local(
 ) -> None:
     """Try it on this machine, with a process for each party.
 
-    The corpora are divided among the parties. All goes as between machines: every party reads its own share only, and
+    The corpora are divided among the parties. It works as between machines: every party reads its own share only, and
     messages go over TLS on loopback. An interrupted run leaves its rounds in OUTPUT.partial, and --resume continues
     from there. `serctl federate server` and `serctl federate party` are for real parties.
     """
@@ -111,7 +111,7 @@ def server(
 ) -> None:
     """Run the server that parties train with.
 
-    It joins their trainings into one model. It waits for the parties whose public keys are in --keys, and goes on
+    It joins their updates into one model. It waits for the parties whose public keys are in --keys, and continues
     without those that stay away, as long as --least-parties are there. Every round is saved in OUTPUT.partial; after a
     crash, the same command with --resume goes on from there, and the parties connect again by themselves.
     """

@@ -56,13 +56,15 @@ def stream(
     as_json: Annotated[
         bool, typer.Option("--json", help="Lines of JSON where a terminal would show the live view.")
     ] = False,
-    realtime: Annotated[bool, typer.Option("--realtime", help="Play a recording at its own pace.")] = False,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Read a recording at its own speed, as if it were live.")
+    ] = False,
     listen: ListenOption = None,
 ) -> None:
     """Predict emotions in live speech.
 
-    Every step gives one line of JSON; silence is no-speech. On a terminal, live speech is shown as a picture instead;
-    --json prefers the lines.
+    Every step gives one line of JSON; silence is no-speech. On a terminal, live speech is shown as a live view;
+    with --json, as lines there too.
     """
     _check_sources(source, listen, mic=mic, device=device, realtime=realtime)
     if listen is not None:

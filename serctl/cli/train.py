@@ -133,7 +133,7 @@ def _compare_with_base(result: TrainResult) -> list[str]:
     metrics = result.facts.metrics.get("validation")
     if metrics is None or metrics.base_uar is None:
         return []
-    seen = (metrics.leakage or {}).get("identical_audio")
+    seen = metrics.leakage.identical_audio if metrics.leakage else 0
     heard = f", {seen} utterances of which it was trained on" if seen else ""
     return [f"UAR of the base on the held-out part {100 * metrics.base_uar:.1f} %{heard}"]
 

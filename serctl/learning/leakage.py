@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serctl.corpora import Protocol, licence_of
+from serctl.metrics.facts import Leakage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ def leakage_facts(
     speakers: Sequence[str | None],
     tested: Sequence[Sample],
     tested_speakers: Sequence[str | None],
-) -> dict[str, Any]:
+) -> Leakage:
     """Count what training and test share: speakers by name, recordings by the digest of what was said.
 
     Args:
@@ -39,21 +40,21 @@ def leakage_facts(
         tested_speakers: one for each of them; None where unknown.
 
     Returns:
-        Facts for metrics.json.
+        The counts, and the names of the first 20 shared speakers.
     """
     known = {speaker for speaker in speakers if speaker}
     shared = sorted(known & {speaker or "" for speaker in tested_speakers})
     audio = sum(sample.origin in origins for sample in tested)
-    return {
-        "speakers_shared": len(shared),
-        "speakers": shared[:20],
-        "training_without_speaker": speakers.count(None),
-        "identical_audio": audio,
-        "test_utterances": len(tested),
-    }
+    return Leakage(
+        speakers_shared=len(shared),
+        training_without_speaker=speakers.count(None),
+        identical_audio=audio,
+        test_utterances=len(tested),
+        speakers=tuple(shared[:20]),
+    )
 
 
-def fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle]) -> dict[str, Any]:
+def fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle]) -> Leakage:
     """Count what training and test share in the worst of the folds.
 
     Args:
@@ -62,7 +63,7 @@ def fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle]
         earlier: models that training continues from or learns from; what they have seen counts as trained on.
 
     Returns:
-        Facts for metrics.json: the largest number of shared speakers, the sum of shared recordings.
+        The largest number of shared speakers and of unknown ones, the sum of shared recordings.
     """
     seen = [entry for model in earlier for entry in model.training_list()]
     origins = {entry.origin for entry in seen}
@@ -75,9 +76,9 @@ def fold_leakage(dataset: Dataset, protocol: Protocol, earlier: Sequence[Bundle]
         tested_speakers = [speaker_anywhere(each.utterance.corpus, each.utterance.speaker) for each in tested]
         known = origins | {sample.origin for sample in training}
         found.append(leakage_facts(known, [*speakers, *seen_speakers], tested, tested_speakers))
-    return {
-        "speakers_shared": max(each["speakers_shared"] for each in found),
-        "training_without_speaker": max(each["training_without_speaker"] for each in found),
-        "identical_audio": sum(each["identical_audio"] for each in found),
-        "test_utterances": sum(each["test_utterances"] for each in found),
-    }
+    return Leakage(
+        speakers_shared=max(each.speakers_shared for each in found),
+        training_without_speaker=max(each.training_without_speaker for each in found),
+        identical_audio=sum(each.identical_audio for each in found),
+        test_utterances=sum(each.test_utterances for each in found),
+    )

@@ -400,8 +400,10 @@ class ProtocolOptions:
 
     protocol: str = option("loso", PROTOCOL_HELP, metavar="NAME", unset=True)
     normalise_speakers: bool = option(
-        False, "Features relative to the speaker's other recordings, in test as well (transductive; stamped so)."
+        False,
+        "Normalise features over all recordings of a speaker, in test as well (transductive; the report says so).",
     )
     adapt: bool = option(
-        False, "Features of the test recordings relative to each other, as in adapted predictions (stamped so)."
+        False,
+        "Normalise features over the test recordings of each corpus, as `predict --adapt` does (the report says so).",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from html import escape
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serctl.reports.html import page_head, page_part
 from serctl.reports.markdown import stamp
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from serctl.metrics import Scores
+    from serctl.metrics.evaluation import AnyEvaluation, EvaluationFacts
+    from serctl.metrics.facts import GroupScores
 
 EVALUATION_PAGE = "report.html"
 
@@ -37,34 +39,34 @@ GROUPS = {
 _CLASS_HEAD = ("emotion", "n", "recall", "precision", "F1")
 
 
-def write_evaluation_page(folder: Path, metrics: Mapping[str, Any], scores: Scores) -> None:
+def write_evaluation_page(folder: Path, facts: EvaluationFacts, scores: Scores) -> None:
     """Write the page of an evaluation into its folder, with the plots that are there.
 
     Args:
         folder: of the evaluation.
-        metrics: content of metrics.json.
+        facts: content of metrics.json.
         scores: the scores that it was made from.
     """
-    emotions = _section("Emotions", "Scores of each emotion", table(_CLASS_HEAD, _class_rows(metrics)))
+    emotions = _section("Emotions", "Scores of each emotion", table(_CLASS_HEAD, _class_rows(facts)))
     confusion = _section(
         "Confusion",
         "Confusion matrix",
         _confusion(scores),
         "Rows are the truth, columns what was predicted; in percent of the row.",
     )
-    groups = [_group(title, metrics[name]) for name, title in GROUPS.items() if metrics.get(name)]
+    groups = [_group(title, scored) for name, title in GROUPS.items() if (scored := getattr(facts, name))]
     write_scored_page(
         folder,
-        metrics,
+        facts,
         scores=_scores(scores),
-        left_out=_left_out(metrics, scores),
+        left_out=_left_out(facts, scores),
         sections=[emotions, confusion, *groups],
     )
 
 
 def write_scored_page(
     folder: Path,
-    metrics: Mapping[str, Any],
+    facts: AnyEvaluation,
     *,
     scores: Iterable[tuple[str, str]],
     left_out: str,
@@ -74,20 +76,20 @@ def write_scored_page(
 
     Args:
         folder: of the evaluation; its plots are shown.
-        metrics: content of metrics.json.
+        facts: content of metrics.json.
         scores: names and values.
         left_out: what was not tested.
         sections: HTML.
     """
     style = page_part("page.css")
-    protocol, made = metrics["protocol"], f"Made on {metrics['created']}, seed {metrics['seed']}"
+    protocol, made = facts.protocol, f"Made on {facts.created}, seed {facts.seed}"
     plots = [_plot(folder / name, told) for name, told in _PLOTS.items() if (folder / name).is_file()]
-    title = f"{metrics['architecture']} on {', '.join(metrics['corpus'])}"
+    title = f"{facts.architecture} on {', '.join(facts.corpus)}"
     text = Template(page_part("evaluation.html")).substitute(
         head=page_head(title, style),
         title=escape(title),
-        about=escape(f"Protocol {protocol['name']}: {protocol['description']}. {made}"),
-        stamp=escape(stamp(metrics)),
+        about=escape(f"Protocol {protocol.name}: {protocol.description}. {made}"),
+        stamp=escape(stamp(facts)),
         scores="".join(_term(term, value) for term, value in scores),
         left_out=escape(left_out),
         sections="\n".join([*sections, *plots]),
@@ -119,17 +121,17 @@ def _scores(scores: Scores) -> Iterable[tuple[str, str]]:
     yield "Utterances", f"{scores.n:,}"
 
 
-def _left_out(metrics: Mapping[str, Any], scores: Scores) -> str:
-    left_out = metrics["left_out"]
+def _left_out(facts: EvaluationFacts, scores: Scores) -> str:
+    failed, other_classes = (facts.left_out.get(name, 0) for name in ("failed", "other_classes"))
     return (
-        f"Left out: {left_out['failed']} recordings that failed, {left_out['other_classes']} utterances of other "
+        f"Left out: {failed} recordings that failed, {other_classes} utterances of other "
         f"classes. No speech was found in {scores.no_speech.sum()} utterances: they count as wrong."
     )
 
 
-def _class_rows(metrics: Mapping[str, Any]) -> Iterable[Sequence[str]]:
-    for name, each in metrics["per_class"].items():
-        yield name, str(each["n"]), *(_percent(each[score]) for score in ("recall", "precision", "f1"))
+def _class_rows(facts: EvaluationFacts) -> Iterable[Sequence[str]]:
+    for name, each in facts.per_class.items():
+        yield name, str(each.n), *map(_percent, (each.recall, each.precision, each.f1))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -151,11 +153,8 @@ def _confusion(scores: Scores) -> str:
     return table(("truth", *scores.classes), rows)
 
 
-def _group(title: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [
-        (name, str(each["n"]), *(_percent(each[score]) for score in ("uar", "wa", "macro_f1")))
-        for name, each in groups.items()
-    ]
+def _group(title: str, groups: Mapping[str, GroupScores]) -> str:
+    rows = [(name, str(each.n), *map(_percent, each.rates)) for name, each in groups.items()]
     return group_section(title, table((title, "n", "UAR", "WA", "Macro-F1"), rows))
 
 

@@ -2,50 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from serctl.metrics.facts import Leakage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from serctl.metrics import Comparison, Difference, Scores
+    from serctl.metrics.evaluation import AnyEvaluation, EvaluationFacts
+    from serctl.metrics.facts import GroupScores
 
 _COMPARED = {"uar": "UAR %", "wa": "WA %", "ece": "ECE", "mae": "MAE", "ccc": "CCC", "pearson": "Pearson's r"}
 
 
-def evaluation_page(metrics: Mapping[str, Any], scores: Scores) -> str:
+def evaluation_page(facts: EvaluationFacts, scores: Scores) -> str:
     """Return the Markdown page of an evaluation.
 
     Args:
-        metrics: content of metrics.json.
+        facts: content of metrics.json.
         scores: the scores that it was made from.
 
     Returns:
         The page.
     """
-    protocol, leakage = metrics["protocol"], metrics["leakage"]
     lines = [
-        f"# {metrics['architecture']} on {', '.join(metrics['corpus'])}",
-        f"Protocol `{protocol['name']}`: {protocol['description']}.",
-        f"**{stamp(metrics)}**",
+        f"# {facts.architecture} on {', '.join(facts.corpus)}",
+        f"Protocol `{facts.protocol.name}`: {facts.protocol.description}.",
+        f"**{stamp(facts)}**",
         "| score | value | 95 % interval |\n|---|---|---|\n" + "\n".join(_score_rows(scores)),
-        f"ECE {scores.ece:.3f}. {scores.n} utterances, {metrics['parameters']:,} parameters, seed {metrics['seed']}, "
-        f"serctl {metrics['package_version']}, commit {metrics['commit'] or 'unknown'}.",
-        f"In training as in test, the same or as an augmented copy: {leakage['identical_audio']} of "
-        f"{leakage['test_utterances']} test utterances. Speakers in both: {leakage['speakers_shared']}.",
-        f"Left out: {left_out(metrics)}.",
+        f"ECE {scores.ece:.3f}. {made_with(scores.n, facts)}",
+        shared(facts),
+        f"Left out: {left_out(facts)}.",
         f"No speech was found in {scores.no_speech.sum()} of the utterances: they count as wrong.",
-        "| emotion | n | recall | precision | F1 |\n|---|---|---|---|---|\n" + "\n".join(_class_rows(metrics)),
-        *(_group_table(name, metrics[name]) for name in ("per_corpus", "per_language", "per_gender") if metrics[name]),
+        "| emotion | n | recall | precision | F1 |\n|---|---|---|---|---|\n" + "\n".join(_class_rows(facts)),
+        *_group_tables(facts),
         "![Confusion matrix](confusion.png)\n\n![Reliability](reliability.png)",
     ]
     return "\n\n".join(lines) + "\n"
 
 
-def stamp(metrics: Mapping[str, Any]) -> str:
+def made_with(utterances: int, facts: AnyEvaluation) -> str:
+    """Return the sentence on the size of an evaluation and its network, and on what was run."""
+    return (
+        f"{utterances} utterances, {facts.parameters:,} parameters, seed {facts.seed}, serctl {facts.package_version}, "
+        f"commit {facts.commit or 'unknown'}."
+    )
+
+
+def shared(facts: AnyEvaluation) -> str:
+    """Return the sentences on how many recordings and speakers training and test share."""
+    leakage = facts.leakage or Leakage()
+    return (
+        f"In training as in test, the same or as an augmented copy: {leakage.identical_audio} of "
+        f"{leakage.test_utterances} test utterances. Speakers in both: {leakage.speakers_shared}."
+    )
+
+
+def stamp(facts: AnyEvaluation) -> str:
     """Return one sentence on what training and test share, and so whether the scores can be trusted.
 
     Args:
-        metrics: content of metrics.json.
+        facts: content of metrics.json.
 
     Returns:
         The sentence, without its full stop.
@@ -53,17 +71,15 @@ def stamp(metrics: Mapping[str, Any]) -> str:
     by_speaker = "; transductive: each speaker's features were normalised over all of their recordings"
     by_corpus = "; adapted: each corpus was normalised by its own recordings, without labels"
     return (
-        _shared_with_training(metrics)
-        + (by_speaker if metrics.get("transductive") else "")
-        + (by_corpus if metrics.get("adapted") else "")
+        _shared_with_training(facts) + (by_speaker if facts.transductive else "") + (by_corpus if facts.adapted else "")
     )
 
 
-def left_out(metrics: Mapping[str, Any]) -> str:
+def left_out(facts: AnyEvaluation) -> str:
     """Return how many utterances were not tested and why; "none" if there are none.
 
     Args:
-        metrics: content of metrics.json.
+        facts: content of metrics.json.
 
     Returns:
         The counts, without a full stop.
@@ -73,21 +89,21 @@ def left_out(metrics: Mapping[str, Any]) -> str:
         "other_classes": "utterances of other classes",
         "repeated": "utterances whose recording is there already",
     }
-    counts = {reason: metrics["left_out"].get(name, 0) for name, reason in reasons.items()}
+    counts = {reason: facts.left_out.get(name, 0) for name, reason in reasons.items()}
     return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count) or "none"
 
 
-def _shared_with_training(metrics: Mapping[str, Any]) -> str:
-    leakage = metrics["leakage"]
-    if leakage["identical_audio"]:
+def _shared_with_training(facts: AnyEvaluation) -> str:
+    leakage = facts.leakage or Leakage()
+    if leakage.identical_audio:
         return (
-            f"Leaky: {leakage['identical_audio']} test recordings were also trained on, as they are or as augmented "
+            f"Leaky: {leakage.identical_audio} test recordings were also trained on, as they are or as augmented "
             "copies; the scores are worthless"
         )
-    if leakage["speakers_shared"]:
-        return f"Speaker-dependent: {leakage['speakers_shared']} speakers were also trained on; expect less on new ones"
-    unknown = leakage["training_without_speaker"] or "unknown" in metrics["per_speaker"]
-    if unknown or not metrics["per_speaker"]:
+    if leakage.speakers_shared:
+        return f"Speaker-dependent: {leakage.speakers_shared} speakers were also trained on; expect less on new ones"
+    unknown = leakage.training_without_speaker or "unknown" in facts.per_speaker
+    if unknown or not facts.per_speaker:
         return "Speakers are not known, so nobody can tell whether training and test share some"
     return "Speaker-independent: training and test share no speaker and no recording"
 
@@ -102,21 +118,26 @@ def _score_rows(scores: Scores) -> list[str]:
     return rows
 
 
-def _class_rows(metrics: Mapping[str, Any]) -> list[str]:
+def _class_rows(facts: EvaluationFacts) -> list[str]:
     def percent(value: float | None) -> str:
         return "" if value is None else f"{100 * value:.1f} %"
 
     return [
-        f"| {name} | {each['n']} | {percent(each['recall'])} | {percent(each['precision'])} | {percent(each['f1'])} |"
-        for name, each in metrics["per_class"].items()
+        f"| {name} | {each.n} | {percent(each.recall)} | {percent(each.precision)} | {percent(each.f1)} |"
+        for name, each in facts.per_class.items()
     ]
 
 
-def _group_table(name: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = [f"| {name.removeprefix('per_')} | n | UAR | WA | macro-F1 |", "|---|---|---|---|---|"]
+def _group_tables(facts: EvaluationFacts) -> list[str]:
+    groups = {"corpus": facts.per_corpus, "language": facts.per_language, "gender": facts.per_gender}
+    return [_group_table(title, each) for title, each in groups.items() if each]
+
+
+def _group_table(title: str, groups: Mapping[str, GroupScores]) -> str:
+    lines = [f"| {title} | n | UAR | WA | macro-F1 |", "|---|---|---|---|---|"]
     for key, each in groups.items():
-        scores = " | ".join(f"{100 * each[score]:.1f} %" for score in ("uar", "wa", "macro_f1"))
-        lines.append(f"| {key} | {each['n']} | {scores} |")
+        scores = " | ".join("" if score is None else f"{100 * score:.1f} %" for score in each.rates)
+        lines.append(f"| {key} | {each.n} | {scores} |")
     return "\n".join(lines)
 
 

@@ -2,62 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serctl.reports.evaluation import GROUPS, group_section, table, write_scored_page
-from serctl.reports.markdown import left_out, stamp
+from serctl.reports.markdown import left_out, made_with, shared, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from serctl.metrics import NumberScores
+    from serctl.metrics.evaluation import NumberEvaluationFacts, NumberGroup
 
 TITLES = {"mae": "Mean absolute error (MAE)", "ccc": "Concordance (CCC)", "pearson": "Pearson's r"}
 """What each score is called."""
 
 
-def number_page(metrics: Mapping[str, Any], scores: NumberScores) -> str:
+def number_page(facts: NumberEvaluationFacts, scores: NumberScores) -> str:
     """Return the Markdown page of an evaluation of numbers.
 
     Args:
-        metrics: content of metrics.json.
+        facts: content of metrics.json.
         scores: the scores that it was made from.
     """
-    protocol, leakage = metrics["protocol"], metrics["leakage"]
+    groups = {"corpus": facts.per_corpus, "language": facts.per_language, "gender": facts.per_gender}
     lines = [
-        f"# {metrics['target']} by {metrics['architecture']} on {', '.join(metrics['corpus'])}",
-        f"Protocol `{protocol['name']}`: {protocol['description']}.",
-        f"**{stamp(metrics)}**",
+        f"# {facts.target} by {facts.architecture} on {', '.join(facts.corpus)}",
+        f"Protocol `{facts.protocol.name}`: {facts.protocol.description}.",
+        f"**{stamp(facts)}**",
         _rows(("score", "value", "95 % interval"), score_rows(scores)),
-        f"{scores.n} utterances, {metrics['parameters']:,} parameters, seed {metrics['seed']}, "
-        f"serctl {metrics['package_version']}, commit {metrics['commit'] or 'unknown'}.",
-        f"In training as in test, the same or as an augmented copy: {leakage['identical_audio']} of "
-        f"{leakage['test_utterances']} test utterances. Speakers in both: {leakage['speakers_shared']}.",
-        f"Left out: {left_out(metrics)}. {_silent(scores)}",
-        *(
-            _rows((name.removeprefix("per_"), "n", "MAE", "CCC", "r"), _group_rows(metrics[name]))
-            for name in ("per_corpus", "per_language", "per_gender")
-            if metrics[name]
-        ),
+        made_with(scores.n, facts),
+        shared(facts),
+        f"Left out: {left_out(facts)}. {_silent(scores)}",
+        *(_rows((title, "n", "MAE", "CCC", "r"), _group_rows(each)) for title, each in groups.items() if each),
         "![Numbers](numbers.png)",
     ]
     return "\n\n".join(lines) + "\n"
 
 
-def write_number_page(folder: Path, metrics: Mapping[str, Any], scores: NumberScores) -> None:
+def write_number_page(folder: Path, facts: NumberEvaluationFacts, scores: NumberScores) -> None:
     """Write the HTML page of an evaluation of numbers into its folder; see reports.evaluation."""
     sections = [
-        group_section(title, table((title, "n", "MAE", "CCC", "r"), _group_rows(metrics[name])))
+        group_section(title, table((title, "n", "MAE", "CCC", "r"), _group_rows(scored)))
         for name, title in GROUPS.items()
-        if metrics.get(name)
+        if (scored := getattr(facts, name))
     ]
     told = [(f"{title}, with its 95 % interval", f"{value} ({span})") for title, value, span in score_rows(scores)]
     write_scored_page(
         folder,
-        metrics,
+        facts,
         scores=[*told, ("Utterances", f"{scores.n:,}")],
-        left_out=f"Left out: {left_out(metrics)}. {_silent(scores)}",
+        left_out=f"Left out: {left_out(facts)}. {_silent(scores)}",
         sections=sections,
     )
 
@@ -79,8 +74,8 @@ def _silent(scores: NumberScores) -> str:
     return f"No speech was found in {scores.no_speech} utterances: they have no prediction and are in no score."
 
 
-def _group_rows(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    return [(name, str(each["n"]), *(_number(each[score]) for score in TITLES)) for name, each in groups.items()]
+def _group_rows(groups: Mapping[str, NumberGroup]) -> list[tuple[str, ...]]:
+    return [(name, str(each.n), *map(_number, (each.mae, each.ccc, each.pearson))) for name, each in groups.items()]
 
 
 def _number(value: float | None) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
+    from serctl.metrics.facts import GroupScores
+
 BLUE = "#0072B2"
 _SKY = "#56B4E9"
 VERMILLION = "#D55E00"
@@ -118,7 +120,7 @@ def plot_reliability(path: Path, curve: Reliability, *, ece: float, title: str) 
     save_figure(path, lambda: _reliability_figure(curve, ece=ece, title=title))
 
 
-def plot_history(path: Path, history: Mapping[str, Sequence[float]], *, best_epoch: int, title: str) -> None:
+def plot_history(path: Path, history: Mapping[str, Sequence[float | None]], *, best_epoch: int, title: str) -> None:
     """Draw training loss, validation loss and the validation score of each epoch, with the best epoch marked.
 
     Args:
@@ -145,12 +147,12 @@ def plot_learning_curve(path: Path, points: Sequence[LearningPoint], *, title: s
     save_figure(path, lambda: _learning_figure(points, title=title))
 
 
-def plot_speakers(path: Path, per_speaker: Mapping[str, Mapping[str, Any]], *, title: str) -> None:
+def plot_speakers(path: Path, per_speaker: Mapping[str, GroupScores], *, title: str) -> None:
     """Draw the UAR of each speaker as a bar, the best on top; of more than 60 speakers, the best and the worst 30.
 
     Args:
         path: the PNG file to write.
-        per_speaker: `uar` (0 to 1) and `n` (utterances) of each speaker.
+        per_speaker: scores of each speaker.
         title: title of the figure.
 
     Raises:
@@ -286,7 +288,7 @@ def _draw_reliability(axes: Axes, curve: Reliability) -> None:
     axes.set_ylabel("Accuracy")
 
 
-def _history_figure(history: Mapping[str, Sequence[float]], *, best_epoch: int, title: str) -> Figure:
+def _history_figure(history: Mapping[str, Sequence[float | None]], *, best_epoch: int, title: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     loss, val_loss, val_score = _history_series(history)
@@ -343,7 +345,7 @@ def _numbers_figure(truth: NDArray[np.float64], predicted: NDArray[np.float64], 
     return figure
 
 
-def _history_series(history: Mapping[str, Sequence[float]]) -> list[NDArray[np.float64]]:
+def _history_series(history: Mapping[str, Sequence[float | None]]) -> list[NDArray[np.float64]]:
     expected = _NUMBER_SERIES if _NUMBER_SERIES[-1] in history else _HISTORY_SERIES
     missing = [name for name in expected if name not in history]
     if missing:
@@ -362,10 +364,10 @@ def _finish_history(axes: Axes, best_epoch: int) -> None:
     axes.legend(loc="best")
 
 
-def _speakers_figure(per_speaker: Mapping[str, Mapping[str, Any]], *, title: str) -> Figure:
+def _speakers_figure(per_speaker: Mapping[str, GroupScores], *, title: str) -> Figure:
     if not per_speaker:
         raise ConfigError("expected the scores of at least one speaker. Received: none")
-    ranked = sorted(per_speaker, key=lambda name: (per_speaker[name]["uar"], name))
+    ranked = sorted(per_speaker, key=lambda name: (per_speaker[name].uar, name))
     half = _MOST_SPEAKERS // 2
     crowded = len(ranked) > _MOST_SPEAKERS
     shown = ranked[:half] + ranked[-half:] if crowded else ranked
@@ -375,18 +377,18 @@ def _speakers_figure(per_speaker: Mapping[str, Mapping[str, Any]], *, title: str
     _draw_bars(axes, {name: per_speaker[name] for name in shown})
     if crowded:
         axes.axhline(half - 0.5, color=GREY)
-    mean = float(np.mean([scores["uar"] for scores in per_speaker.values()]))
+    mean = float(np.mean([scores.uar for scores in per_speaker.values()]))
     label = f"Mean of the speakers {_percent(mean)}"
     axes.axvline(100 * mean, color=VERMILLION, linestyle="--", linewidth=2, label=label)
     figure.legend(loc="outside lower center")
     return figure
 
 
-def _draw_bars(axes: Axes, speakers: Mapping[str, Mapping[str, Any]]) -> None:
+def _draw_bars(axes: Axes, speakers: Mapping[str, GroupScores]) -> None:
     rows = range(len(speakers))
-    axes.barh(rows, [100 * scores["uar"] for scores in speakers.values()], color=_SKY)
+    axes.barh(rows, [100 * scores.uar for scores in speakers.values()], color=_SKY)
     for row, scores in enumerate(speakers.values()):
-        axes.text(1, row, f"{_percent(scores['uar'])} ({scores['n']})", va="center", fontsize=10)
+        axes.text(1, row, f"{_percent(scores.uar)} ({scores.n})", va="center", fontsize=10)
     axes.set_yticks(rows, [_shorten(name) for name in speakers])
     axes.set_ylim(-0.6, len(speakers) - 0.4)
     axes.set_xlim(0, 100)

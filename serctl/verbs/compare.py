@@ -107,7 +107,7 @@ def compare_models(
         for number, model in enumerate(models):
             place = Path(folder) / str(number)
             evaluation = evaluate_model(corpora, model=model, output=place, labels=labels, run=run, seed=seed)
-            stamps.append((model.identity, stamp(evaluation.metrics)))
+            stamps.append((model.identity, stamp(evaluation.facts)))
             answers.append(replace(read_answers(place), name=model.identity))
     return ComparedModels([_compare(answers[0], other, seed) for other in answers[1:]], tuple(stamps))
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl import __version__
-from serctl.bundle.evaluation import METRICS, EvaluationFacts, NumberEvaluationFacts, evaluation_dict
 from serctl.bundle.versions import current_commit, package_versions
 from serctl.corpora import Fold, Protocol, check_protocol, hold_out, make_protocol, testable
 from serctl.errors import ConfigError, CorpusError
@@ -28,9 +27,9 @@ from serctl.learning.options import LabelOptions, ProtocolOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
 from serctl.learning.words import mix_words, words_status
 from serctl.metrics import score, score_numbers
+from serctl.metrics.evaluation import METRICS, evaluation_dict
 from serctl.metrics.intervals import json_number
 from serctl.metrics.numbers import NUMBER_SCORES
-from serctl.records import read_record
 from serctl.run import Run
 from serctl.runtime.trial import try_network
 from serctl.verbs.number_results import NumberResults
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from serctl.bundle.store import Bundle
     from serctl.learning.fit import EpochCallback
     from serctl.metrics import NumberScores, Scores
+    from serctl.metrics.evaluation import AnyEvaluation
 
 
 FoldCallback = Callable[[Fold, int, int], None]
@@ -58,12 +58,17 @@ class CrossValidation(ProtocolOptions, Recipe):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found, as written to the folder; metrics is the content of metrics.json."""
+    """What an evaluation found, as written to the folder; facts: what metrics.json says."""
 
     folder: Path
     scores: Scores | NumberScores
-    metrics: dict[str, Any]
+    facts: AnyEvaluation
     problems: tuple[str, ...]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json."""
+        return evaluation_dict(self.facts)
 
 
 def ignore_fold(fold: Fold, number: int, total: int) -> None:
@@ -127,14 +132,14 @@ def evaluate_model(
         "description": f"a trained model on {part} of the corpus{what}",
     }
     seen = model.training_list()
-    leakage = leakage_facts(
+    shared = leakage_facts(
         {entry.origin for entry in seen},
         _trained_speakers(model, seen),
         dataset.samples,
         [speaker_anywhere(utterance.corpus, utterance.speaker) for utterance in dataset.utterances],
     )
     about = {"model": model.identity, "architecture": model.facts.architecture, "parameters": model.facts.parameters}
-    facts = {**about, "protocol": protocol, "leakage": leakage, "seed": seed, "commit": commit, "adapted": adapt}
+    facts = {**about, "protocol": protocol, "leakage": asdict(shared), "seed": seed, "commit": commit, "adapted": adapt}
     if words:
         facts["text"] = dict(words)
     return _write(output, tested, dataset, facts, seed=seed)
@@ -214,7 +219,7 @@ def _fold_facts(
         },
         "transductive": options.normalise_speakers,
         "adapted": options.adapt,
-        "leakage": fold_leakage(dataset, protocol, options.earlier_models),
+        "leakage": asdict(fold_leakage(dataset, protocol, options.earlier_models)),
         "seed": options.fit.seed,
         **({} if dataset.scale else {"uar_fold_mean": float(np.mean([fold["uar"] for fold in folds]))}),
         "per_fold": [{key: value for key, value in fold.items() if key != "probabilities"} for fold in folds],
@@ -318,26 +323,22 @@ def _collect(dataset: Dataset, protocol: Protocol, folds: Sequence[Mapping[str, 
     )
 
 
-def _write(output: Path, tested: Tested, dataset: Dataset, facts: dict[str, Any], *, seed: int) -> Evaluation:
+def _write(output: Path, tested: Tested, dataset: Dataset, about: dict[str, Any], *, seed: int) -> Evaluation:
     results: EmotionResults | NumberResults
     if dataset.scale:
         results = NumberResults(tested, dataset.scale, seed)
     else:
         results = EmotionResults(tested, dataset.classes, seed)
     values = {
-        **facts,
+        **about,
         "corpus": sorted({utterance.corpus for utterance in tested.utterances}),
         "left_out": dataset.left_out,
-        **results.metrics(),
         "package_version": __version__,
         "packages": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    record: type[EvaluationFacts | NumberEvaluationFacts]
-    record = NumberEvaluationFacts if dataset.scale else EvaluationFacts
-    metrics = evaluation_dict(read_record(record, values))
     with atomic_folder(output) as draft:
-        results.write(draft, metrics)
-        text = json.dumps(metrics, indent=1, ensure_ascii=False) + "\n"
+        facts = results.write(draft, values)
+        text = json.dumps(evaluation_dict(facts), indent=1, ensure_ascii=False) + "\n"
         (draft / METRICS).write_text(text, encoding="utf-8")
-    return Evaluation(output, results.scores, metrics, dataset.problems)
+    return Evaluation(output, results.scores, facts, dataset.problems)

@@ -67,7 +67,7 @@ class ServerOptions:
         ConfigError: the address is none, or a file is missing.
     """
 
-    listen: str = option("", "Listen on this address; HOST stands in the certificate.", metavar="HOST:PORT")
+    listen: str = option("", "Listen on this address; HOST must be in the certificate.", metavar="HOST:PORT")
     tls_cert: Path = option(Path("server.pem"), "Certificate, as `serctl federate certificate` writes it.", kind=Path)
     tls_key: Path = option(Path("server.key"), "Private key of the certificate.", kind=Path)
     keys: Path = option(Path("keys"), "Folder with NAME.pub of each party that may take part.", kind=Path)

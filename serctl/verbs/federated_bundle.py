@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl.bundle.card import model_card
-from serctl.bundle.facts import (
-    BundleFacts,
-    CorpusFacts,
-    ProtocolFacts,
-    ScoredPart,
-    TrainingFacts,
-)
+from serctl.bundle.facts import BundleFacts, CorpusFacts, TrainingFacts
 from serctl.bundle.federation import FederationFacts, PartyFacts
 from serctl.bundle.store import write_bundle
 from serctl.bundle.versions import package_versions
@@ -25,6 +19,7 @@ from serctl.export.convert import to_litert
 from serctl.features import encoder_citations, encoder_parameters
 from serctl.files import atomic_folder
 from serctl.metrics import score_counts, uar
+from serctl.metrics.facts import ProtocolFacts, ScoredPart
 from serctl.records import read_record
 from serctl.reports.plots import plot_confusion
 from serctl.verbs.train import write_history

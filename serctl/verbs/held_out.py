@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serctl.bundle.facts import NumberPart, ScoredPart, TargetFacts
+from serctl.bundle.facts import TargetFacts
 from serctl.learning.calibrate import Learned, predict_samples
 from serctl.learning.earlier import base_uar
 from serctl.learning.left_out import score_left_out
 from serctl.metrics import NumberScores, Scores, score, score_by, score_numbers
+from serctl.metrics.facts import NumberPart, ScoredPart
 from serctl.records import read_record
 from serctl.reports.plots import plot_confusion, plot_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from serctl.corpora import Split
     from serctl.learning.dataset import Dataset, Sample
     from serctl.learning.recipe import Recipe
+    from serctl.metrics.facts import Leakage
 
 _TITLE = "held-out validation part"
 
@@ -51,7 +53,7 @@ class HeldOut:
             return score_numbers(self._truth, self._numbers, groups=groups, seed=seed)
         return score(self._truth, self._probabilities, classes=self.dataset.classes, groups=groups, seed=seed)
 
-    def metrics(self, leakage: Mapping[str, Any], quoted: ScoredPart | None) -> dict[str, ScoredPart]:
+    def metrics(self, leakage: Leakage, quoted: ScoredPart | None) -> dict[str, ScoredPart]:
         """Return the scores of emotions by the way they were found; empty for numbers.
 
         Args:
@@ -68,7 +70,7 @@ class HeldOut:
         cross_validation = {"cross_validation": quoted} if quoted else {}
         return {"validation": validation, **cross_validation, **self._left_out()}
 
-    def target(self, leakage: Mapping[str, Any]) -> TargetFacts | None:
+    def target(self, leakage: Leakage) -> TargetFacts | None:
         """Return the scale of numbers and their scores; None for emotions."""
         if self.dataset.scale is None:
             return None
@@ -97,9 +99,9 @@ class HeldOut:
     def _numbers(self) -> NDArray[np.float64]:
         return self.dataset.scale.values(self._probabilities) if self.dataset.scale else np.empty(0)
 
-    def _values(self, leakage: Mapping[str, Any]) -> dict[str, Any]:
+    def _values(self, leakage: Leakage) -> dict[str, Any]:
         """What emotions and numbers have in common."""
-        independent = self.split.speaker_disjoint and not leakage["speakers_shared"] and not leakage["identical_audio"]
+        independent = self.split.speaker_disjoint and not (leakage.speakers_shared or leakage.identical_audio)
         calibrated = not (self.learned.left_out or self.dataset.scale)
         protocol = {
             "name": "validation",
@@ -110,7 +112,7 @@ class HeldOut:
         fitted = self.learned.fitted
         return {
             "protocol": protocol,
-            "leakage": leakage,
+            "leakage": asdict(leakage),
             **self.scores.to_dict(),
             "best_epoch": fitted.best_epoch,
             "epochs": len(fitted.history["loss"]),

@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from serctl.metrics import score_numbers, score_numbers_by
+from serctl.metrics.evaluation import NumberEvaluationFacts
+from serctl.records import read_record
 from serctl.reports.number_page import number_page, write_number_page
 from serctl.reports.plots import plot_numbers
 from serctl.reports.schema import Column
@@ -43,22 +45,25 @@ class NumberResults:
         speakers = self.tested.groups["per_speaker"]
         return score_numbers(self.tested.truth, self.predicted, groups=speakers, seed=self.seed)
 
-    def metrics(self) -> dict[str, Any]:
-        """Return what metrics.json says of the answers."""
+    def facts(self, about: Mapping[str, Any]) -> NumberEvaluationFacts:
+        """Return what metrics.json says; about: all but the scores, by the name of its field."""
         by_group = {
             name: score_numbers_by(values, self.tested.truth, self.predicted)
             for name, values in self.tested.groups.items()
         }
-        return {"target": self.scale.name, **self.scores.to_dict(), **by_group}
+        scores = {"target": self.scale.name, **self.scores.to_dict(), **by_group}
+        return read_record(NumberEvaluationFacts, {**about, **scores})
 
-    def write(self, folder: Path, metrics: Mapping[str, Any]) -> None:
-        """Write the table, the plots and the pages; metrics: the content of metrics.json."""
+    def write(self, folder: Path, about: Mapping[str, Any]) -> NumberEvaluationFacts:
+        """Write the table, the plots and the pages, and return what metrics.json says; about: see `facts`."""
+        facts = self.facts(about)
         name = self.scale.name
         columns = [*(Column(each, "text") for each in DESCRIBED), Column("truth"), Column("predicted")]
         table = {**self.tested.described(), "truth": self.tested.truth, "predicted": self.predicted}
         write_report(folder / PREDICTIONS, columns=columns, tables=[table])
-        title = title_of(metrics)
+        title = title_of(facts)
         plot_numbers(folder / "numbers.png", self.tested.truth, self.predicted, name=name, title=title)
-        plot_first_fold(folder, metrics, title)
-        (folder / "report.md").write_text(number_page(metrics, self.scores), encoding="utf-8")
-        write_number_page(folder, metrics, self.scores)
+        plot_first_fold(folder, facts, title)
+        (folder / "report.md").write_text(number_page(facts, self.scores), encoding="utf-8")
+        write_number_page(folder, facts, self.scores)
+        return facts

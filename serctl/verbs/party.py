@@ -62,7 +62,7 @@ class PartyOptions:
         Path("party.key"), "Private key of this party, NAME.key of `serctl federate key`; NAME names it.", kind=Path
     )
     state: Path | None = option(
-        None, "Folder that keeps what must outlive a restart. Default: NAME.state beside the key.", kind=Path
+        None, "Folder for what must survive a restart. Default: NAME.state beside the key.", kind=Path
     )
 
     epsilon: float = option(

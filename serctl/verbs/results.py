@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serctl.metrics import coverage_risk, reliability_curve, score, score_by
+from serctl.metrics.evaluation import EvaluationFacts
+from serctl.records import read_record
 from serctl.reports.evaluation import write_evaluation_page
 from serctl.reports.markdown import evaluation_page
 from serctl.reports.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from serctl.corpora import Utterance
     from serctl.metrics import Scores
+    from serctl.metrics.evaluation import AnyEvaluation
 
 PREDICTIONS = "predictions.parquet"
 DESCRIBED = ("path", "fold", "corpus", "speaker", "gender", "language")
@@ -89,34 +92,37 @@ class EmotionResults:
         speakers = tested.groups["per_speaker"]
         return score(tested.truth, tested.probabilities, classes=self.classes, groups=speakers, seed=self.seed)
 
-    def metrics(self) -> dict[str, Any]:
-        """Return what metrics.json says of the answers."""
+    def facts(self, about: Mapping[str, Any]) -> EvaluationFacts:
+        """Return what metrics.json says; about: all but the scores, by the name of its field."""
         tested = self.tested
         by_group = {
             name: score_by(values, tested.truth, tested.probabilities, classes=self.classes)
             for name, values in tested.groups.items()
         }
-        return {**self.scores.to_dict(), "risk_at_coverage": _risks(tested), **by_group}
+        scores = {**self.scores.to_dict(), "risk_at_coverage": _risks(tested), **by_group}
+        return read_record(EvaluationFacts, {**about, **scores})
 
-    def write(self, folder: Path, metrics: Mapping[str, Any]) -> None:
-        """Write the tables, plots and pages; metrics: the content of metrics.json."""
+    def write(self, folder: Path, about: Mapping[str, Any]) -> EvaluationFacts:
+        """Write the tables, plots and pages, and return what metrics.json says; about: see `facts`."""
+        facts = self.facts(about)
         _write_tables(folder, self.tested, self.scores)
-        _write_plots(folder, self.tested, self.scores, metrics)
-        (folder / "report.md").write_text(evaluation_page(metrics, self.scores), encoding="utf-8")
-        write_evaluation_page(folder, metrics, self.scores)
+        _write_plots(folder, self.tested, self.scores, facts)
+        (folder / "report.md").write_text(evaluation_page(facts, self.scores), encoding="utf-8")
+        write_evaluation_page(folder, facts, self.scores)
+        return facts
 
 
-def plot_first_fold(folder: Path, metrics: Mapping[str, Any], title: str) -> None:
+def plot_first_fold(folder: Path, facts: AnyEvaluation, title: str) -> None:
     """Draw the learning curve of the first fold of a cross-validation."""
-    if metrics.get("per_fold"):
-        fold = metrics["per_fold"][0]
-        history_title = f"{title}: fold {fold['fold']}"
-        plot_history(folder / "history.png", fold["history"], best_epoch=fold["best_epoch"], title=history_title)
+    if facts.per_fold:
+        fold = facts.per_fold[0]
+        history_title = f"{title}: fold {fold.fold}"
+        plot_history(folder / "history.png", fold.history, best_epoch=fold.best_epoch, title=history_title)
 
 
-def title_of(metrics: Mapping[str, Any]) -> str:
+def title_of(facts: AnyEvaluation) -> str:
     """Return the title of the plots."""
-    return f"{metrics['architecture']}, {metrics['protocol']['name']}, {' + '.join(metrics['corpus'])}"
+    return f"{facts.architecture}, {facts.protocol.name}, {' + '.join(facts.corpus)}"
 
 
 def _risks(tested_part: Tested) -> dict[str, float]:
@@ -151,13 +157,13 @@ def _predictions(tested_part: Tested, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _write_plots(output: Path, tested_part: Tested, scores: Scores, metrics: Mapping[str, Any]) -> None:
-    title = title_of(metrics)
+def _write_plots(output: Path, tested_part: Tested, scores: Scores, facts: EvaluationFacts) -> None:
+    title = title_of(facts)
     plot_confusion(output / "confusion.png", scores.confusion, scores.classes, title=title)
     truth, probabilities = tested_part.with_speech
     if len(truth):
         curve = reliability_curve(probabilities, truth)
         plot_reliability(output / "reliability.png", curve, ece=scores.ece, title=title)
-    if len(metrics["per_speaker"]) > 1:
-        plot_speakers(output / "speakers.png", metrics["per_speaker"], title=title)
-    plot_first_fold(output, metrics, title)
+    if len(facts.per_speaker) > 1:
+        plot_speakers(output / "speakers.png", facts.per_speaker, title=title)
+    plot_first_fold(output, facts, title)

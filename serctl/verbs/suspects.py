@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serctl.bundle.evaluation import read_evaluation
 from serctl.errors import ConfigError
 from serctl.metrics import doubtful_labels
+from serctl.metrics.evaluation import read_evaluation
 from serctl.reports.schema import Column
 from serctl.reports.tables import check_output, write_report
 from serctl.verbs.compare import read_answers
@@ -68,6 +68,6 @@ def find_suspects(folder: Path, *, output: Path | None = None, overwrite: bool =
 
 def _check_unseen(folder: Path) -> None:
     """Raise ConfigError if the predictions are of recordings that were trained on: they doubt nothing."""
-    seen = (read_evaluation(folder).leakage or {}).get("identical_audio")
-    if seen:
+    leakage = read_evaluation(folder).leakage
+    if seen := leakage and leakage.identical_audio:
         raise ConfigError(f"{folder}: {seen} of the recordings were trained on: expected a cross-validation")

@@ -6,12 +6,11 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serctl import __version__
 from serctl.bundle.card import model_card
-from serctl.bundle.evaluation import read_evaluation
-from serctl.bundle.facts import BundleFacts, CorpusFacts, NoveltyFacts, ScoredPart, TrainingEntry, TrainingFacts
+from serctl.bundle.facts import BundleFacts, CorpusFacts, NoveltyFacts, TrainingEntry, TrainingFacts
 from serctl.bundle.store import check_new_bundle, write_bundle
 from serctl.bundle.versions import package_versions
 from serctl.corpora import Split, citation_of, hold_out, licence_of, marked_split
@@ -28,6 +27,7 @@ from serctl.learning.leakage import leakage_facts, speaker_anywhere
 from serctl.learning.learn import ignore_epoch, learn
 from serctl.learning.options import UNSTATED_LICENCE, RecordOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
+from serctl.metrics.evaluation import read_evaluation
 from serctl.reports.plots import plot_history, plot_learning_curve
 from serctl.reports.schema import Column
 from serctl.reports.tables import write_report
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from serctl.learning.calibrate import Learned
     from serctl.learning.fit import EpochCallback
     from serctl.metrics import NumberScores, Scores
+    from serctl.metrics.facts import Leakage, ScoredPart
 
 
 @dataclass(frozen=True)
@@ -296,7 +297,7 @@ def _write_curve(folder: Path, curve: Sequence[CurvePoint]) -> None:
     plot_learning_curve(folder / "learning-curve.png", curve, title="UAR by the amount of training data")
 
 
-def _leakage(dataset: Dataset, split: Split, options: TrainOptions) -> dict[str, Any]:
+def _leakage(dataset: Dataset, split: Split, options: TrainOptions) -> Leakage:
     """What the held-out part shares with the training part, and with the training data of the base and the teachers."""
     training, held_out = _part(dataset, split.train), _part(dataset, split.held_out)
     earlier = [entry for model in options.earlier_models for entry in model.training_list()]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from serctl.bundle.card import model_card
-from serctl.bundle.facts import CorpusFacts, GroupScores, TrainingFacts
+from serctl.bundle.facts import CorpusFacts, TrainingFacts
 from serctl.bundle.store import DEFAULT_MODEL, load_bundle
+from serctl.metrics.facts import GroupScores, Leakage
 
 SCORES = GroupScores(n=4, uar=0.75, wa=0.5)
 
@@ -52,5 +53,5 @@ def test_the_card_says_whose_recordings_the_base_had_seen_and_how_it_does_on_the
 
 def test_the_card_says_that_scores_are_leaky() -> None:
     facts = load_bundle(DEFAULT_MODEL).facts
-    validation = replace(facts.metrics["validation"], leakage={"identical_audio": 7})
+    validation = replace(facts.metrics["validation"], leakage=Leakage(identical_audio=7))
     assert "Leaky: 7 of them were trained on" in model_card(replace(facts, metrics={"validation": validation}))

@@ -51,22 +51,20 @@ def test_the_commands_are_the_documented_ones() -> None:
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_command_has_help_and_an_example(name: str) -> None:
-    text = help_of(name)
-    assert len(COMMANDS[tuple(name.split())].help or "") > 10
-    if not isinstance(COMMANDS[tuple(name.split())], click.Group):
-        assert examples(name), text
-    assert "\\" not in text
+def test_every_command_has_help_and_an_example() -> None:
+    for name in NAMES:
+        command = COMMANDS[tuple(name.split())]
+        assert len(command.help or "") > 10, name
+        assert isinstance(command, click.Group) or examples(name), name
+        assert "\\" not in help_of(name), name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_option_and_argument_has_help(name: str) -> None:
-    command = COMMANDS[tuple(name.split())]
-    for parameter in command.params:
-        record = parameter.get_help_record(click.Context(command))
-        assert record is not None, parameter.name
-        assert len(re.sub(r"\[.*?\]", "", record[1]).strip()) > 10, parameter.name
+def test_every_option_and_argument_has_help() -> None:
+    for name, command in zip(NAMES, COMMANDS.values(), strict=True):
+        for parameter in command.params:
+            record = parameter.get_help_record(click.Context(command))
+            assert record is not None, (name, parameter.name)
+            assert len(re.sub(r"\[.*?\]", "", record[1]).strip()) > 10, (name, parameter.name)
 
 
 def assert_parses(example: str) -> None:
@@ -82,9 +80,8 @@ def assert_parses(example: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if examples(name)])
-def test_every_example_parses(name: str) -> None:
-    for example in examples(name):
+def test_every_example_parses() -> None:
+    for example in [example for name in NAMES for example in examples(name)]:
         assert_parses(example)
 
 
@@ -98,18 +95,17 @@ def test_the_commands_of_two_hospitals_parse() -> None:
         assert_parses(each)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_summary_is_cut_at_80_columns(name: str) -> None:
-    command = COMMANDS[tuple(name.split())]
-    text = command.get_help(click.Context(command, info_name="serctl", terminal_width=80))
-    assert not re.findall(r".*\.\.\.$", text.partition("\nCommands:")[2], re.MULTILINE)
-    assert max(map(len, text.partition("Examples:")[0].splitlines())) <= 80
+def test_no_summary_is_cut_at_80_columns() -> None:
+    for command in COMMANDS.values():
+        text = command.get_help(click.Context(command, info_name="serctl", terminal_width=80))
+        assert not re.findall(r".*\.\.\.$", text.partition("\nCommands:")[2], re.MULTILINE)
+        assert max(map(len, text.partition("Examples:")[0].splitlines())) <= 80, command.name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_example_stands_on_a_line_of_its_own_to_be_pasted(name: str) -> None:
-    lines = help_of(name).splitlines()
-    assert all(any(line.strip().removeprefix("Example: ") == example for line in lines) for example in examples(name))
+def test_an_example_stands_on_a_line_of_its_own_to_be_pasted() -> None:
+    for name in NAMES:
+        lines = {line.strip().removeprefix("Example: ") for line in help_of(name).splitlines()}
+        assert {*examples(name)} <= lines
 
 
 def test_options_stand_in_groups() -> None:
@@ -117,9 +113,8 @@ def test_options_stand_in_groups() -> None:
     assert sections == ["Arguments", "Options", "Answers", "Run", "Cache", "Examples"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_line_of_help_is_readable(name: str) -> None:
-    assert max(len(line) for line in help_of(name).splitlines()) <= 120
+def test_every_line_of_help_is_readable() -> None:
+    assert [line for name in NAMES for line in help_of(name).splitlines() if len(line) > 120] == []
 
 
 @pytest.mark.parametrize("option", ["jobs", "cache_dir", "no_cache", "resume", "overwrite"])

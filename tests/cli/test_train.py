@@ -170,7 +170,7 @@ def test_going_on_takes_the_architecture_of_the_model(
     assert (seen.utterances, seen.speakers) == (16, 4)
     validation = facts.metrics["validation"]
     assert validation.base_uar is not None
-    leaked = (validation.leakage or {})["identical_audio"]
+    leaked = validation.leakage.identical_audio
     assert f"UAR of the base on the held-out part {100 * validation.base_uar:.1f} %, {leaked} utterances of which" in (
         result.stderr
     )

@@ -43,9 +43,9 @@ def test_every_field_has_a_change_to_test():
     assert {*CHANGES, "text_encoder"} == {field.name for field in dataclasses.fields(FeatureConfig)}
 
 
-@pytest.mark.parametrize(("name", "value"), CHANGES.items())
-def test_digest_depends_on_every_field(name, value):
-    assert FeatureConfig(**{name: value}).digest() != FeatureConfig().digest()
+def test_digest_depends_on_every_field():
+    digests = {FeatureConfig(**{name: value}).digest() for name, value in CHANGES.items()}
+    assert len(digests | {FeatureConfig().digest()}) == len(CHANGES) + 1
 
 
 def test_the_features_of_speech_are_found_whether_or_not_words_are_wanted():
@@ -89,12 +89,12 @@ def test_digest_is_the_same_in_every_process():
     assert len(digests.pop()) == 32
 
 
-@pytest.mark.parametrize(("name", "value"), CHANGES.items())
-def test_a_config_survives_json(name, value):
-    original = FeatureConfig(**{name: value})
-    restored = FeatureConfig.from_dict(json.loads(json.dumps(original.to_dict())))
-    assert restored == original
-    assert restored.digest() == original.digest()
+def test_a_config_survives_json():
+    for name, value in CHANGES.items():
+        original = FeatureConfig(**{name: value})
+        restored = FeatureConfig.from_dict(json.loads(json.dumps(original.to_dict())))
+        assert restored == original
+        assert restored.digest() == original.digest()
 
 
 def test_an_unknown_parameter_is_refused():
@@ -137,17 +137,17 @@ def test_a_value_out_of_range_is_refused(values, expected):
         FeatureConfig(**values)
 
 
-@pytest.mark.parametrize("name", [name for name in CHANGES if not name.endswith("_encoder")])
 @pytest.mark.parametrize("value", ["16000", None, True, [1], float("nan"), float("inf")])
-def test_what_is_no_number_is_refused(name, value):
-    with pytest.raises(ConfigError, match=f"{name} to be a .*number"):
-        FeatureConfig(**{name: value})
+def test_what_is_no_number_is_refused_by_every_field(value):
+    for name in [name for name in CHANGES if not name.endswith("_encoder")]:
+        with pytest.raises(ConfigError, match=f"{name} to be a .*number"):
+            FeatureConfig(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["sample_rate", "n_fft", "n_mels", "n_mfcc"])
-def test_a_count_is_whole(name):
-    with pytest.raises(ConfigError, match=f"{name} to be a whole number. Received: 640.5"):
-        FeatureConfig(**{name: 640.5})
+def test_a_count_is_whole():
+    for name in ("sample_rate", "n_fft", "n_mels", "n_mfcc"):
+        with pytest.raises(ConfigError, match=f"{name} to be a whole number. Received: 640.5"):
+            FeatureConfig(**{name: 640.5})
 
 
 def test_lengths_are_in_samples():

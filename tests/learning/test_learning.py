@@ -111,7 +111,7 @@ def test_a_model_goes_on_from_another_and_keeps_what_it_came_with(
     validation = facts.metrics["validation"]
     assert not validation.protocol.speaker_independent  # the base was trained on the held-out recordings too
     assert validation.leakage is not None
-    assert validation.leakage["identical_audio"] == validation.n
+    assert validation.leakage.identical_audio == validation.n
     assert facts.training.inherited == len(mfcc_bundle.training_list()) + 2 - 8
     assert f"continued from `{base.identity}`" in (result.folder / "README.md").read_text()
     digests = [entry.digest for entry in trained.training_list()]

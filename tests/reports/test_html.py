@@ -17,6 +17,8 @@ import pytest
 import soundfile
 
 from serctl.metrics import reliability_curve, score, score_by
+from serctl.metrics.evaluation import EvaluationFacts
+from serctl.records import read_record
 from serctl.reports.evaluation import write_evaluation_page
 from serctl.reports.html import Page, write_page
 from serctl.reports.plots import plot_reliability
@@ -388,13 +390,13 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "protocol": {"name": "loso", "description": SCRIPT},
         "created": "2026-11-27T12:00:00+00:00",
         "seed": 0,
-        "leakage": {"identical_audio": 0, "speakers_shared": 0, "training_without_speaker": 0},
+        "leakage": {},
         "left_out": {"failed": 2, "other_classes": 3},
         "per_speaker": score_by(speakers, truth, probabilities, classes=classes),
         **scores.to_dict(),
     }
     plot_reliability(folder / "reliability.png", reliability_curve(probabilities, truth), ece=scores.ece, title="x")
-    write_evaluation_page(folder, metrics, scores)
+    write_evaluation_page(folder, read_record(EvaluationFacts, metrics), scores)
     return folder
 
 

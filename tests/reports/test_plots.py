@@ -12,6 +12,7 @@ from matplotlib import image, rcParams
 from matplotlib.text import Text
 
 from serctl.errors import ConfigError
+from serctl.metrics.facts import GroupScores
 from serctl.reports import plots
 
 pytestmark = pytest.mark.drawn
@@ -24,7 +25,7 @@ HISTORY = {
     "val_uar": [0.2, 0.41, 0.523, 0.5],
     "learning_rate": [0.001] * 4,
 }
-SPEAKERS = {f"actor {index:02d}": {"n": 60 + index, "uar": 0.3 + 0.02 * index, "wa": 0.5} for index in range(24)}
+SPEAKERS = {f"actor {index:02d}": GroupScores(60 + index, 0.3 + 0.02 * index, 0.5) for index in range(24)}
 
 
 @pytest.fixture
@@ -258,7 +259,7 @@ def test_speakers_are_sorted_with_the_best_on_top():
 
 
 def test_speakers_beyond_sixty_are_cut_to_both_ends_and_the_title_says_so():
-    many = {f"s{index:03d}": {"n": 5, "uar": index / 200} for index in range(200)}
+    many = {f"s{index:03d}": GroupScores(5, index / 200, 0.5) for index in range(200)}
     figure = plots._speakers_figure(many, title="UAR of each speaker")
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == [f"s{index:03d}" for index in [*range(30), *range(170, 200)]]
@@ -268,7 +269,7 @@ def test_speakers_beyond_sixty_are_cut_to_both_ends_and_the_title_says_so():
 def test_speakers_in_a_script_the_font_lacks_do_not_warn(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        plots.plot_speakers(tmp_path / "plot.png", {"ሰላም": {"n": 4, "uar": 0.5}}, title="ተናጋሪዎች")
+        plots.plot_speakers(tmp_path / "plot.png", {"ሰላም": GroupScores(4, 0.5, 0.5)}, title="ተናጋሪዎች")
     assert caught == []
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import pandas as pd
 import pytest
 import sklearn.metrics
 
-from serctl.bundle.evaluation import EvaluationFacts, read_evaluation
 from serctl.bundle.store import load_bundle
 from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions
+from serctl.metrics.evaluation import EvaluationFacts, read_evaluation
+from serctl.metrics.facts import Leakage
 from serctl.reports.markdown import stamp
 from serctl.reports.tables import read_report
 from serctl.run import Run
@@ -60,7 +62,8 @@ def of_model(
 
 def cross_validation(protocol: str = "speaker-kfold:2", **options: Any) -> CrossValidation:
     fit = FitOptions(epochs=1, batch_size=4)
-    given = {"labels": LabelOptions(("happy", "sad")), "augmentation": Augmentation(copies=0), "fit": fit}
+    labels, augmentation = LabelOptions(("happy", "sad")), Augmentation(copies=0)
+    given = {"architecture": "mfcc", "labels": labels, "augmentation": augmentation, "fit": fit}
     return CrossValidation(protocol=protocol, validation_share=0.5, **{**given, **options})
 
 
@@ -112,7 +115,7 @@ def test_the_scores_are_those_of_the_predictions(of_model: Evaluation) -> None:
 def test_what_was_trained_on_is_stamped_as_leaky(of_model: Evaluation) -> None:
     leakage = of_model.metrics["leakage"]
     assert (leakage["identical_audio"], leakage["speakers_shared"], leakage["test_utterances"]) == (16, 4, 16)
-    assert stamp(of_model.metrics).startswith("Leaky: 16 test recordings")
+    assert stamp(of_model.facts).startswith("Leaky: 16 test recordings")
     assert "Leaky: 16" in (of_model.folder / "report.md").read_text()
 
 
@@ -148,13 +151,12 @@ def test_shared_speakers_are_stamped(
     )
     assert evaluation.metrics["leakage"]["identical_audio"] == 0
     assert evaluation.metrics["classes"] == ["happy", "sad"]
-    assert stamp(evaluation.metrics).startswith(expected)
+    assert stamp(evaluation.facts).startswith(expected)
 
 
 def test_a_model_that_does_not_know_its_speakers_is_not_called_speaker_independent(of_model: Evaluation) -> None:
-    metrics = json.loads(json.dumps(of_model.metrics))
-    metrics["leakage"] = {"identical_audio": 0, "speakers_shared": 0, "training_without_speaker": 3}
-    assert stamp(metrics).startswith("Speakers are not known")
+    facts = replace(of_model.facts, leakage=Leakage(training_without_speaker=3))
+    assert stamp(facts).startswith("Speakers are not known")
 
 
 def test_a_corpus_of_other_emotions_is_refused(samples: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def test_the_metrics_of_a_cross_validation(crossed: tuple[Evaluation, list[Fold]
     assert len(read_evaluation(crossed[0].folder).per_fold) == 2
     assert metrics["protocol"]["speaker_independent"]
     assert metrics["uar_fold_mean"] == pytest.approx(np.mean([fold["uar"] for fold in metrics["per_fold"]]))
-    assert stamp(metrics).startswith("Speaker-independent")
+    assert stamp(crossed[0].facts).startswith("Speaker-independent")
     assert (crossed[0].folder / "history.png").exists()
 
 
@@ -269,19 +271,19 @@ def test_the_labels_of_the_test_part_change_nothing_but_the_scores(
 
 
 def test_normalised_speakers_are_stamped_transductive(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
-    options = cross_validation(architecture="mfcc", normalise_speakers=True)
+    options = cross_validation(normalise_speakers=True)
     evaluation = cross_validate([samples], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1))
     assert evaluation.metrics["transductive"]
-    assert stamp(evaluation.metrics).startswith("Speaker-independent")
+    assert stamp(evaluation.facts).startswith("Speaker-independent")
     assert "; transductive: each speaker's features were normalised over all of their recordings" in stamp(
-        evaluation.metrics
+        evaluation.facts
     )
     assert "transductive" in (evaluation.folder / "report.md").read_text()
 
 
 def test_without_normalised_speakers_nothing_is_transductive(crossed: tuple[Evaluation, list[Fold]]) -> None:
     assert not crossed[0].metrics["transductive"]
-    assert "transductive" not in stamp(crossed[0].metrics)
+    assert "transductive" not in stamp(crossed[0].facts)
 
 
 @pytest.mark.parametrize("role", ["base", "teachers"])
@@ -289,11 +291,11 @@ def test_what_an_earlier_model_has_heard_is_stamped_as_leaky(
     samples: Path, mfcc_bundle: Bundle, shared_cache: Cache, tmp_path: Path, role: str
 ) -> None:
     given = {"base": mfcc_bundle} if role == "base" else {"teachers": (mfcc_bundle,)}
-    options = cross_validation(architecture="mfcc", **given)
+    options = cross_validation(**given)
     evaluation = cross_validate([samples], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1))
     assert evaluation.metrics["leakage"]["identical_audio"] == 8
     assert evaluation.metrics["leakage"]["speakers_shared"] == 2
-    assert stamp(evaluation.metrics).startswith("Leaky: 8 test recordings were also trained on")
+    assert stamp(evaluation.facts).startswith("Leaky: 8 test recordings were also trained on")
     assert mfcc_bundle.identity in json.dumps(evaluation.metrics[role])
     # Going on from a model keeps its classes, a student has those of the corpus.
     assert evaluation.metrics["classes"] == (LABELS if role == "base" else ["happy", "sad"])
@@ -339,26 +341,26 @@ def test_training_on_copies_is_training_on_their_sources(
 def test_no_fold_trains_on_a_copy_of_what_it_tests(
     samples: Path, copies: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
 ) -> None:
-    options = cross_validation("random-kfold:4", architecture="mfcc")
+    options = cross_validation("random-kfold:4")
     evaluation = cross_validate(
         [samples, copies], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1)
     )
     assert evaluation.metrics["n"] == 8
     assert evaluation.metrics["leakage"]["identical_audio"] == 0
-    assert stamp(evaluation.metrics).startswith("Speaker-dependent")
+    assert stamp(evaluation.facts).startswith("Speaker-dependent")
 
 
 def test_the_validation_part_is_drawn_as_the_test_part_is(
     crossed: tuple[Evaluation, list[Fold]], samples: Path, shared_cache: Cache, tmp_path: Path, tensorflow: None
 ) -> None:
-    options = cross_validation("random-kfold:2", architecture="mfcc")
+    options = cross_validation("random-kfold:2")
     random = cross_validate([samples], output=tmp_path / "e", options=options, run=Run(shared_cache, jobs=1))
     for metrics, drawn in ((crossed[0].metrics, "whole speakers"), (random.metrics, AT_RANDOM)):
         assert {fold["validation"] for fold in metrics["per_fold"]} == {drawn}
         assert metrics["protocol"]["validation"].endswith(f"temperature: {drawn}")
 
 
-def test_random_folds_are_stamped_speaker_dependent(samples: Path, shared_cache: Cache, tmp_path: Path) -> None:
+def test_random_folds_are_stamped_speaker_dependent(of_model: Evaluation, samples: Path, shared_cache: Cache) -> None:
     from serctl.corpora import load_corpora, make_protocol
     from serctl.learning.leakage import fold_leakage
 
@@ -370,8 +372,8 @@ def test_random_folds_are_stamped_speaker_dependent(samples: Path, shared_cache:
     )
     protocol = make_protocol("random-kfold:4", dataset.utterances, seed=0)
     leakage = fold_leakage(dataset, protocol, [])
-    assert leakage["speakers_shared"] >= 1
-    assert stamp({"leakage": leakage, "per_speaker": {"x": {}}}).startswith("Speaker-dependent")
+    assert leakage.speakers_shared >= 1
+    assert stamp(replace(of_model.facts, leakage=leakage)).startswith("Speaker-dependent")
     assert len(load_corpora([samples])) == 1
 
 
@@ -401,7 +403,7 @@ def test_a_corpus_is_left_out_and_answers_are_chosen_among_the_classes_it_shares
     evaluation = cross_validate(
         [tmp_path / "one.csv", tmp_path / "two.csv"],
         output=tmp_path / "e",
-        options=cross_validation("leave-one-corpus-out", architecture="mfcc", labels=LabelOptions()),
+        options=cross_validation("leave-one-corpus-out", labels=LabelOptions()),
         run=Run(shared_cache, jobs=1),
     )
     predictions = pd.read_parquet(tmp_path / "e" / "predictions.parquet")

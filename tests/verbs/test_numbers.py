@@ -13,10 +13,10 @@ import soundfile
 
 from serctl import load_model
 from serctl.audio.find import find_recordings
-from serctl.bundle.evaluation import NumberEvaluationFacts
 from serctl.bundle.store import load_bundle
 from serctl.errors import ConfigError, CorpusError
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions
+from serctl.metrics.evaluation import NumberEvaluationFacts
 from serctl.run import Run
 from serctl.verbs.compare import compare_models
 from serctl.verbs.evaluate import evaluate_model

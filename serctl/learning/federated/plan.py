@@ -49,11 +49,11 @@ class FederationOptions:
     2021, arXiv:2003.00295 (FedAdam); Karimireddy et al. 2020, arXiv:1910.06378 (SCAFFOLD).
     """
 
-    rounds: int = option(100, "How often the parties train and the server joins what they send.", low=1)
-    strategy: str = option("scaffold", "How the server joins what they send.", choices=STRATEGIES)
+    rounds: int = option(100, "Number of rounds; in each, the parties train and the server joins their updates.", low=1)
+    strategy: str = option("scaffold", "How the server joins the updates.", choices=STRATEGIES)
     local_epochs: int = option(1, "Epochs that a party trains in a round.", low=1, high=100)
     proximal: float = option(0.01, "Strength of fedprox's pull towards the weights that a round starts from.", low=0)
-    least_parties: int = option(2, "Parties that a round needs; the others are awaited for a while.", low=1)
+    least_parties: int = option(2, "Least number of parties for a round; the server waits some time for others.", low=1)
     round_s: float = option(600.0, "Longest wait for the updates of a round, in seconds.", low=1, name="round-timeout")
     wait_s: float = option(
         3600.0,
@@ -62,7 +62,7 @@ class FederationOptions:
         low=1,
         name="wait",
     )
-    secure: bool = option(False, "Hide the update of each party from the server, which learns their sum alone.")
+    secure: bool = option(False, "Hide the update of each party from the server, which sees only their sum.")
 
     epsilon: float = option(
         0.0,

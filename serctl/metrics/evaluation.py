@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping  # noqa: TC003 - read_record needs the types at run time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path  # noqa: TC003
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from serctl.bundle.facts import GroupScores, Measure, Number, NumberPart, ScoredPart
-from serctl.bundle.federation import Count, Name, Share, Text  # noqa: TC001
 from serctl.errors import ConfigError
 from serctl.files import open_input
-from serctl.records import Between, read_record
+from serctl.metrics.facts import GroupScores, NumberPart, ScoredPart
+from serctl.records import Between, Count, Measure, Name, Number, Share, Text, read_record
 
 METRICS = "metrics.json"
 METRICS_VERSION = 1
@@ -120,7 +119,10 @@ class NumberEvaluationFacts(Circumstances, NumberPart):
     commit: Text | None = None
 
 
-def evaluation_dict(facts: EvaluationFacts | NumberEvaluationFacts) -> dict[str, Any]:
+AnyEvaluation: TypeAlias = EvaluationFacts | NumberEvaluationFacts
+
+
+def evaluation_dict(facts: AnyEvaluation) -> dict[str, Any]:
     """Return the facts as metrics.json holds them: every field, an undefined or unknown one as None."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(facts)))
     return values

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from serctl.bundle.evaluation import EvaluationFacts, evaluation_dict, read_evaluation
-from serctl.bundle.facts import ScoredPart
 from serctl.errors import ConfigError
+from serctl.metrics.evaluation import EvaluationFacts, evaluation_dict, read_evaluation
+from serctl.metrics.facts import ScoredPart
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 SCORES = {"n": 2, "uar": 0.5, "wa": 0.5, "macro_f1": 0.5, "ece": None, "intervals": {}}
