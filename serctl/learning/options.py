@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError
+from serctl.learning import values
 from serctl.learning.defaults import by_architecture, by_fit
 from serctl.models import ARCHITECTURES, DEFAULT_ARCHITECTURE, Architecture, find_architecture
 from serctl.options import check_options, option
@@ -24,30 +25,6 @@ PROTOCOL_HELP = (
     "(speaker-dependent) or split (a manifest's, or that of folders named train and test)."
 )
 UNSTATED_LICENCE = "not stated: see the licences of the training data"
-
-
-def recordings_in(text: str) -> tuple[Path, ...]:
-    """Find the recordings in a folder of noise or of voices."""
-    from serctl.audio.find import find_recordings
-
-    return tuple(recording.path for recording in find_recordings([Path(text)]))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    old, equals, new = text.partition("=")
-    if not (old and equals and new) or "=" in new:
-        raise ConfigError(f"expected FROM=TO, such as calm=neutral. Received: {text}")
-    return old, new
-
-
-def _model(reference: str) -> Bundle:
-    from serctl.bundle.store import load_bundle
-
-    return load_bundle(reference)
 
 
 def _default_noise() -> Noise:
@@ -188,14 +165,14 @@ class Augmentation:
         (),
         "Folder of noise recordings for the degraded copies. Default: white noise.",
         name="noise-dir",
-        parse=recordings_in,
+        parse=values.recordings_in,
         metavar="DIR",
     )
     voice_files: tuple[Path, ...] = option(
         (),
         "Folder of recordings of speech: several voices at once are the babble of degraded copies. Default: no babble.",
         name="babble-dir",
-        parse=recordings_in,
+        parse=values.recordings_in,
         metavar="DIR",
     )
     speed: Speed = option(
@@ -256,14 +233,14 @@ class LabelOptions:
     classes: tuple[str, ...] = option(
         (),
         "Emotions to use, separated by commas. Default: all in the corpora.",
-        parse=_names,
+        parse=values.names,
         metavar="A,B,...",
     )
     mapping: tuple[tuple[str, str], ...] = option(
         (),
         "Rename an emotion, or name that of a label: calm=neutral, froh=happy. Repeatable.",
         name="map",
-        parse=_pair,
+        parse=values.renaming,
         repeatable=True,
         metavar="FROM=TO",
     )
@@ -333,14 +310,14 @@ class NetworkOptions:
         None,
         "Continue from this model: a bundled one's name or a bundle's folder.",
         name="from",
-        parse=_model,
+        parse=values.model,
         metavar="MODEL",
     )
     teachers: tuple[Bundle, ...] = option(
         (),
         "Learn this model's probabilities as well (distillation). Repeatable.",
         name="teacher",
-        parse=_model,
+        parse=values.model,
         repeatable=True,
         metavar="MODEL",
     )
