@@ -25,7 +25,7 @@ PROGRAM: Any = typer.main.get_command(app)
 NEED_MORE_THAN_A_SHELL = ("--mic", "--listen", "ffmpeg", "federate ./", "federate local", "federate party")
 """Hardware, a client, several processes or another program; tests/cli has tests of those."""
 
-QUICK = {"--epochs": "1", "--copies": "0", "--jobs": "1", "--min-agreement": "0"}
+QUICK = {"--epochs": "1", "--copies": "0", "--degraded-copies": "0", "--jobs": "1", "--min-agreement": "0"}
 """What makes a command quick; a model of one epoch is never sure, so that the least change is another label."""
 
 
@@ -68,7 +68,7 @@ def quick(words: list[str]) -> list[str]:
         command = getattr(command, "commands", {}).get(word, command)
     known = {name for parameter in command.params for name in parameter.opts}
     if "augment" in words or ("evaluate" in words and "--arch" not in words):
-        known -= {"--epochs", "--copies"}  # of a training alone
+        known -= {"--epochs", "--copies", "--degraded-copies"}  # of a training alone
     return words + [word for name, value in QUICK.items() if name in known for word in (name, value)]
 
 
