@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _POLL_S = 0.1
-_START_WITHIN_S = 60.0
+_START_WITHIN_S = 300.0
 _STOP_WITHIN_S = 5.0
 _RETRY_WITHIN_S = 60.0
 _ROOT = Path(__file__).parents[3]
