@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def base_uar(base: Bundle, held_out: Sequence[Sample], truth: NDArray[np.intp], classes: Sequence[str]) -> float | None:
     """Compute the UAR of a model on held-out samples, from 0 to 1; None if it knows none of the emotions.
 
-    An emotion that it does not know has a recall of 0.
+    Its answers are chosen among the classes, as evaluate chooses them; an emotion that it does not know has a recall of 0.
 
     Args:
         base: the model.
@@ -37,7 +37,8 @@ def base_uar(base: Bundle, held_out: Sequence[Sample], truth: NDArray[np.intp], 
         return None
     predicted = predict_with_model(base, held_out, adapt=False)
     columns = [predicted[:, labels.index(each)] if each in labels else 0 * predicted[:, 0] for each in classes]
-    return score(truth, np.column_stack(columns), classes=classes, groups=None, seed=0).uar
+    among = np.column_stack(columns)
+    return score(truth, among / among.sum(axis=1, keepdims=True), classes=classes, groups=None, seed=0).uar
 
 
 def earlier_corpora(models: Sequence[Bundle]) -> tuple[CorpusFacts, ...]:

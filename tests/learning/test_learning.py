@@ -16,8 +16,10 @@ from serctl.corpora import Utterance
 from serctl.errors import BundleError, ConfigError, CorpusError, Remedy
 from serctl.export.options import ExportOptions
 from serctl.features import FeatureConfig, FeatureReader, Features, functional_names
+from serctl.learning.adapt import predict_with_model
 from serctl.learning.calibrate import merge_windows, restrict
 from serctl.learning.dataset import Dataset, Sample, load_dataset
+from serctl.learning.earlier import base_uar
 from serctl.learning.learn import learn
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions
 from serctl.learning.recipe import Recipe, check_recipe, with_known_classes
@@ -276,3 +278,15 @@ def test_samples_are_predicted_from_their_windows_of_speech() -> None:
 def test_restricted_probabilities_are_conditional() -> None:
     found = restrict(np.array([[0.1, 0.3, 0.6], [0.5, 0.25, 0.25]]), ("a", "b", "c"), ("c", "a"))
     np.testing.assert_allclose(found, [[6 / 7, 1 / 7], [1 / 3, 2 / 3]])
+
+
+def test_a_base_that_knows_more_emotions_is_scored_among_those_of_the_new_model(
+    happy_and_sad: Dataset, tiny_bundle: Bundle
+) -> None:
+    classes, labels = happy_and_sad.classes, tiny_bundle.facts.labels
+    assert len(labels) > len(classes)
+    truth = np.array([classes.index(sample.utterance.emotion) for sample in happy_and_sad.samples])
+    answers = predict_with_model(tiny_bundle, happy_and_sad.samples, adapt=False)
+    chosen = answers[:, [labels.index(emotion) for emotion in classes]].argmax(axis=1)
+    recalls = [(chosen[truth == label] == label).mean() for label in range(len(classes))]
+    assert base_uar(tiny_bundle, happy_and_sad.samples, truth, classes) == pytest.approx(np.mean(recalls))
