@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def base_uar(base: Bundle, held_out: Sequence[Sample], truth: NDArray[np.intp], classes: Sequence[str]) -> float | None:
     """Compute the UAR of a model on held-out samples, from 0 to 1; None if it knows none of the emotions.
 
-    Its answers are chosen among the classes, as evaluate chooses them; an emotion that it does not know has a recall of 0.
+    Its answers are chosen among the classes, as evaluate does; an emotion that it does not know has a recall of 0.
 
     Args:
         base: the model.
