@@ -236,7 +236,7 @@ def _network(data: Mosi, name: str, seed: int) -> Floats:
     import_tensorflow()
     from keras import Input, Model, layers, losses, ops, optimizers, utils
 
-    from serctl.models.coattention import UNITS, coattend
+    from serctl.models.coattention import UNITS, answer
 
     utils.set_random_seed(seed)
     scale = Scale("sentiment", -3, 3)
@@ -244,19 +244,17 @@ def _network(data: Mosi, name: str, seed: int) -> Floats:
     tokens, mask = Input((MOST_TOKENS, text.UNITS)), Input((MOST_TOKENS,))
     speech = layers.Dense(UNITS, activation="relu")(layers.Dropout(0.3)(audio))
     words = layers.Dense(UNITS, activation="relu")(layers.Dropout(0.3)(tokens))
-    fused = coattend(ops.expand_dims(speech, axis=1), heard, words, mask)
-    model = Model(
-        [audio, heard, tokens, mask], layers.Dense(scale.bins, activation="softmax")(layers.Dropout(0.3)(fused))
-    )
-    model.compile(optimizers.AdamW(5e-4, weight_decay=0.05), losses.CategoricalCrossentropy())
+    outputs = answer(ops.expand_dims(speech, axis=1), heard, words, mask, n_outputs=scale.bins)
+    model = Model([audio, heard, tokens, mask], outputs)
+    model.compile(optimizers.AdamW(5e-4, weight_decay=0.05), [losses.CategoricalCrossentropy() for _ in outputs])
     inputs = _inputs(data, name)
     train = data.parts["train"]
     answers = scale.histograms(data.truth)
     best = np.zeros(len(data.truth))
     least = np.inf
     for _ in range(EPOCHS):
-        model.fit([each[train] for each in inputs], answers[train], batch_size=32, verbose=0)
-        predicted = scale.values(model.predict(inputs, batch_size=256, verbose=0))
+        model.fit([each[train] for each in inputs], [answers[train]] * len(outputs), batch_size=32, verbose=0)
+        predicted = scale.values(model.predict(inputs, batch_size=256, verbose=0)[0])
         if (error := data.error(predicted, "valid")) < least:
             best, least = predicted, error
     return best

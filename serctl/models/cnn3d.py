@@ -31,9 +31,13 @@ _DROPOUT = 0.3
 def build(spec: ModelSpec) -> keras.Model:
     """Build the network: inputs log_mel (frames, n_mels) and mask (frames,); output the probabilities."""
     log_mel, mask = spectrogram_inputs(spec)
-    pooled = attention_pooling(speech_stream(log_mel, mask), segment_mask(mask))
-    hidden = layers.Dense(UNITS, activation="relu")(layers.Dropout(_DROPOUT)(pooled))
-    return keras.Model([log_mel, mask], head(layers.Dropout(_DROPOUT)(hidden), spec))
+    return keras.Model([log_mel, mask], head(embed(speech_stream(log_mel, mask), segment_mask(mask)), spec))
+
+
+def embed(stream: Any, mask: Any) -> Any:
+    """Pool a stream of embeddings, (batch, segments, channels), to one; mask: (batch, segments). (batch, UNITS)."""
+    pooled = layers.Dropout(_DROPOUT)(attention_pooling(stream, mask))
+    return layers.Dropout(_DROPOUT)(layers.Dense(UNITS, activation="relu")(pooled))
 
 
 def speech_stream(log_mel: Any, mask: Any) -> Any:

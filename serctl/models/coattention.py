@@ -1,8 +1,10 @@
 """Speech and its words, each attending to the other: a 3D convolution of the spectrogram, states of a text encoder.
 
-Either stream alone answers where the other is missing; training leaves each out of a share of the examples.
+Speech alone answers as cnn3d does, and is trained on the labels by itself; what both say together is added to its
+logits where there are words. So words that say nothing cost nothing, and recordings without them are answered as well
+as by a network of speech. Training leaves either stream out of a share of the examples.
 
-The speech stream is that of cnn3d. Source: Lu et al. 2016, arXiv:1606.00061 (co-attention).
+Source: Lu et al. 2016, arXiv:1606.00061 (co-attention).
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from serctl.models.architecture import SPECTROGRAM, TOKENS, Architecture
-from serctl.models.blocks import attention_pooling, head, spectrogram_inputs
-from serctl.models.cnn3d import IN_FLOAT, UNITS, segment_mask, speech_stream
+from serctl.models.blocks import attention_pooling, spectrogram_inputs
+from serctl.models.cnn3d import IN_FLOAT, UNITS, embed, segment_mask, speech_stream
 from serctl.models.lazy import keras, layers, ops
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ def build(spec: ModelSpec) -> keras.Model:
 
     Returns:
         Inputs log_mel (frames, n_mels), mask (frames,), tokens (MOST_TOKENS, units) and token_mask (MOST_TOKENS,), a
-        mask of zeros where speech or words are missing. Output: the probabilities.
+        mask of zeros where speech or words are missing. Outputs: the probabilities; then those of speech alone, which
+        only training uses.
     """
     from serctl.features.words import MOST_TOKENS
     from serctl.features.words import UNITS as TOKEN_UNITS
@@ -37,8 +40,24 @@ def build(spec: ModelSpec) -> keras.Model:
     token_mask = keras.Input((MOST_TOKENS,), name="token_mask")
     speech = speech_stream(log_mel, mask)
     words = layers.Dense(UNITS, activation="relu")(layers.Dropout(_DROPOUT)(tokens))
-    fused = coattend(speech, segment_mask(mask), words, token_mask)
-    return keras.Model([log_mel, mask, tokens, token_mask], head(layers.Dropout(_DROPOUT)(fused), spec))
+    outputs = answer(speech, segment_mask(mask), words, token_mask, n_outputs=spec.n_classes)
+    return keras.Model([log_mel, mask, tokens, token_mask], outputs)
+
+
+def answer(speech: Any, speech_mask: Any, words: Any, word_mask: Any, *, n_outputs: int) -> list[Any]:
+    """Answer from speech alone, and add what speech and words say together.
+
+    Args:
+        speech, speech_mask, words, word_mask: see coattend.
+        n_outputs: how many probabilities.
+
+    Returns:
+        The probabilities, and those of speech alone; each (batch, n_outputs). What is missing adds nothing.
+    """
+    alone = layers.Dense(n_outputs)(embed(speech, speech_mask)) * _presence(speech_mask)
+    fused = layers.Dropout(_DROPOUT)(coattend(speech, speech_mask, words, word_mask))
+    together = layers.Dense(n_outputs)(fused) * _presence(word_mask)
+    return [layers.Softmax(name="probabilities")(alone + together), layers.Softmax(name="speech_alone")(alone)]
 
 
 def coattend(speech: Any, speech_mask: Any, words: Any, word_mask: Any) -> Any:

@@ -190,6 +190,17 @@ def test_litert_gives_what_keras_gives(name: str) -> None:
             np.testing.assert_allclose(values[0], expected[key][row], atol=5e-3)
 
 
+def test_words_are_added_to_the_answer_of_speech_alone() -> None:
+    model = network("coattention")
+    inputs = inputs_of(model, 6)
+    inputs["token_mask"][:2] = 0
+    inputs["mask"][2:4] = 0
+    both, alone = (np.asarray(each) for each in model(inputs))
+    np.testing.assert_array_equal(both[:2], alone[:2])
+    np.testing.assert_allclose(alone[2:4], 1 / alone.shape[1], atol=1e-6)
+    assert np.abs(both[2:] - alone[2:]).max(axis=1).min() > 1e-3
+
+
 def test_int8_keeps_the_gate_between_speech_and_words() -> None:
     from ai_edge_litert.interpreter import Interpreter
 
