@@ -48,7 +48,10 @@ def answer(speech: Any, speech_mask: Any, words: Any, word_mask: Any, *, n_outpu
     """Answer from speech alone, and add what speech and words say together.
 
     Args:
-        speech, speech_mask, words, word_mask: see coattend.
+        speech: (batch, segments, UNITS).
+        speech_mask: (batch, segments); see coattend.
+        words: (batch, tokens, UNITS).
+        word_mask: (batch, tokens); see coattend.
         n_outputs: how many probabilities.
 
     Returns:
