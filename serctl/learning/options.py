@@ -382,5 +382,5 @@ class ProtocolOptions:
     )
     adapt: bool = option(
         False,
-        "Normalise features over the test recordings of each corpus, as predict does when it adapts (the report says so).",
+        "Normalise features over the test recordings of each corpus, as predict does to adapt; the report says so.",
     )
