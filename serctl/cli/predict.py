@@ -126,15 +126,22 @@ def _advise_adaptation(bundle: Bundle, options: PredictOptions, summary: BatchSu
     """Say what adaptation gained on corpora left out of training, to whoever did not choose."""
     from serctl.verbs.adapt import FEWEST_FOR_AUTO
 
-    plain, adapted = (bundle.facts.metrics.get(name) for name in ("left_out", "left_out_adapted"))
+    plain, adapted = (_mean_over_corpora(bundle, name) for name in ("left_out", "left_out_adapted"))
     few = summary.recordings - summary.failed < FEWEST_FOR_AUTO
-    if options.adapt != "none" or few or plain is None or adapted is None or adapted.uar <= plain.uar:
+    if options.adapt != "none" or few or adapted <= plain:
         return
     console().print(
-        f"Not adapted to these recordings. On corpora that {bundle.facts.name} had not heard, --adapt auto raised the "
-        f"mean recall of the emotions from {100 * plain.uar:.0f} to {100 * adapted.uar:.0f} %.",
+        f"Not adapted to these recordings. On corpora that {bundle.facts.name} had not heard, --adapt auto raised its UAR "
+        f"from {100 * plain:.0f} to {100 * adapted:.0f} %.",
         markup=False,
     )
+
+
+def _mean_over_corpora(bundle: Bundle, part: str) -> float:
+    """The UAR of a part of the scores, each corpus counted alike; 0 where the model has no such part."""
+    scored = bundle.facts.metrics.get(part)
+    values = [each.uar for each in scored.per_corpus.values()] if scored else []
+    return sum(values) / len(values) if values else 0.0
 
 
 def _say_unknown_language(bundle: Bundle, language: str | None) -> None:
