@@ -131,8 +131,8 @@ def _advise_adaptation(bundle: Bundle, options: PredictOptions, summary: BatchSu
     if options.adapt != "none" or few or adapted <= plain:
         return
     console().print(
-        f"Not adapted to these recordings. On corpora that {bundle.facts.name} had not heard, --adapt auto raised its UAR "
-        f"from {100 * plain:.0f} to {100 * adapted:.0f} %.",
+        f"Not adapted to these recordings. On corpora that {bundle.facts.name} had not heard, --adapt auto raised its "
+        f"UAR from {100 * plain:.0f} to {100 * adapted:.0f} %.",
         markup=False,
     )
 
