@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from _common import Comparison, Row, make_parser, parse, print_table, save_result
-from unseen import Trained, add_options, prepare, recipe, train
+from unseen import Trained, add_options, mean_of, prepare, recipe, train
 
 from serctl.learning.left_out import predict_left_out
 
@@ -111,17 +111,6 @@ def measure(trained: Trained) -> dict[str, dict[str, Change]]:
         samples = [sample for sample in trained.dataset.samples if sample.utterance.corpus == found.corpus]
         by_corpus[found.corpus] = changes(learned, samples, found, trained.dataset.classes)
     return by_corpus
-
-
-def mean_of(tables: Sequence[dict[str, dict[str, Change]]]) -> dict[str, dict[str, Change]]:
-    """The mean over the seeds."""
-    return {
-        corpus: {
-            name: {key: mean(table[corpus][name][key] for table in tables) for key in change}
-            for name, change in mixes.items()
-        }
-        for corpus, mixes in tables[0].items()
-    }
 
 
 def make_rows(found: Mapping[str, Mapping[str, Change]]) -> Iterable[Row]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from _common import Comparison, Row, make_parser, parse, print_table, save_result, say
@@ -43,6 +43,8 @@ LABELS = LabelOptions(
 FIT = {"epochs": 12, "batch_size": 128, "weight_decay": 1.0}
 EARLIER = 48.7
 """Mean UAR of hybrid, the recipe of the earlier bundled model, by a trial on clean recordings and other software."""
+
+K = TypeVar("K")
 
 Table = dict[tuple[str, bool], dict[str, dict[str, float]]]
 """UAR in per cent, ECE and number of recordings of each corpus, by condition and whether adapted."""
@@ -211,12 +213,12 @@ def measure(seed: int, run: Run) -> Table:
     }
 
 
-def mean_of(tables: Sequence[Table]) -> Table:
+def mean_of(tables: Sequence[Mapping[K, Mapping[str, Mapping[str, float]]]]) -> dict[K, dict[str, dict[str, float]]]:
     """The mean over the seeds of every figure."""
     return {
         key: {
-            corpus: {name: mean(table[key][corpus][name] for table in tables) for name in values}
-            for corpus, values in part.items()
+            name: {figure: mean(table[key][name][figure] for table in tables) for figure in figures}
+            for name, figures in part.items()
         }
         for key, part in tables[0].items()
     }

@@ -209,24 +209,24 @@ def _codec(text: str | None) -> list[Transform]:
 
 
 def _noise(text: str | None, folder: Path | None) -> list[Transform]:
+    from serctl.learning.values import recordings_in
     from serctl.transforms.noise import Noise
-    from serctl.verbs.augment import find_noise
 
     if text is None and folder is None:
         return []
-    files = find_noise(folder) if folder else ()
+    files = recordings_in(str(folder)) if folder else ()
     return [Noise(noise_files=files) if text is None else Noise(*parse_range(text, "--noise-snr"), files)]
 
 
 def _babble(text: str | None, folder: Path | None) -> list[Transform]:
+    from serctl.learning.values import recordings_in
     from serctl.transforms.babble import Babble
-    from serctl.verbs.augment import find_noise
 
     if folder is None:
         if text is not None:
             raise ConfigError("--babble-snr is for voices in the background: expected --babble-dir DIR with it")
         return []
-    voices = find_noise(folder)
+    voices = recordings_in(str(folder))
     return [Babble(voices) if text is None else Babble(voices, *parse_range(text, "--babble-snr"))]
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from serctl import __version__
 from serctl.audio.file import RecordingFile
-from serctl.audio.find import find_recordings
 from serctl.audio.segments import read_audio, read_header
 from serctl.corpora import Corpus, Utterance, load_corpora
 from serctl.corpora.columns import LABEL_COLUMNS
@@ -164,11 +163,6 @@ def augment(
             write_manifest(output / MANIFEST, _rows(todo, journal, options), COLUMNS)
     summary.wall_s = time.monotonic() - start
     return summary
-
-
-def find_noise(folder: Path) -> tuple[Path, ...]:
-    """List the recordings of noise or voices in a folder, searched recursively. Raises AudioError if there is none."""
-    return tuple(recording.path for recording in find_recordings([folder]))
 
 
 # Before the work starts

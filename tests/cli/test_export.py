@@ -10,13 +10,12 @@ import pytest
 from serctl.bundle.facts import Cost, Parity
 from serctl.errors import DisagreementError
 from serctl.verbs import export as module
-from serctl.verbs.export import ExportResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from serctl.bundle.store import Bundle
-    from serctl.export.options import ExportOptions
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -39,43 +38,35 @@ def test_a_model_is_exported_and_predicts(serctl: Any, tiny_bundle: Bundle, samp
     assert row["model"].startswith("pocket@")
 
 
-def test_too_few_equal_labels_are_exit_code_1(
+def test_too_few_equal_labels_are_exit_code_1_and_nothing_is_left(
     serctl: Any, tiny_bundle: Bundle, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def disagree(*arguments: Any, **options: Any) -> Any:
+    def disagree(*arguments: Any) -> Any:
         raise DisagreementError("40.0 % of the labels are equal", parity)
 
     cost = Cost(size_bytes=5000, ms_per_audio_s=0.1, peak_memory_mb=None, idle_memory_mb=None)
     parity = Parity(9, "samples", 0.5, 0.1, 0.4, labels=1, before=cost, after=cost)
-    monkeypatch.setattr(module, "export", disagree)
+    monkeypatch.setattr(module, "_compare", disagree)
     result = serctl("export", tiny_bundle.folder, "-o", tmp_path / "m", "--verify", samples, "--jobs", 1)
     assert (result.code, result.stdout) == (1, "")
     assert "error: 40.0 % of the labels are equal" in result.stderr
     assert "5 KB" in result.stderr
     assert "All of these windows have the same label" in " ".join(result.stderr.split())
+    assert not (tmp_path / "m").exists()
 
 
-def test_the_cost_of_a_front_end_is_shown(
-    serctl: Any, tiny_bundle: Bundle, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_front_end_travels_along(
+    serctl: Any, small_bundle: Callable[..., Bundle], samples: Path, tmp_path: Path
 ) -> None:
-    """tests/test_documented_commands.py makes one."""
-    network, whole = (Cost(size, 0.125, None, None) for size in (5000, 7000))
-    parity = Parity(9, "samples", 0.5, 0.1, 0.4, labels=2, before=network, after=whole)
-    made = ExportResult(tmp_path, tiny_bundle.facts, parity, parity, (), causal=False)
-    asked: list[ExportOptions] = []
-
-    def export(*arguments: Any, options: ExportOptions, **others: Any) -> ExportResult:
-        asked.append(options)
-        return made
-
-    monkeypatch.setattr(module, "export", export)
-    model = tiny_bundle.folder
-    result = serctl("export", model, "-o", tmp_path / "m", "--with-frontend", "--verify", samples)
+    model, output = small_bundle("cnn").folder, tmp_path / "m"
+    result = serctl("export", model, "-o", output, "--with-frontend", "--verify", samples, "--min-agreement", 0)
     assert (result.code, result.stdout) == (0, "")
-    assert [each.with_frontend for each in asked] == [True]
+    made = json.loads((output / "export.json").read_text())["end_to_end"]
+    cost = made["parity"]["after"]
     assert "samples to probabilities, for 1 s of audio" in result.stderr
-    assert "0.125 ms" in result.stderr
-    assert "7 KB" in result.stderr
+    assert f"{cost['ms_per_audio_s']:.3f} ms" in result.stderr
+    assert cost["size_bytes"] == (output / "end_to_end.tflite").stat().st_size
+    assert serctl("predict", samples / "tom-sad.flac", "--model", output).code == 0
 
 
 @pytest.mark.parametrize(

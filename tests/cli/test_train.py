@@ -43,19 +43,8 @@ def test_a_seed_reproduces_a_training(
 ) -> None:
     output = tmp_path / "m"
     fit = ("--epochs", 2, "--patience", 15, "--batch-size", 4, "--copies", 1, "--validation-share", 0.25, "--seed", 3)
-    about = (
-        "--arch",
-        "hybrid",
-        "--name",
-        "moods",
-        "--licence",
-        "CC0-1.0",
-        "--cache-dir",
-        shared_cache.folder,
-        "--jobs",
-        1,
-    )
-    result = serctl("train", samples, "-o", output, *fit, *about)
+    about = ("--name", "moods", "--licence", "CC0-1.0", "--cache-dir", shared_cache.folder, "--jobs", 1)
+    result = serctl("train", samples, "-o", output, *fit, "--arch", "hybrid", *about)
     assert (result.code, result.stdout) == (0, "")
     assert "epoch   1/2" in result.stderr
     assert "Trained hybrid" in result.stderr

@@ -16,12 +16,13 @@ from serctl.errors import AudioError, ConfigError, CorpusError, Remedy
 from serctl.features import FeatureConfig
 from serctl.learning.dataset import Dataset, load_dataset
 from serctl.learning.options import LabelOptions
+from serctl.learning.values import recordings_in
 from serctl.run import Run
 from serctl.transforms.noise import Noise
 from serctl.transforms.spectral_mask import SpectralMask
 from serctl.transforms.speed import Speed
 from serctl.verbs import augment as augment_module
-from serctl.verbs.augment import COLUMNS, AugmentOptions, augment, find_noise
+from serctl.verbs.augment import COLUMNS, AugmentOptions, augment
 
 RATE = 8000
 QUICK = AugmentOptions(transforms=(Speed(), Noise()))
@@ -395,9 +396,18 @@ def test_copies_of_copies_come_from_the_first_recording(corpus: Path, output: Pa
 # Noise from a folder
 
 
+def noise_of(folder: Path) -> Noise:
+    """Noise as loud as the speech, of the recordings in the folder noise."""
+    return Noise(0, 0, recordings_in(str(folder / "noise")))
+
+
 def test_noise_comes_from_the_folder(corpus: Path, output: Path, tmp_path: Path) -> None:
     names = {str(record(tmp_path / "noise" / f"{name}.wav", voice(0.5, seed=20))) for name in ("rain", "street")}
-    augment([corpus], output=output, options=AugmentOptions(transforms=(Noise(0, 0, find_noise(tmp_path / "noise")),)))
+    augment(
+        [corpus],
+        output=output,
+        options=AugmentOptions(transforms=(noise_of(tmp_path),)),
+    )
     sources = {json.loads(row["parameters"])["noise_source"] for row in rows(output)}
     assert sources
     assert sources <= names
@@ -408,7 +418,9 @@ def test_a_bad_noise_file_is_found_before_the_work(corpus: Path, output: Path, t
     (tmp_path / "noise" / "broken.wav").write_text("no audio")
     with pytest.raises(AudioError, match=r"broken\.wav"):
         augment(
-            [corpus], output=output, options=AugmentOptions(transforms=(Noise(0, 0, find_noise(tmp_path / "noise")),))
+            [corpus],
+            output=output,
+            options=AugmentOptions(transforms=(noise_of(tmp_path),)),
         )
     assert not output.exists()
 
