@@ -19,7 +19,7 @@ from serctl.learning.checkpoints import load_checkpoint
 from serctl.learning.dataset import Dataset, Sample
 from serctl.learning.federated.client_app import DESCRIBE, SCORES, held_out_of, losses_of, make_app, request
 from serctl.learning.federated.local import WindowScores
-from serctl.learning.federated.network import Weights, new_weights
+from serctl.learning.federated.network import LocalNetwork, Weights, new_weights
 from serctl.learning.federated.outcome import Federated, RoundScores, best_temperature
 from serctl.learning.federated.parties import TEMPERATURES, Party, Update, held_out_scores, split_parties
 from serctl.learning.federated.plan import FederationOptions, Plan
@@ -355,6 +355,18 @@ def federate(
     options = FederationOptions(rounds=rounds, strategy=strategy, round_s=60, **privacy)
     server = Server(LocalGrid(apps), RECIPE, options, parties=len(parties), checkpoint=checkpoint, on_round=went.append)
     return server.run(), went
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_the_order_in_which_parties_answer_changes_no_bit() -> None:
+    networks: dict[str, LocalNetwork] = {}
+    names = ("west", "north", "south-1")
+    (one, _), (other, _) = (
+        federate(*(OwnFeatures(name, [], run=Run(), networks=networks) for name in order))
+        for order in (names, names[::-1])
+    )
+    for left, right in zip(one.weights.trainable, other.weights.trainable, strict=True):
+        np.testing.assert_array_equal(left, right)
 
 
 @pytest.mark.usefixtures("tensorflow")

@@ -199,7 +199,8 @@ class Roster:
         """Send messages and wait for the replies: for all, or a while longer than it took to have enough.
 
         Returns:
-            The replies by node, without those of nodes that went away.
+            The replies by node, in the order of the parties' names: sums of floating-point numbers depend on it. Those
+            of nodes that went away are missing.
         """
         began = time.monotonic()
         pushed = self._grid.push_messages(list(sent))
@@ -216,7 +217,8 @@ class Roster:
                     replies[node] = reply
             if waiting:
                 time.sleep(_POLL_S)
-        return replies
+        names = {node: each.name for node, each in self.nodes.items()}
+        return {node: replies[node] for node in sorted(replies, key=lambda node: names.get(node, ""))}
 
     def reasons(self) -> str:
         """Return the last refusals in words, to be added to an error."""

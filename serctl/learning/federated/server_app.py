@@ -113,7 +113,7 @@ class Server:
 
     def _begin(self) -> None:
         """Settle what all parties share: the classes, their counts, the languages and the normaliser."""
-        found = list(self._roster.nodes.values())
+        found = sorted(self._roster.nodes.values(), key=lambda each: each.name)
         counts: dict[str, int] = {}
         for each in found:
             for emotion, count in each.class_counts.items():
