@@ -23,8 +23,9 @@ from serctl.corpora import hold_out
 from serctl.learning.dataset import load_dataset
 from serctl.learning.learn import fit_network
 from serctl.learning.left_out import LeftOut, fit_temperatures, leave_corpora_out, predict_left_out
-from serctl.learning.options import Augmentation, FitOptions, LabelOptions, recordings_in
+from serctl.learning.options import Augmentation, FitOptions, LabelOptions
 from serctl.learning.recipe import Recipe
+from serctl.learning.values import recordings_in
 from serctl.metrics import confusion_matrix, expected_calibration_error, temperature_scale, uar
 from serctl.run import Run
 from serctl.verbs.train import ignore_epoch
