@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from serctl.learning.dataset import Dataset, Sample
 
 CORPORA = ("ravdess", "emodb", "ased", "nemo", "emovo", BANGLASER)
+ARCHITECTURE = "speech-attention"
 LABELS = LabelOptions(
     ("neutral", "happy", "sad", "angry", "fearful", "disgust", "surprised"), mapping=(("calm", "neutral"),)
 )
@@ -60,9 +61,9 @@ def recipe(seed: int) -> Recipe:
     """How the bundled model is trained."""
     noise = recordings_in(str(WORK / DATA / "noise"))
     copies = {"noise_files": noise, "voice_files": voices(trained_on=True)}
-    augmentation = replace(Augmentation.defaults("speech"), **copies)
-    fit = replace(FitOptions.defaults("speech"), **FIT, seed=seed)
-    return Recipe("speech", labels=LABELS, augmentation=augmentation, fit=fit)
+    augmentation = replace(Augmentation.defaults(ARCHITECTURE), **copies)
+    fit = replace(FitOptions.defaults(ARCHITECTURE), **FIT, seed=seed)
+    return Recipe(ARCHITECTURE, labels=LABELS, augmentation=augmentation, fit=fit)
 
 
 @dataclass(frozen=True)

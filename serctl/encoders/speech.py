@@ -53,6 +53,12 @@ PREFIX = "speech_"
 
 STATISTICS = ("mean", "sd")
 
+STATE_LAYER, STATE_TOKENS = 2, 4
+"""Layer that the states of Encoded are of; tokens of speech whose mean is one of them."""
+
+STATE_S = STATE_TOKENS * 2 * HOP / SAMPLE_RATE
+"""Seconds of speech in a state: a token is two frames."""
+
 _FLOOR = 1e-10
 
 
@@ -67,6 +73,17 @@ class Bands(NamedTuple):
     speech: NDArray[np.bool_]
 
 
+class Encoded(NamedTuple):
+    """What the encoder says of a window.
+
+    statistics: mean and standard deviation of every unit over the speech, float32, shape (len(speech_names()),).
+    states: mean of STATE_LAYER over every STATE_TOKENS tokens of speech, float16, shape (states, UNITS), at least 1.
+    """
+
+    statistics: FloatArray
+    states: NDArray[np.float16]
+
+
 @lru_cache(maxsize=1)
 def speech_names() -> tuple[str, ...]:
     """Return the names of the features, in the order of encode_speech's columns."""
@@ -78,16 +95,13 @@ def speech_names() -> tuple[str, ...]:
     )
 
 
-def encode_speech(windows: Sequence[FloatArray]) -> FloatArray:
-    """Compute the mean and standard deviation of every unit over the speech of each window.
+def encode_speech(windows: Sequence[FloatArray]) -> list[Encoded]:
+    """Compute the statistics of each window's speech, and its states one after the other.
 
     Args:
         windows: samples of each, float32, shape (n,), mono at SAMPLE_RATE Hz.
-
-    Returns:
-        float32, shape (windows, len(speech_names())).
     """
-    return np.stack([_statistics(speech_bands(samples)) for samples in windows])
+    return [_encoded(speech_bands(samples)) for samples in windows]
 
 
 def speech_bands(samples: FloatArray) -> Bands:
@@ -117,11 +131,19 @@ def encode_bands(log_mel: FloatArray) -> list[FloatArray]:
     return _encoder().run(log_mel)
 
 
-def _statistics(bands: Bands) -> FloatArray:
+def _encoded(bands: Bands) -> Encoded:
     # A window of silence has no token of speech: all of them stand for it.
     chosen = bands.speech if bands.speech.any() else np.ones_like(bands.speech)
     states = [state[chosen] for state in encode_bands(bands.log_mel)]
-    return np.concatenate([part for state in states for part in (state.mean(axis=0), state.std(axis=0))])
+    statistics = np.concatenate([part for state in states for part in (state.mean(axis=0), state.std(axis=0))])
+    return Encoded(statistics, _thinned(states[STATE_LAYER - 1]))
+
+
+def _thinned(tokens: FloatArray) -> NDArray[np.float16]:
+    """Mean of every STATE_TOKENS tokens; a rest that is shorter is left out unless it is all there is."""
+    groups = max(len(tokens) // STATE_TOKENS, 1)
+    whole = tokens[: groups * STATE_TOKENS]
+    return whole.reshape(groups, -1, UNITS).mean(axis=1).astype(np.float16)
 
 
 def _at_level(samples: FloatArray) -> FloatArray:

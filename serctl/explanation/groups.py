@@ -10,6 +10,7 @@ Source: Shapley 1953, doi:10.1515/9781400881970-018.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serctl.explanation.listener import Listener
-    from serctl.features import Features
+    from serctl.features import Features, Normaliser
 
 TIMBRE = "timbre"
 
@@ -39,6 +40,9 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     *((f"speech encoder, layer {layer}", (f"{speech.PREFIX}{layer}_",)) for layer in range(1, speech.LAYERS + 1)),
 )
 """Groups, and how the names of their features begin; the longest beginning decides. All others are timbre."""
+
+_STATES = f"speech encoder, layer {speech.STATE_LAYER}"
+"""The group that the states of the speech encoder belong to."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,14 @@ def contributions(features: Features, listener: Listener) -> Contributions | Non
     found = [group_of(name) for name in functional_names(bundle.facts.features)]
     names = list(dict.fromkeys(found))
     columns = np.array([names.index(group) for group in found])
-    reference = bundle.normaliser.functional_mean
+    reference, hidden_states = bundle.normaliser.functional_mean, _mean_states(features, bundle.normaliser)
     subsets = (np.arange(2 ** len(names))[:, None] >> np.arange(len(names))) & 1
     changed = [
-        replace(features, functionals=np.where(present[columns] == 1, features.functionals, reference))
+        replace(
+            features,
+            functionals=np.where(present[columns] == 1, features.functionals, reference),
+            states=features.states if _STATES in itertools.compress(names, present) else hidden_states,
+        )
         for present in subsets
     ]
     values = listener.of_features(changed)[:, listener.target]
@@ -95,6 +103,13 @@ def contributions(features: Features, listener: Listener) -> Contributions | Non
     shares = shapley_values(values, len(names))
     ordered = sorted(used, key=lambda row: -abs(shares[row]))
     return Contributions(tuple(Contribution(names[row], float(shares[row])) for row in ordered), float(values[0]))
+
+
+def _mean_states(features: Features, normaliser: Normaliser) -> NDArray[np.float16] | None:
+    """As many states as the window has, each the mean of the training data; None where it has none."""
+    if features.states is None:
+        return None
+    return np.broadcast_to(normaliser.state_scale()[0].astype(np.float16), features.states.shape)
 
 
 def is_idle(values: NDArray[np.float64], player: int) -> bool:

@@ -16,6 +16,7 @@ from serctl.errors import ConfigError
 from serctl.export.convert import quiet_conversion, saved_for_one_window
 from serctl.features import spectral
 from serctl.features.activity import FLOOR_FROM_S, LOWEST_FLOOR_DB, SPEECH_OVER_FLOOR_DB
+from serctl.features.config import LONGEST_WINDOW
 from serctl.models import architecture_names, find_architecture
 from serctl.runtime.recogniser import SMALLEST_PROBABILITY
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 _CENTRINGS = 2
 """Times that the mean is subtracted: rounding leaves part of a large mean the first time."""
-
-_LONGEST_WINDOW = 1.5
-"""Longest window, in windows of the model, that SegmentReader does not split."""
 
 _LOUD_SHARE, _QUIET_SHARE = 0.95, 0.05
 
@@ -86,7 +84,7 @@ def end_to_end_to_litert(model: keras.Model, bundle: Bundle, *, int8_weights: bo
 
 def longest_samples(config: FeatureConfig) -> int:
     """Return the number of samples in the longest window that a recording is cut into."""
-    return math.ceil(_LONGEST_WINDOW * round(config.window_s * config.sample_rate))
+    return math.ceil(LONGEST_WINDOW * round(config.window_s * config.sample_rate))
 
 
 def tensors(facts: BundleFacts) -> tuple[dict[str, TensorFacts], dict[str, TensorFacts]]:

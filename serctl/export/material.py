@@ -124,8 +124,11 @@ def _cached(model: Bundle, part: str, cache: Cache) -> Iterator[Features]:
 
 def _with_more_encoders(config: FeatureConfig) -> Iterator[FeatureConfig]:
     """Return the config, then variants of it with encoders added."""
-    for voice, speech in itertools.product((config.voice_encoder, True), (config.speech_encoder, True)):
-        yield replace(config, voice_encoder=voice, speech_encoder=speech)
+    for voice, speech, states in itertools.product(
+        (config.voice_encoder, True), (config.speech_encoder, True), (config.speech_states, True)
+    ):
+        if speech or not states:
+            yield replace(config, voice_encoder=voice, speech_encoder=speech, speech_states=states)
 
 
 def _computed(

@@ -42,6 +42,7 @@ def rebuild(model: Bundle) -> keras.Model:
         n_classes=facts.n_outputs,
         languages=facts.languages,
         causal=model.causal,
+        n_states=facts.features.n_states,
     )
     try:
         return restore(facts.architecture, spec, model.weights())

@@ -15,7 +15,7 @@ from serctl.features.descriptors import Frames, compute_descriptors
 from serctl.features.functionals import compute_functionals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,6 +34,7 @@ class Features:
         functionals: float32, shape (len(functional_names),).
         first_frame: number of frames that were trimmed before the first.
         tokens: states of the tokens of its words, float16, shape (tokens, 384); None where there are none.
+        states: of the speech encoder, float16, shape (states, 384); None unless they were asked for.
     """
 
     log_mel: NDArray[np.float16]
@@ -41,6 +42,7 @@ class Features:
     functionals: FloatArray
     first_frame: int
     tokens: NDArray[np.float16] | None = None
+    states: NDArray[np.float16] | None = None
 
 
 def compute_features(samples: FloatArray, config: FeatureConfig) -> Features:
@@ -71,11 +73,14 @@ def compute_windows(windows: Sequence[FloatArray], config: FeatureConfig) -> lis
     if config.voice_encoder:
         features = _with_deep(features, encode_voices([bands for _, bands in described]))
     if config.speech_encoder:
-        features = _with_deep(features, encode_speech(windows))
+        encoded = encode_speech(windows)
+        features = _with_deep(features, [each.statistics for each in encoded])
+        if config.speech_states:
+            features = [replace(each, states=found.states) for each, found in zip(features, encoded, strict=True)]
     return features
 
 
-def _with_deep(features: Sequence[Features], rows: FloatArray) -> list[Features]:
+def _with_deep(features: Sequence[Features], rows: Iterable[FloatArray]) -> list[Features]:
     """Append the deep features of each window, one row each, to its functionals."""
     return [
         replace(each, functionals=np.concatenate([each.functionals, row]))

@@ -8,17 +8,20 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from serctl.encoders.speech import SAMPLE_RATE
+from serctl.encoders.speech import SAMPLE_RATE, STATE_S
 from serctl.errors import ConfigError
 
 FEATURE_VERSION = 1
 """Version of the feature code. Raise it whenever the code computes other values, so that no cache entry is stale."""
 
-LATER_PARAMETERS = ("voice_encoder", "speech_encoder", "text_encoder")
+LATER_PARAMETERS = ("voice_encoder", "speech_encoder", "text_encoder", "speech_states")
 """Written down only where they are on, so that what was cached or trained before they existed is still found."""
 
 LONGEST_FOR_SPEECH_ENCODER_S = 6.0
-"""Longest window for the speech encoder: a window may get half as long again, and the encoder takes 10 s."""
+"""Longest window_s for the speech encoder, which takes 10 s; see LONGEST_WINDOW."""
+
+LONGEST_WINDOW = 1.5
+"""Longest window of a recording, in window_s: what is left at the end joins the last one."""
 
 VOICE_ENCODER_RATES = (16_000, 0.01)
 """Sample rate in Hz and step from frame to frame in seconds that the voice encoder was trained on."""
@@ -34,6 +37,7 @@ class FeatureConfig:
     Attributes:
         voice_encoder, speech_encoder: whether the deep features of these encoders follow the acoustic functionals.
         text_encoder: whether a window has the states of its words, where it has words.
+        speech_states: whether a window has the states of the speech encoder beside their statistics.
 
     Raises:
         ConfigError: a value is not a number or out of range.
@@ -54,6 +58,7 @@ class FeatureConfig:
     voice_encoder: bool = False
     speech_encoder: bool = False
     text_encoder: bool = False
+    speech_states: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -101,6 +106,9 @@ class FeatureConfig:
             f"window_s of at most {LONGEST_FOR_SPEECH_ENCODER_S} for the speech encoder",
             self.window_s,
         )
+        _require(
+            self.speech_encoder or not self.speech_states, "the speech encoder for its states", self.speech_encoder
+        )
 
     @property
     def frame_length(self) -> int:
@@ -111,6 +119,11 @@ class FeatureConfig:
     def hop_length(self) -> int:
         """Number of samples from one frame to the next."""
         return round(self.hop_s * self.sample_rate)
+
+    @property
+    def n_states(self) -> int:
+        """Most states of the speech encoder in a window, which may be half as long again; 0 where there are none."""
+        return math.ceil(LONGEST_WINDOW * self.window_s / STATE_S) if self.speech_states else 0
 
     def digest(self) -> str:
         """Return a hexadecimal digest of the version of the feature code and the parameters of what speech gives."""

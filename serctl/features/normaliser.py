@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serctl.encoders.speech import LAYERS, STATE_LAYER, STATISTICS, UNITS
 from serctl.errors import BundleError, NpzError
 from serctl.npz import read_npz
 
@@ -100,21 +101,44 @@ class Normaliser:
         return cls(*mel.mean_and_sd(), *functionals.mean_and_sd())
 
     def model_inputs(
-        self, windows: Sequence[Features], *, n_frames: int, spectrogram: bool = True
+        self, windows: Sequence[Features], *, n_frames: int, n_states: int = 0, spectrogram: bool = True
     ) -> dict[str, FloatArray]:
         """Make normalised inputs of equal length: longer windows are cut to their middle, shorter ones zero-padded.
 
         Args:
             windows: at least one; deep features that this normaliser does not know are left out.
             n_frames: frames of the input of the network.
+            n_states: states of the speech encoder in its input; 0 leaves out states and state_mask.
             spectrogram: False leaves out log_mel and mask, which take most of the time.
 
         Returns:
-            log_mel (windows, n_frames, n_mels), mask (windows, n_frames), 1 for speech and 0 for padding, and
-            functionals (windows, functionals), all float32.
+            log_mel (windows, n_frames, n_mels), mask (windows, n_frames), 1 for speech and 0 for padding,
+            functionals (windows, functionals), states (windows, n_states, 384) and state_mask (windows, n_states),
+            all float32.
         """
         spectrograms = self._spectrograms(windows, n_frames) if spectrogram else {}
-        return {**spectrograms, "functionals": self.scaled_functionals(windows)}
+        states = self._states(windows, n_states) if n_states else {}
+        return {**spectrograms, "functionals": self.scaled_functionals(windows), **states}
+
+    def _states(self, windows: Sequence[Features], n_states: int) -> dict[str, FloatArray]:
+        mean, sd = self.state_scale()
+        states = np.zeros((len(windows), n_states, len(mean)), np.float32)
+        mask = np.zeros((len(windows), n_states), np.float32)
+        for row, window in enumerate(windows):
+            if window.states is not None:
+                taken = window.states[:n_states]
+                states[row, : len(taken)] = np.clip((taken - mean) / sd, -LIMIT_SD, LIMIT_SD)
+                mask[row, : len(taken)] = 1
+        return {"states": states, "state_mask": mask}
+
+    def state_scale(self) -> tuple[FloatArray, FloatArray]:
+        """Compute mean and deviation of the states of all windows, each float32, shape (384,).
+
+        They follow from the statistics of each window among the functionals: the variance of all is that of the means
+        and the mean of the variances. So states are adapted to recordings together with the functionals.
+        """
+        mean, sd = (_of_states(values) for values in (self.functional_mean, self.functional_sd))
+        return mean[0], np.sqrt(np.square(sd[0]) + np.square(mean[1]) + np.square(sd[1]))
 
     def _spectrograms(self, windows: Sequence[Features], n_frames: int) -> dict[str, FloatArray]:
         log_mel = np.zeros((len(windows), n_frames, len(self.mel_mean)), np.float32)
@@ -149,10 +173,14 @@ class Normaliser:
         return (log_mel - self.mel_mean) / self.mel_sd
 
     def standardise(self, window: Features) -> Features:
-        """Return the window with its log-mel and its functionals in standard deviations from the mean."""
+        """Return the window with all of its features in standard deviations from the mean."""
         log_mel = ((window.log_mel.astype(np.float32) - self.mel_mean) / self.mel_sd).astype(window.log_mel.dtype)
         functionals = (window.functionals - self.functional_mean) / self.functional_sd
-        return replace(window, log_mel=log_mel, functionals=functionals)
+        states = window.states
+        if states is not None:
+            mean, sd = self.state_scale()
+            states = ((states - mean) / sd).astype(np.float16)
+        return replace(window, log_mel=log_mel, functionals=functionals, states=states)
 
     def save(self, path: Path) -> None:
         """Write an npz file without pickled objects."""
@@ -209,6 +237,12 @@ def language_input(codes: Sequence[str | None], languages: Sequence[str]) -> Flo
         if code in languages:
             encoded[row, languages.index(code)] = 1
     return encoded
+
+
+def _of_states(functionals: FloatArray) -> FloatArray:
+    """The statistics of STATE_LAYER, shape (len(STATISTICS), UNITS); functionals end with those of all layers."""
+    layers = functionals[-LAYERS * len(STATISTICS) * UNITS :].reshape(LAYERS, len(STATISTICS), UNITS)
+    return layers[STATE_LAYER - 1]
 
 
 def _middle(log_mel: NDArray[np.float16], n_frames: int) -> NDArray[np.float16]:

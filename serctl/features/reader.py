@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from serctl.audio.file import RecordingFile
 from serctl.audio.quality import Quality
 from serctl.audio.segments import Segment, SegmentReader, read_audio, segments_of_samples, window_bounds
 from serctl.cache import Cache, make_key
+from serctl.encoders.speech import UNITS
 from serctl.encoders.voice import TOGETHER
 from serctl.errors import ConfigError
 from serctl.features.compute import Features, compute_windows
@@ -125,7 +126,7 @@ class FeatureReader:
     def _keep(self, features: Features) -> Features:
         if self._with_frames:
             return features
-        return Features(features.log_mel, np.empty((0, 0), np.float32), features.functionals, features.first_frame)
+        return replace(features, lld=np.empty((0, 0), np.float32))
 
     def _set_facts(self, info: AudioInfo, quality: Quality) -> None:
         self.info, self.quality = info, quality
@@ -262,12 +263,14 @@ def _chunk_key(
 
 def _pack(windows: list[Window]) -> dict[str, NDArray[Any]]:
     features = [window.features for window in windows]
+    states = [each.states for each in features if each.states is not None]
     return {
         "bounds": np.array([[window.start_s, window.end_s] for window in windows]),
         "frames": np.array([[len(each.log_mel), each.first_frame] for each in features]),
         "log_mel": np.concatenate([each.log_mel for each in features]),
         "functionals": np.stack([each.functionals for each in features]),
         "lld": np.concatenate([each.lld for each in features]),
+        **({"states": np.concatenate(states), "state_counts": np.array([*map(len, states)])} if states else {}),
     }
 
 
@@ -285,12 +288,22 @@ def _unpack(entry: Mapping[str, NDArray[Any]], config: FeatureConfig) -> list[Wi
     ends = np.cumsum(frames[:, 0])
     log_mels = np.split(log_mel, ends[:-1])
     llds = np.split(lld, ends[:-1])
+    states = _unpack_states(entry, len(functionals)) if config.speech_states else [None] * len(functionals)
     return [
-        Window(float(start_s), float(end_s), Features(window_log_mel, window_lld, row, int(first_frame)))
-        for (start_s, end_s), (_, first_frame), window_log_mel, window_lld, row in zip(
-            bounds, frames, log_mels, llds, functionals, strict=True
+        Window(float(start_s), float(end_s), Features(window_log_mel, window_lld, row, int(first_frame), states=found))
+        for (start_s, end_s), (_, first_frame), window_log_mel, window_lld, row, found in zip(
+            bounds, frames, log_mels, llds, functionals, states, strict=True
         )
     ]
+
+
+def _unpack_states(entry: Mapping[str, NDArray[Any]], windows: int) -> list[NDArray[np.float16]]:
+    states, counts = entry["states"], entry["state_counts"]
+    _check_shape(counts, (windows,), np.int64)
+    _check_shape(states, (sum(counts.tolist()), UNITS), np.float16)
+    if (counts < 1).any():
+        raise ValueError("a window without states")
+    return np.split(states, np.cumsum(counts)[:-1])
 
 
 def _check_shape(array: NDArray[Any], shape: tuple[int, ...], kind: type[np.generic]) -> None:

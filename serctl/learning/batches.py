@@ -139,19 +139,22 @@ class Batches(keras.utils.PyDataset):
     ) -> Inputs:
         """Normalise the windows, a share of them by recordings of their own corpus."""
         if not self._adapted:
-            return self._normaliser.model_inputs(windows, n_frames=n_frames, spectrogram=self._spectrogram)
+            return self._scaled(self._normaliser, windows, n_frames)
         rows: dict[int, list[int]] = {}
         normalisers = [self._draw_normaliser(example, rng) for example in chosen]
         for row, normaliser in enumerate(normalisers):
             rows.setdefault(id(normaliser), []).append(row)
         inputs: Inputs = {}
         for own in rows.values():
-            scaled = normalisers[own[0]].model_inputs(
-                [windows[row] for row in own], n_frames=n_frames, spectrogram=self._spectrogram
-            )
+            scaled = self._scaled(normalisers[own[0]], [windows[row] for row in own], n_frames)
             for name, values in scaled.items():
                 inputs.setdefault(name, np.empty((len(chosen), *values.shape[1:]), np.float32))[own] = values
         return inputs
+
+    def _scaled(self, normaliser: Normaliser, windows: Sequence[Features], n_frames: int) -> Inputs:
+        return normaliser.model_inputs(
+            windows, n_frames=n_frames, n_states=self._spec.n_states, spectrogram=self._spectrogram
+        )
 
     def _draw_normaliser(self, example: Example, rng: np.random.Generator) -> Normaliser:
         adapted = self._adapted[example.corpus]
@@ -251,7 +254,7 @@ def _mix(
         return column * values + (1 - column) * values[partner]
 
     mixed = {name: blend(values) for name, values in inputs.items()}
-    for name in ("mask", "token_mask"):
+    for name in ("mask", "token_mask", "state_mask"):
         if name in inputs:
             mixed[name] = np.maximum(inputs[name], inputs[name][partner])
     return mixed, blend(labels)

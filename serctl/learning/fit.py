@@ -195,7 +195,9 @@ def predict_windows(
         float32, shape (windows, classes).
     """
     names = {tensor.name for tensor in model.inputs}
-    inputs = normaliser.model_inputs(windows, n_frames=spec.n_frames, spectrogram="log_mel" in names)
+    inputs = normaliser.model_inputs(
+        windows, n_frames=spec.n_frames, n_states=spec.n_states, spectrogram="log_mel" in names
+    )
     inputs["language"] = language_input(languages, spec.languages)
     if "tokens" in names:
         inputs |= token_inputs(windows)

@@ -152,6 +152,7 @@ def network_spec(recipe: Recipe, *, n_classes: int, languages: Sequence[str] = (
         n_classes=n_classes,
         languages=tuple(languages),
         causal=recipe.causal,
+        n_states=config.n_states,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.features import FeatureConfig, functional_names
+from serctl.features.config import LATER_PARAMETERS
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions
 from serctl.models import architecture_names, find_architecture
 from serctl.options import check_options
@@ -68,24 +69,13 @@ class Recipe(NetworkOptions):
     @property
     def network_features(self) -> FeatureConfig:
         """Features that the network takes."""
-        facts = self.architecture_facts
-        return replace(
-            self.features,
-            voice_encoder=facts.voice_encoder,
-            speech_encoder=facts.speech_encoder,
-            text_encoder=facts.text_encoder,
-        )
+        return replace(self.features, **_encoders(self.architecture_facts))
 
     @property
     def extracted_features(self) -> FeatureConfig:
         """Features to extract of the training data: what the network or a teacher takes."""
         needed = [self.network_features, *(teacher.facts.features for teacher in self.teachers)]
-        return replace(
-            self.features,
-            voice_encoder=any(each.voice_encoder for each in needed),
-            speech_encoder=any(each.speech_encoder for each in needed),
-            text_encoder=any(each.text_encoder for each in needed),
-        )
+        return replace(self.features, **_encoders(*needed))
 
     @property
     def earlier_models(self) -> tuple[Bundle, ...]:
@@ -102,6 +92,11 @@ class Recipe(NetworkOptions):
             "base": self.base.digest if self.base else None,
             "teachers": [teacher.digest for teacher in self.teachers],
         }
+
+
+def _encoders(*users: Architecture | FeatureConfig) -> dict[str, bool]:
+    """The encoders that any of these use, as parameters of FeatureConfig."""
+    return {name: any(getattr(each, name) for each in users) for name in LATER_PARAMETERS}
 
 
 def with_known_classes(dataset: Dataset, recipe: Recipe) -> Dataset:
@@ -160,15 +155,7 @@ def _check_base(base: Bundle, recipe: Recipe) -> None:
 def _check_teacher(teacher: Bundle, recipe: Recipe, classes: Sequence[str]) -> None:
     teacher.facts.require_emotions("a teacher")
     taken = teacher.facts.features
-    _check_features(
-        teacher,
-        replace(
-            recipe.features,
-            voice_encoder=taken.voice_encoder,
-            speech_encoder=taken.speech_encoder,
-            text_encoder=taken.text_encoder,
-        ),
-    )
+    _check_features(teacher, replace(recipe.features, **_encoders(taken)))
     # Network and teacher each take the first columns of what is extracted: one's encoders must begin the other's.
     extracted = functional_names(recipe.extracted_features)
     if any(names != extracted[: len(names)] for names in map(functional_names, (taken, recipe.network_features))):

@@ -23,6 +23,7 @@ from serctl.models import (
     separable_small,
     shared_private,
     speech,
+    speech_attention,
 )
 from serctl.models.architecture import ADAPTER_LAYERS, ATTENTION_LAYER, LANGUAGE_OUTPUT, Architecture, ModelSpec
 
@@ -47,7 +48,7 @@ __all__ = [
 ARCHITECTURES = {
     module.ARCHITECTURE.name: module.ARCHITECTURE
     for module in (
-        *(speech, hybrid, mfcc, cnn, attention, resnet, lstm),
+        *(speech, speech_attention, hybrid, mfcc, cnn, attention, resnet, lstm),
         *(separable, separable_small, cnn_large, shared_private, acoustic, cnn3d, coattention),
     )
 }

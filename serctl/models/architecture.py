@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from serctl.models.lazy import keras
 
-    Input = Literal["log_mel", "mask", "functionals", "language", "tokens", "token_mask"]
+    Input = Literal["log_mel", "mask", "functionals", "language", "tokens", "token_mask", "states", "state_mask"]
 
 LANGUAGE_OUTPUT = "adversary"
 """Name of the output that is trained to classify languages instead of emotions."""
@@ -42,6 +42,7 @@ class ModelSpec:
         languages: those of the training data, in the order of the language input's columns; the input is all zeros for
             any other language.
         causal: whether outputs may depend on past frames only.
+        n_states: most states of the speech encoder in a window; 0 where the features have none.
     """
 
     n_frames: int
@@ -50,6 +51,7 @@ class ModelSpec:
     n_classes: int
     languages: tuple[str, ...] = ()
     causal: bool = False
+    n_states: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Architecture:
         inputs: names of the network's inputs.
         voice_encoder, speech_encoder: whether it needs the deep features of that encoder behind the functionals.
         text_encoder: whether it takes the words, as states of their tokens.
+        speech_states: whether it takes the states of the speech encoder too.
         adapters: whether it has an adapter for each language.
         build_step: makes one step of a trained causal network; None for one that cannot be built causal.
         epochs, patience: defaults of a fit.
@@ -77,6 +80,7 @@ class Architecture:
     voice_encoder: bool = False
     speech_encoder: bool = False
     text_encoder: bool = False
+    speech_states: bool = False
     adapters: bool = False
     build_step: Callable[[keras.Model, ModelSpec], keras.Model] | None = None
     epochs: int = 40
@@ -101,4 +105,5 @@ class Architecture:
 
 SPECTROGRAM: frozenset[Input] = frozenset({"log_mel", "mask"})
 FUNCTIONALS: frozenset[Input] = frozenset({"functionals"})
+STATES: frozenset[Input] = frozenset({"states", "state_mask"})
 TOKENS: frozenset[Input] = frozenset({"tokens", "token_mask"})

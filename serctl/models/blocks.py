@@ -8,6 +8,8 @@ from serctl.errors import ConfigError
 from serctl.models.lazy import keras, layers, ops
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from serctl.models.architecture import ModelSpec
 
 FUNCTIONAL_PENALTY = 0.01
@@ -41,13 +43,29 @@ def hand_made_and_deep(functionals: Any, spec: ModelSpec) -> tuple[Any, Any]:
     return functionals[:, :n_hand_made], functionals[:, n_hand_made:]
 
 
+def speech_statistics(functionals: Any, spec: ModelSpec) -> Any:
+    """Return the features of the speech encoder among the functionals, (batch, features).
+
+    Raises:
+        ConfigError: there are none.
+    """
+    from serctl.encoders.speech import PREFIX
+
+    found = [column for column, name in enumerate(spec.functionals) if name.startswith(PREFIX)]
+    if not found:
+        raise ConfigError("expected the features of the speech encoder among the functionals")
+    return functionals[:, found[0] :]
+
+
 def functional_view(functionals: Any, units: int = 128, *, penalty: float = FUNCTIONAL_PENALTY) -> Any:
     """Compute an embedding of the functionals, (batch, units)."""
     dense = layers.Dense(units, activation="relu", kernel_regularizer=keras.regularizers.L2(penalty))
     return layers.Dropout(0.5)(dense(functionals))
 
 
-def mixed_experts(features: Any, spec: ModelSpec, *, hidden: int = 2, units: int = 128) -> list[Any]:
+def mixed_experts(
+    features: Any, spec: ModelSpec, *, hidden: int = 2, units: int = 128, further: Sequence[Any] = ()
+) -> list[Any]:
     """Classify features by one linear expert and some with a hidden layer, each trained on the labels by itself.
 
     A linear classifier transfers best to corpora and languages that training never saw; networks with a hidden layer
@@ -58,6 +76,7 @@ def mixed_experts(features: Any, spec: ModelSpec, *, hidden: int = 2, units: int
         spec: of the network.
         hidden: how many experts have a hidden layer.
         units: of each hidden layer.
+        further: logits of experts on other features, each (batch, n_classes).
 
     Returns:
         The outputs of a network: the probabilities, which nothing trains, then those of each expert, which only
@@ -66,7 +85,7 @@ def mixed_experts(features: Any, spec: ModelSpec, *, hidden: int = 2, units: int
     Source: Hinton 2002, doi:10.1162/089976602760128018 (product of experts).
     """
     linear = layers.Dense(spec.n_classes, kernel_initializer="zeros")(layers.Dropout(INPUT_DROPOUT)(features))
-    logits = [linear, *(_hidden_expert(features, spec, units) for _ in range(hidden))]
+    logits = [linear, *(_hidden_expert(features, spec, units) for _ in range(hidden)), *further]
     mean = ops.stop_gradient(ops.mean(ops.stack(logits), axis=0))
     experts = [layers.Softmax(name=f"expert_{number}")(each) for number, each in enumerate(logits, start=1)]
     return [layers.Softmax(name="probabilities")(mean), *experts]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from serctl.errors import ConfigError
 from serctl.models.architecture import FUNCTIONALS, Architecture
-from serctl.models.blocks import functionals_input, mixed_experts
+from serctl.models.blocks import functionals_input, mixed_experts, speech_statistics
 from serctl.models.lazy import keras
 
 if TYPE_CHECKING:
@@ -26,18 +25,7 @@ def build(spec: ModelSpec) -> keras.Model:
         ConfigError: there are no features of the speech encoder.
     """
     functionals = functionals_input(spec)
-    features = functionals[:, _first_feature(spec) :]
-    return keras.Model([functionals], mixed_experts(features, spec), name="speech")
-
-
-def _first_feature(spec: ModelSpec) -> int:
-    """Column of the first feature of the speech encoder."""
-    from serctl.encoders.speech import PREFIX
-
-    found = [column for column, name in enumerate(spec.functionals) if name.startswith(PREFIX)]
-    if not found:
-        raise ConfigError("expected the features of the speech encoder among the functionals")
-    return found[0]
+    return keras.Model([functionals], mixed_experts(speech_statistics(functionals, spec), spec), name="speech")
 
 
 ARCHITECTURE = Architecture(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from serctl.encoders.speech import UNITS as STATE_UNITS
 from serctl.errors import BundleError
 from serctl.features import functional_names, language_input, token_inputs
 from serctl.features.words import MOST_TOKENS, UNITS
@@ -30,7 +31,7 @@ SMALLEST_PROBABILITY = 1e-7
 ATTENTION_OUTPUT = "attention"
 """Name of the output, where a network has one, that holds the weight of each moment."""
 
-INPUTS = frozenset({"log_mel", "mask", "functionals", "language", "tokens", "token_mask"})
+INPUTS = frozenset({"log_mel", "mask", "functionals", "language", "tokens", "token_mask", "states", "state_mask"})
 
 
 def merge_probabilities(probabilities: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,6 +126,8 @@ def check_shapes(network: Network, bundle: Bundle) -> None:
         "language": (1, len(facts.languages)),
         "tokens": (1, MOST_TOKENS, UNITS),
         "token_mask": (1, MOST_TOKENS),
+        "states": (1, facts.features.n_states, STATE_UNITS),
+        "state_mask": (1, facts.features.n_states),
         "probabilities": (1, facts.n_outputs),
     }
     for name, shape in {**network.inputs, "probabilities": network.outputs["probabilities"]}.items():
@@ -154,11 +157,12 @@ def network_inputs(
     Returns:
         The inputs by name, float32, one row for each window.
     """
+    facts = bundle.facts
     inputs = (normaliser or bundle.normaliser).model_inputs(
-        windows, n_frames=bundle.facts.n_frames, spectrogram=spectrogram
+        windows, n_frames=facts.n_frames, n_states=facts.features.n_states, spectrogram=spectrogram
     )
-    inputs["language"] = language_input(languages, bundle.facts.languages)
-    if bundle.facts.features.text_encoder:
+    inputs["language"] = language_input(languages, facts.languages)
+    if facts.features.text_encoder:
         inputs |= token_inputs(windows)
     return inputs
 

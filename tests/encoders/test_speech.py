@@ -110,8 +110,9 @@ def test_the_network_is_the_reference(tensorflow: None) -> None:
 def test_the_level_of_a_window_does_not_matter(samples: NDArray[np.float32]) -> None:
     """The architecture `speech` rests on these features alone."""
     loud, *quiet = speech.encode_speech([samples * np.float32(gain) for gain in (1, 0.03, 0.001)])
-    for row in quiet:
-        np.testing.assert_allclose(row, loud, atol=2e-3)
+    for found in quiet:
+        np.testing.assert_allclose(found.statistics, loud.statistics, atol=2e-3)
+        np.testing.assert_allclose(found.states, loud.states, atol=2e-2)
 
 
 def test_silence_around_the_speech_does_not_matter(samples: NDArray[np.float32]) -> None:
@@ -122,19 +123,38 @@ def test_silence_around_the_speech_does_not_matter(samples: NDArray[np.float32])
 
 @pytest.mark.parametrize("length", [1, 100, 399, 401, 1_000])
 def test_the_shortest_windows_have_statistics(length: int) -> None:
-    (row,) = speech.encode_speech([np.full(length, 0.1, np.float32)])
-    assert row.shape == (len(speech.speech_names()),)
-    assert np.isfinite(row).all()
+    (found,) = speech.encode_speech([np.full(length, 0.1, np.float32)])
+    assert found.statistics.shape == (len(speech.speech_names()),)
+    assert np.isfinite(found.statistics).all()
+    assert found.states.shape == (1, speech.UNITS)
+    assert np.isfinite(found.states).all()
 
 
 def test_digital_silence_has_statistics() -> None:
-    assert np.isfinite(speech.encode_speech([np.zeros(16_000, np.float32)])).all()
+    (found,) = speech.encode_speech([np.zeros(16_000, np.float32)])
+    assert np.isfinite(found.statistics).all()
+    assert np.isfinite(found.states).all()
+
+
+def test_states_are_means_of_the_tokens_that_the_statistics_are_of(samples: NDArray[np.float32]) -> None:
+    """Their mean is that of the layer, up to the few tokens at the end that fill no state."""
+    (found,) = speech.encode_speech([samples])
+    tokens = int(speech.speech_bands(samples).speech.sum())
+    assert found.states.shape == (tokens // speech.STATE_TOKENS, speech.UNITS)
+    assert found.states.dtype == np.float16
+    chosen = speech.speech_bands(samples).speech
+    layer = speech.encode_bands(speech.speech_bands(samples).log_mel)[speech.STATE_LAYER - 1][chosen]
+    np.testing.assert_allclose(found.states[3], layer[12:16].mean(axis=0), atol=2e-2)
+    names = speech.speech_names()
+    means = [names.index(f"{speech.PREFIX}{speech.STATE_LAYER}_{unit:03d}_mean") for unit in range(speech.UNITS)]
+    np.testing.assert_allclose(found.statistics[means], layer.mean(axis=0), atol=1e-5)
 
 
 def test_windows_do_not_influence_each_other(samples: NDArray[np.float32]) -> None:
     alone = speech.encode_speech([samples])
     beside = speech.encode_speech([samples[:9_000], samples])
-    np.testing.assert_array_equal(beside[1], alone[0])
+    np.testing.assert_array_equal(beside[1].statistics, alone[0].statistics)
+    np.testing.assert_array_equal(beside[1].states, alone[0].states)
 
 
 def test_the_statistics_follow_the_functionals(samples: NDArray[np.float32]) -> None:

@@ -40,12 +40,21 @@ def test_equal_configs_are_one_key_of_a_dict():
 
 
 def test_every_field_has_a_change_to_test():
-    assert {*CHANGES, "text_encoder"} == {field.name for field in dataclasses.fields(FeatureConfig)}
+    assert {*CHANGES, "text_encoder", "speech_states"} == {field.name for field in dataclasses.fields(FeatureConfig)}
 
 
 def test_digest_depends_on_every_field():
     digests = {FeatureConfig(**{name: value}).digest() for name, value in CHANGES.items()}
     assert len(digests | {FeatureConfig().digest()}) == len(CHANGES) + 1
+
+
+def test_states_are_those_of_the_speech_encoder():
+    config = FeatureConfig(speech_encoder=True, speech_states=True)
+    assert config.digest() != FeatureConfig(speech_encoder=True).digest()
+    assert config.n_states == 57  # of 80 ms, in 1.5 windows of 3 s
+    assert FeatureConfig(speech_encoder=True).n_states == 0
+    with pytest.raises(ConfigError, match="expected the speech encoder for its states"):
+        FeatureConfig(speech_states=True)
 
 
 def test_the_features_of_speech_are_found_whether_or_not_words_are_wanted():

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
+from serctl.encoders.speech import LAYERS, STATE_LAYER, UNITS
 from serctl.errors import BundleError
 from serctl.features import Features, Normaliser
+from serctl.features.adaptation import Statistics, adapt
 
 N_MELS, N_FUNCTIONALS = 5, 7
 LENGTHS = (30, 8, 51)
@@ -109,6 +113,50 @@ def test_inputs_do_not_depend_on_the_other_windows(windows, normaliser):
         alone = normaliser.model_inputs([window], n_frames=40)
         for name, array in alone.items():
             np.testing.assert_array_equal(array[0], together[name][row])
+
+
+@pytest.fixture
+def encoded():
+    """Windows whose functionals end with the statistics of the speech encoder, and the states that these are of."""
+    rng = np.random.default_rng(4)
+    made = []
+    for length in (9, 20, 31):
+        layers = rng.normal(2, 3, (LAYERS, length, UNITS)) + rng.normal(0, 2, (LAYERS, 1, UNITS))
+        statistics = np.concatenate([part for each in layers for part in (each.mean(axis=0), each.std(axis=0))])
+        functionals = np.concatenate([[7.0], statistics]).astype(np.float32)
+        states = layers[STATE_LAYER - 1].astype(np.float16)
+        empty = np.empty((0, 0), np.float32)
+        made.append(Features(np.zeros((length, 2), np.float16), empty, functionals, 0, states=states))
+    return made
+
+
+def test_states_are_scaled_by_what_the_functionals_say_of_them(encoded):
+    """Every window counts alike, whatever its length."""
+    normaliser = Normaliser.fit(encoded)
+    mean, sd = normaliser.state_scale()
+    means = np.stack([each.states.astype(np.float64).mean(axis=0) for each in encoded])
+    squares = np.stack([np.square(each.states.astype(np.float64)).mean(axis=0) for each in encoded])
+    np.testing.assert_allclose(mean, means.mean(axis=0), atol=1e-2)
+    np.testing.assert_allclose(sd, np.sqrt(squares.mean(axis=0) - np.square(means.mean(axis=0))), rtol=1e-2)
+    inputs = normaliser.model_inputs(encoded, n_frames=10, n_states=25)
+    np.testing.assert_array_equal(inputs["state_mask"].sum(axis=1), [9, 20, 25])
+    np.testing.assert_allclose(inputs["states"][1, 3], (encoded[1].states[3] - mean) / sd, atol=1e-5)
+    assert not inputs["states"][0, 9:].any()
+    assert set(normaliser.model_inputs(encoded, n_frames=10)) == {"log_mel", "mask", "functionals"}
+
+
+def test_states_are_adapted_with_the_functionals(encoded):
+    normaliser = Normaliser.fit(encoded)
+    moved = [replace(each, functionals=each.functionals + 1) for each in encoded] * 400
+    adapted = adapt(normaliser, Statistics.measure(each.functionals for each in moved))
+    np.testing.assert_allclose(adapted.state_scale()[0] - normaliser.state_scale()[0], 1, atol=0.05)
+
+
+def test_states_of_a_speaker_are_standardised_with_the_rest(encoded):
+    normaliser = Normaliser.fit(encoded)
+    mean, sd = normaliser.state_scale()
+    found = normaliser.standardise(encoded[0])
+    np.testing.assert_allclose(found.states, (encoded[0].states - mean) / sd, atol=1e-2)
 
 
 def test_windows_are_left_as_they_were(windows, normaliser):

@@ -58,6 +58,9 @@ def noise(level_db):
     return (samples * 10 ** (level_db / 20)).astype(np.float32)
 
 
+STATES = FeatureConfig(speech_encoder=True, speech_states=True, window_s=0.1)
+
+
 def write(path, samples, rate=RATE):
     soundfile.write(path, samples, rate, subtype="FLOAT")
     return path
@@ -117,6 +120,7 @@ def assert_same_features(windows, expected):
             array, reference = getattr(ours.features, field), getattr(theirs.features, field)
             assert array.dtype == reference.dtype
             np.testing.assert_array_equal(array, reference)
+        np.testing.assert_array_equal(ours.features.states, theirs.features.states)
         assert ours.features.first_frame == theirs.features.first_frame
         assert isinstance(ours.features.first_frame, int)
 
@@ -152,6 +156,23 @@ def test_what_is_cached_is_what_was_computed(short, cache, no_audio, with_frames
     )
     assert type(cached_reader.info.sample_rate) is int
     assert cached_reader.digest == computed_reader.digest
+
+
+def test_states_come_back_from_the_cache(short, cache, no_audio):
+    first, _ = read(short, cache, STATES)
+    assert all(each.features.states.dtype == np.float16 for each in first)
+    no_audio()
+    assert_same_windows(read(short, cache, STATES)[0], first)
+
+
+@pytest.mark.parametrize("forged", [{}, {"state_counts": np.zeros(2, int)}, {"states": np.zeros((2, 3), np.float16)}])
+def test_an_entry_without_its_states_is_computed_again(short, cache, computed, forged):
+    expected, _ = read(short, cache, STATES)
+    (key,) = cache.keys
+    arrays = {name: array for name, array in cache.get(key).items() if not name.startswith("state")}
+    cache.put(key, arrays | forged)
+    assert_same_windows(read(short, cache, STATES)[0], expected)
+    assert len(computed) == 2 * len(expected)
 
 
 def test_reading_without_a_cache_gives_the_same(short, cache):

@@ -28,13 +28,17 @@ WITH_SPEECH = (*ACOUSTIC, "speech_1_000_mean", "speech_1_000_sd")
 SPEC = ModelSpec(n_frames=64, n_mels=16, functionals=FUNCTIONALS, n_classes=3, languages=("de", "pl"))
 WITH_SPECTROGRAM = architecture_names(lambda each: "log_mel" in each.inputs)
 
+N_STATES = 12
+
 # What a frame may see of its neighbours through the convolutions: 63 frames in resnet, the deepest.
 REACH = 80
 
 
 def spec_of(name: str) -> ModelSpec:
     """What the architecture is built for: the features of its encoder, if it has one."""
-    return replace(SPEC, functionals=WITH_SPEECH) if ARCHITECTURES[name].speech_encoder else SPEC
+    facts = ARCHITECTURES[name]
+    spec = replace(SPEC, functionals=WITH_SPEECH) if facts.speech_encoder else SPEC
+    return replace(spec, n_states=N_STATES) if facts.speech_states else spec
 
 
 @cache
@@ -81,6 +85,8 @@ def inputs_of(model: Any, count: int = 4, *, frames: int = 64, spoken: int = 64)
         "mask": mask,
         "tokens": rng.standard_normal((count, MOST_TOKENS, UNITS)),
         "token_mask": np.repeat([[1.0] * 9 + [0.0] * (MOST_TOKENS - 9)], count, axis=0),
+        "states": rng.standard_normal((count, N_STATES, UNITS)),
+        "state_mask": np.repeat([[1.0] * 5 + [0.0] * (N_STATES - 5)], count, axis=0),
     }
     inputs["log_mel"] = np.pad(inputs["log_mel"], [(0, 0), (0, frames - spoken), (0, 0)])
     return {tensor.name: inputs[tensor.name].astype(np.float32) for tensor in model.inputs}
@@ -105,14 +111,22 @@ def test_the_first_output_are_the_probabilities(name: str) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_network_is_as_small_as_promised(name: str) -> None:
     facts = ARCHITECTURES[name]
-    config = FeatureConfig(voice_encoder=facts.voice_encoder, speech_encoder=facts.speech_encoder)
-    spec = ModelSpec(300, config.n_mels, functional_names(config), n_classes=8, languages=("am", "de", "en", "pl"))
+    config = FeatureConfig(
+        voice_encoder=facts.voice_encoder, speech_encoder=facts.speech_encoder, speech_states=facts.speech_states
+    )
+    spec = ModelSpec(
+        *(300, config.n_mels, functional_names(config)),
+        n_classes=8,
+        languages=("am", "de", "en", "pl"),
+        n_states=config.n_states,
+    )
     bounds = {
         "cnn-large": (1e6, 2e6),
         "separable": (3e5, 8e5),
         "separable-small": (1e5, 2.5e5),
         "attention": (1e6, 2e6),
         "speech": (6e6, 7e6),
+        "speech-attention": (6e6, 7e6),
     }
     smallest, largest = bounds.get(name, (5e4, 1e6))
     assert smallest < build(name, spec).count_params() + encoder_parameters(config) < largest
@@ -188,6 +202,21 @@ def test_litert_gives_what_keras_gives(name: str) -> None:
         for key, values in found.items():
             # Weights in float16: up to 3e-3 in these networks, whose random weights are steeper than learned ones.
             np.testing.assert_allclose(values[0], expected[key][row], atol=5e-3)
+
+
+def test_states_in_the_padding_change_nothing() -> None:
+    model = network("speech-attention")
+    inputs = inputs_of(model)
+    expected = probabilities(model, inputs)
+    inputs["states"][:, 5:] = 10
+    np.testing.assert_allclose(probabilities(model, inputs), expected, atol=1e-6)
+    inputs["states"][:, :5] += 1
+    assert np.abs(probabilities(model, inputs) - expected).max() > 1e-3
+
+
+def test_states_are_needed_by_a_network_that_attends_to_them() -> None:
+    with pytest.raises(ConfigError, match="expected the states of the speech encoder"):
+        build("speech-attention", replace(SPEC, functionals=WITH_SPEECH))
 
 
 def test_words_are_added_to_the_answer_of_speech_alone() -> None:
