@@ -99,7 +99,8 @@ def _measurement(result: dict[str, Any], title: str) -> str:
 def render_accuracy() -> str:
     """The README's table of new speakers: UAR on each corpus."""
     found = accuracy.CLAIM.find(kept_only=True)
-    titles = ("corpus", "emotions", "speech: UAR % (95 % interval)", accuracy.ARCHITECTURE, accuracy.BASELINE)
+    ours = f"{accuracy.SPEECH}: UAR % (95 % interval)"
+    titles = ("corpus", "emotions", ours, accuracy.ARCHITECTURE, accuracy.BASELINE)
     return markdown_table(titles, [_accuracy_row(found, corpus) for corpus in accuracy.SPEECH_CORPORA])
 
 

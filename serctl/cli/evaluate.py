@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     app,
     "serctl evaluate ./corpus -o ./evaluation",
     "serctl evaluate ./corpus --model ./my-model -o ./of-my-model",
-    "serctl evaluate ./corpus --arch speech --protocol loso -o ./cross-validation",
+    "serctl evaluate ./corpus --arch speech-attention --protocol loso -o ./cross-validation",
     "serctl evaluate ./corpus --arch mfcc --protocol speaker-kfold:2 -o ./in-two-folds",
 )
 @flags(

@@ -48,8 +48,8 @@ def train(
 ) -> None:
     """Train a model on labelled corpora.
 
-    The model is a bundle, a folder that `serctl predict --model` runs. The architecture is speech unless --arch or
-    --from says otherwise. Some speakers are held out to choose the epoch and to calibrate the confidences. An
+    The model is a bundle, a folder that `serctl predict --model` runs. The architecture is speech-attention unless
+    --arch or --from says otherwise. Some speakers are held out to choose the epoch and to calibrate the confidences. An
     interrupted run leaves its checkpoints in OUTPUT.partial, and --resume continues from there.
     """
     require_extra("train", "training")

@@ -54,7 +54,7 @@ ARCHITECTURES = {
 }
 """Every architecture by its name, in the order that lists show."""
 
-DEFAULT_ARCHITECTURE = speech.ARCHITECTURE.name
+DEFAULT_ARCHITECTURE = speech_attention.ARCHITECTURE.name
 
 
 def find_architecture(name: str) -> Architecture:

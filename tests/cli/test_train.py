@@ -267,4 +267,4 @@ def test_flags_that_are_not_given_suit_the_architecture() -> None:
 
 def test_the_architecture_that_answers_new_speakers_best_is_the_default() -> None:
     recipe = make_recipe(Given({}), Recipe)
-    assert (recipe.architecture, recipe.augmentation.degraded_copies) == ("speech", 1)
+    assert (recipe.architecture, recipe.augmentation.degraded_copies) == ("speech-attention", 1)
