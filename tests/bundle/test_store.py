@@ -177,7 +177,7 @@ def test_a_manifest_without_a_fact_is_refused(copy: Path) -> None:
 
 def test_what_a_later_version_adds_to_the_manifest_is_ignored(copy: Path) -> None:
     edit(copy, mood="sunny")
-    assert load_bundle(copy).facts.architecture == "speech"
+    assert load_bundle(copy).facts.architecture == "speech-attention"
 
 
 def test_a_changed_manifest_is_another_model(copy: Path, tiny_bundle: Bundle) -> None:
