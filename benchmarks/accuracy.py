@@ -9,6 +9,7 @@ baselines on the same folds.
 from __future__ import annotations
 
 import shutil
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from _claims import Claim, millions, percent, run_claim, runs_table
@@ -103,6 +104,7 @@ def make_rows(found: Found) -> list[Row]:
         Row(f"the same on {corpus} with seed {seed}{_span(found[run.name])}", percent(found[run.name], "uar"), "%")
         for (corpus, seed), run in SEED_RUNS.items()
     ]
+    rows += [_mean_row(found, corpus) for corpus in dict.fromkeys(corpus for corpus, _ in SEED_RUNS)]
     rows += [_corpus_row(found, corpus, suffix, ARCHITECTURE) for suffix in ("", NORMALISED) for corpus in CORPORA]
     rows.append(
         Row(
@@ -128,6 +130,16 @@ def _corpus_row(found: Found, corpus: str, suffix: str, architecture: str) -> Ro
         peer=BASELINE if baseline else "",
         peer_figure=baseline,
     )
+
+
+def _mean_row(found: Found, corpus: str) -> Row:
+    """The mean over the first seed and the others."""
+    others = [run.name for (name, _), run in SEED_RUNS.items() if name == corpus]
+    uars = [percent(found[name], "uar") for name in (f"{corpus}-{SPEECH}", *others)]
+    known = [uar for uar in uars if uar is not None]
+    target = SPEECH_CORPORA[corpus][1]
+    figure = mean(known) if len(known) == len(uars) else None
+    return Row(f"the mean of these {len(uars)} seeds on {corpus}", figure, "%", target, at_least=True)
 
 
 def _span(metrics: Metrics | None) -> str:

@@ -48,7 +48,7 @@ __all__ = [
 ARCHITECTURES = {
     module.ARCHITECTURE.name: module.ARCHITECTURE
     for module in (
-        *(speech, speech_attention, hybrid, mfcc, cnn, attention, resnet, lstm),
+        *(speech_attention, speech, hybrid, mfcc, cnn, attention, resnet, lstm),
         *(separable, separable_small, cnn_large, shared_private, acoustic, cnn3d, coattention),
     )
 }

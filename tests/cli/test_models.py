@@ -21,7 +21,7 @@ def test_the_list_names_models_and_architectures(
     result = serctl("models", "list")
     assert result.code == 0
     assert "  serctl-base (default): angry, happy, neutral, sad; weights CC0-1.0" in result.stdout
-    assert "Architectures: speech, hybrid" in result.stdout
+    assert "Architectures: speech-attention, speech, hybrid" in result.stdout
 
 
 def test_the_card_of_a_model(serctl: Any, tiny_bundle: Bundle) -> None:

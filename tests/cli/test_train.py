@@ -70,7 +70,7 @@ def test_a_model_with_one_answer_for_everything_is_found_out(answers: list[int],
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--arch", "perceptron"], "no architecture perceptron: expected one of speech, hybrid"),
+        (["--arch", "perceptron"], "no architecture perceptron: expected one of speech-attention, speech, hybrid"),
         (["--classes", "happy,angst"], "expected an emotion among neutral, calm, happy"),
         (["--map", "calm"], "--map: expected FROM=TO, such as calm=neutral. Received: calm"),
         (["--speed", "fast"], "--speed: expected LOW:HIGH"),

@@ -42,7 +42,7 @@ def test_options_as_json() -> None:
 
 
 def test_an_unknown_architecture_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="no architecture perceptron: expected one of speech, hybrid"):
+    with pytest.raises(ConfigError, match="perceptron: expected one of speech-attention, speech, hybrid"):
         find_architecture("perceptron")
     with pytest.raises(ConfigError, match="no architecture"):
         build("", ModelSpec(n_frames=8, n_mels=8, functionals=("a", "b", "c"), n_classes=2))

@@ -94,7 +94,7 @@ def test_an_evaluation_says_what_became_of_the_words(
 
 
 def test_an_architecture_of_speech_takes_no_transcripts() -> None:
-    with pytest.raises(ConfigError, match="speech takes no words: expected one of coattention") as raised:
+    with pytest.raises(ConfigError, match="speech-attention takes no words: expected one of coattention") as raised:
         TrainOptions(labels=LabelOptions(transcripts="words"))
     assert raised.value.remedies == (Remedy.NO_TRANSCRIPTS,)
 

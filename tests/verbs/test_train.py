@@ -130,7 +130,7 @@ def test_the_scores_of_another_architecture_are_not_quoted(samples: Path, tmp_pa
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no architecture perceptron: expected one of speech, hybrid"):
+    with pytest.raises(ConfigError, match="perceptron: expected one of speech-attention, speech, hybrid"):
         TrainOptions(architecture="perceptron")
     with pytest.raises(ConfigError, match=r"at least 0\.02 and at most 0\.5\. Received: 0\.9"):
         TrainOptions(validation_share=0.9)
