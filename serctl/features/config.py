@@ -14,8 +14,11 @@ from serctl.errors import ConfigError
 FEATURE_VERSION = 1
 """Version of the feature code. Raise it whenever the code computes other values, so that no cache entry is stale."""
 
-LATER_PARAMETERS = ("voice_encoder", "speech_encoder", "text_encoder", "speech_states")
-"""Written down only where they are on, so that what was cached or trained before they existed is still found."""
+ENCODER_SWITCHES = ("voice_encoder", "speech_encoder", "text_encoder", "speech_states")
+"""The parameters that say which encoders are used, and what of them.
+
+Written down only where they are on, so that what was cached or trained before they existed is still found.
+"""
 
 LONGEST_FOR_SPEECH_ENCODER_S = 6.0
 """Longest window_s for the speech encoder, which takes 10 s; see LONGEST_WINDOW."""
@@ -133,10 +136,10 @@ class FeatureConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the version of the feature code and the parameters, as JSON values.
 
-        LATER_PARAMETERS are left out where they are off, so that older cache entries and models are still found.
+        ENCODER_SWITCHES are left out where they are off, so that older cache entries and models are still found.
         """
         values = {"version": FEATURE_VERSION, **asdict(self)}
-        return {name: value for name, value in values.items() if value or name not in LATER_PARAMETERS}
+        return {name: value for name, value in values.items() if value or name not in ENCODER_SWITCHES}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FeatureConfig:
@@ -152,7 +155,7 @@ class FeatureConfig:
             ConfigError: the version is another one, or a parameter is unknown, missing or out of range.
         """
         expected = {"version", *(field.name for field in fields(cls))}
-        if set(values) | set(LATER_PARAMETERS) != expected:
+        if set(values) | set(ENCODER_SWITCHES) != expected:
             raise ConfigError(f"feature config: expected the parameters {sorted(expected)}. Received: {sorted(values)}")
         if values["version"] != FEATURE_VERSION:
             raise ConfigError(f"feature config: expected version {FEATURE_VERSION}. Received: {values['version']}")

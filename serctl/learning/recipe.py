@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from serctl.errors import ConfigError, CorpusError, Remedy
 from serctl.features import FeatureConfig, functional_names
-from serctl.features.config import LATER_PARAMETERS
+from serctl.features.config import ENCODER_SWITCHES
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions
 from serctl.models import architecture_names, find_architecture
 from serctl.options import check_options
@@ -96,7 +96,7 @@ class Recipe(NetworkOptions):
 
 def _encoders(*users: Architecture | FeatureConfig) -> dict[str, bool]:
     """The encoders that any of these use, as parameters of FeatureConfig."""
-    return {name: any(getattr(each, name) for each in users) for name in LATER_PARAMETERS}
+    return {name: any(getattr(each, name) for each in users) for name in ENCODER_SWITCHES}
 
 
 def with_known_classes(dataset: Dataset, recipe: Recipe) -> Dataset:

@@ -1,7 +1,7 @@
 """The speech encoder's statistics as in `speech`, beside experts that attend to its states one after the other.
 
-Statistics of a window lose where in it something was said how. An expert here passes each state through a layer, weighs
-the results by learned attention, and classifies their mean and deviation.
+The statistics of a window do not tell its moments apart. An expert here passes each state through a layer, weighs the
+results by learned attention, and classifies their mean and deviation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,20 @@ def test_contributions_lead_from_the_average_recording_to_the_answer(speech: np.
     assert found is not None
     assert found.reference + sum(group.points for group in found.groups) == pytest.approx(answer[target], abs=1e-6)
     assert all(abs(a.points) >= abs(b.points) for a, b in itertools.pairwise(found.groups))
+
+
+def test_the_average_recording_has_average_states_too(speech: np.ndarray) -> None:
+    recogniser = Recogniser(load_bundle("serctl-base"))
+    normaliser = recogniser.bundle.normaliser
+    features = compute_features(speech, recogniser.bundle.facts.features)
+    found = contributions(features, Listener(recogniser, 0))
+    assert found is not None
+    assert features.states is not None
+    mean = np.tile(normaliser.state_scale()[0].astype(np.float16), (len(features.states), 1))
+    average = replace(features, functionals=normaliser.functional_mean, states=mean)
+    assert found.reference == pytest.approx(recogniser.probabilities([average])[0, 0], abs=1e-6)
+    states_left = replace(average, states=features.states)
+    assert abs(recogniser.probabilities([states_left])[0, 0] - found.reference) > 1e-3
 
 
 def test_a_network_of_spectrograms_has_no_groups(speech: np.ndarray) -> None:
