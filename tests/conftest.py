@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -46,6 +47,12 @@ SAMPLES = Path(__file__).parent / "samples"
 
 # A shell starts background jobs with SIGINT ignored, and what the tests start would inherit it and not end on Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile librosa before the worker processes of pytest-xdist start: two that do it at once crash (numba 10128)."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        subprocess.run([sys.executable, "-c", "import librosa"], env={**os.environ, "EAGER_IMPORT": "1"}, check=True)
 
 
 @dataclass(frozen=True)

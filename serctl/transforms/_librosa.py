@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,24 +22,46 @@ _CACHE_HOME = "XDG_CACHE_HOME"
 def import_librosa() -> Any:
     """Import librosa with its short-time transform, for which numba compiles code and keeps it in a cache folder.
 
-    Where the user's own cannot be written, a private one below the folder for temporary files takes its place.
+    Where the user's own cannot be written, a private one below the folder for temporary files takes its place. One
+    process at a time: two that fill numba's cache leave code in it that crashes every later one (numba issue 10128).
     """
-    with _cache_folder():
+    with _cache_folder() as folder, _alone(folder / "numba"):
         import librosa
-        import librosa.core.spectrum  # librosa itself imports it when it is used
+        import librosa.core.spectrum  # librosa itself imports them when they are used
+        import librosa.util.utils
 
     return librosa
 
 
 @contextmanager
-def _cache_folder() -> Iterator[None]:
-    if os.name != "posix" or _can_write(_own_cache()):
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for the other processes of this user that are in here; not where the system or the folder has no locks."""
+    try:
+        import fcntl
+
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "serctl.lock").open("w")
+    except (ImportError, OSError):
         yield
         return
-    before = os.environ.get(_CACHE_HOME)
-    os.environ[_CACHE_HOME] = str(_private_folder())
-    try:
+    with lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _cache_folder() -> Iterator[Path]:
+    """The folder for caches, which libraries find as well."""
+    own = _own_cache()
+    if own is not None and (os.name != "posix" or _can_write(own)):
+        yield own
+        return
+    before = os.environ.get(_CACHE_HOME)
+    private = _private_folder()
+    os.environ[_CACHE_HOME] = str(private)
+    try:
+        yield private
     finally:
         if before is None:
             del os.environ[_CACHE_HOME]
@@ -54,9 +76,9 @@ def _own_cache() -> Path | None:
         return None
 
 
-def _can_write(folder: Path | None) -> bool:
+def _can_write(folder: Path) -> bool:
     """Whether the folder, or the one in which it is to be made, can be written."""
-    if folder is None or not folder.is_absolute():
+    if not folder.is_absolute():
         return False
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
