@@ -5,15 +5,18 @@ python benchmarks/federated.py --data DIR [--settings ravdess languages] [--meth
 Three settings: five parties of RAVDESS and five of ASED, each with speakers of its own, and four parties that are one
 language each. The speakers of the test belong to no party. Every cell (setting, fold, seed, method) is trained once, is
 kept in runs/ as it ends, and is not trained again. All parties are in one process, with the messages and the rounds of
-`serctl federate`. central: one training on the recordings of all parties, with the same recordings held out to choose
-the epoch; alone: each party by itself; secure: scaffold with secure aggregation; epsilon: fedavg with noise of the
-server. The attack on membership guesses from its loss whether a recording was fitted. Needs serctl[train,federated].
+`serctl federate`; processes: `serctl federate local` with scaffold, so each party is a process and messages go over
+TLS. central: one training on the recordings of all parties, with the same recordings held out to choose the epoch;
+alone: each party by itself; secure: scaffold with secure aggregation; epsilon: fedavg with noise of the server. The
+attack on membership guesses from its loss whether a recording was fitted. Needs serctl[train,federated].
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -21,7 +24,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from _common import Comparison, Row, make_parser, parse, print_table, save_result, say
+from _common import Comparison, Row, make_parser, parse, print_table, save_result, say, serctl
 from _runs import THREADS, WORK
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from serctl.run import Run
 
 ARCHITECTURE = "speech"
-CENTRAL, ALONE = "central", "alone"
+CENTRAL, ALONE, PROCESSES = "central", "alone", "processes"
 ROUNDS = 100
 FIVE_EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful")
 
@@ -78,6 +81,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "scaffold": {"strategy": "scaffold"},
     "fedavg": {"strategy": "fedavg"},
     ALONE: {},
+    PROCESSES: {"strategy": "scaffold"},
     "fedprox": {"strategy": "fedprox"},
     "secure": {"strategy": "scaffold", "secure": True},
     "epsilon 8": {"strategy": "fedavg", "epsilon": 8.0},
@@ -212,6 +216,45 @@ def train_federated(recipe: Recipe, shares: Shares, options: FederationOptions) 
     return server.run()
 
 
+def by_processes(cell: Cell, shares: Shares, data: Path) -> dict[str, Any]:
+    """Train as `serctl federate local` does, and score the model on the speakers of no party, both as a user would."""
+    setting = SETTINGS[cell.setting]
+    place = cell.path.with_suffix("")
+    shutil.rmtree(place, ignore_errors=True)
+    rows = set(shares.test)
+    for row, utterance in enumerate(shares.dataset.utterances):
+        link = place / ("test" if row in rows else "parties") / utterance.path.relative_to(data)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(utterance.path.resolve())
+    among = ["--parties", setting.parties or len(setting.corpora), "--by", "speaker" if setting.parties else "language"]
+    network = ["--arch", ARCHITECTURE, "--copies", 0, "--degraded-copies", 0, "--seed", cell.seed]
+    labels = ["--classes", ",".join(setting.classes)] if setting.classes else []
+    federation = ["--rounds", cell.rounds, "--strategy", METHODS[PROCESSES]["strategy"]]
+    model = place / "model"
+    command = [serctl(), "federate", "local", *folders_in(place / "parties"), "-o", model, "--overwrite", "-q"]
+    finish_command([*command, *among, *network, *labels, *federation])
+    scores = place / "scores"
+    command = [serctl(), "evaluate", *folders_in(place / "test"), "--model", model, "-o", scores, "--overwrite", "-q"]
+    finish_command(command)
+    made = json.loads((model / "bundle.json").read_text())["training"]["federation"]
+    return {
+        "uar": {"all": 100 * json.loads((scores / "metrics.json").read_text())["uar"]},
+        "bytes": {party["name"]: sum(party["sent"].values()) for party in made["parties"]},
+        "best_round": made["best_round"],
+        "refused": len(made["refused"]),
+    }
+
+
+def folders_in(place: Path) -> list[Path]:
+    """The corpora there."""
+    return sorted(place.iterdir())
+
+
+def finish_command(words: Sequence[object]) -> None:
+    """Run a command to its end."""
+    subprocess.run([str(word) for word in words], check=True)
+
+
 def learned_of(found: Federated) -> Learned:
     """The network of a federated training, as prediction takes it."""
     from serctl.learning.calibrate import Learned
@@ -272,7 +315,7 @@ def percent(predicted: NDArray[np.float64], truth: NDArray[np.intp]) -> float:
     return 100 * mean(float((answers[truth == each] == each).mean()) for each in set(truth.tolist()))
 
 
-def measure(cell: Cell, shares: Shares) -> dict[str, Any]:
+def measure(cell: Cell, shares: Shares, data: Path) -> dict[str, Any]:
     """Train a cell and score it on the speakers that belong to no party."""
     import keras
 
@@ -281,13 +324,15 @@ def measure(cell: Cell, shares: Shares) -> dict[str, Any]:
     setting = SETTINGS[cell.setting]
     recipe, classes = recipe_of(setting, cell.seed), shares.dataset.classes
     test = shares.samples(shares.test)
-    began, cpu = time.monotonic(), time.process_time()
+    began, cpu = time.monotonic(), cpu_s()
     figures: dict[str, Any] = {}
     if cell.method == CENTRAL:
         figures |= scores_of(train_whole(recipe, shares, list(shares.fitted)), shares)
     elif cell.method == ALONE:
         each = {name: uar_of(train_whole(recipe, shares, [name]), test, classes)["all"] for name in shares.fitted}
         figures |= {"uar": {"all": mean(each.values())}, "parties": each}
+    elif cell.method == PROCESSES:
+        figures |= by_processes(cell, shares, data)
     else:
         options = FederationOptions(rounds=cell.rounds, **METHODS[cell.method])
         found = train_federated(recipe, shares, options)
@@ -295,7 +340,13 @@ def measure(cell: Cell, shares: Shares) -> dict[str, Any]:
         figures["bytes"] = {party.name: sum(found.traffic[party.name].sent.values()) for party in found.parties}
         figures |= {"best_round": found.best_round, "refused": len(found.refused)}
     keras.utils.clear_session()
-    return figures | {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "test": len(test)}
+    return figures | {"wall_s": time.monotonic() - began, "cpu_s": cpu_s() - cpu, "test": len(test)}
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process and of those that it started and that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def rows_of(found: dict[Cell, dict[str, Any]]) -> list[Row]:
@@ -380,7 +431,7 @@ def run_cells(args: argparse.Namespace) -> None:
         setting = SETTINGS[name]
         dataset = load(setting, args.data, Run(Cache(default_folder()), jobs=1))
         for cell in missing:
-            figures = measure(cell, divide(setting, dataset, cell.fold, cell.seed))
+            figures = measure(cell, divide(setting, dataset, cell.fold, cell.seed), args.data)
             say(f"{cell.path.stem}: UAR {figures['uar']['all']:.1f}, {figures['cpu_s']:.0f} s of CPU")
             cell.path.write_text(json.dumps({"cell": vars(cell), "figures": figures}, indent=1), encoding="utf-8")
 

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-_LARGEST_CHUNK = 256
-_CHUNK_S = 1.0
+_LARGEST_CHUNK = 1024
+_CHUNK_S = 2.0
+_PARTS_OF_A_DEAD_CHUNK = 32
 _CHUNKS_PER_WORKER = 3
 _COUNT_WORKERS_EVERY_S = 5.0
 _CONNECT_WITHIN_S = 15.0
@@ -192,7 +193,7 @@ class _Mapping(Generic[T, R]):
         return started
 
     def _next_chunk(self) -> Chunk[T]:
-        """Items for about a second, fewer towards the end, where they keep the workers equally busy."""
+        """Items for about two seconds, fewer towards the end, where they keep the workers equally busy."""
         if self._again:
             return self._again.popleft()
         share = len(self.waiting) // (_CHUNKS_PER_WORKER * self._workers)
@@ -234,10 +235,11 @@ class _Mapping(Generic[T, R]):
         self._again.append(chunk)
 
     def _suspect(self, chunk: Chunk[T]) -> None:
-        """Do the items of a chunk one by one whose worker died; a single one waits until nothing else is under way."""
+        """Do a chunk whose worker died again, in parts; a single item waits until nothing else is under way."""
         _logger.debug("a worker died with %d items", len(chunk))
         if len(chunk) > 1:
-            self._again += [[item] for item in chunk]
+            size = -(-len(chunk) // _PARTS_OF_A_DEAD_CHUNK)
+            self._again += [chunk[first : first + size] for first in range(0, len(chunk), size)]
         else:
             self._suspects += chunk
 

@@ -62,14 +62,14 @@ def test_a_failing_item_becomes_a_failure_and_the_others_are_unharmed(run: Calla
 
 
 def test_only_the_item_that_kills_its_worker_fails(run: Callable[..., dict[int, Any]]) -> None:
-    def die_at_7(number: int) -> int:
-        if number == 7:  # in a chunk of two
+    def die_at_307(number: int) -> int:
+        if number == 307:  # in a chunk of about fifty, so in one of two when it is done again
             os.kill(os.getpid(), signal.SIGKILL)
         return number
 
-    results = run(die_at_7, range(20))
-    assert results.pop(7).kind == "WorkerDied"
-    assert results == {n: n for n in range(20) if n != 7}
+    results = run(die_at_307, range(600))
+    assert results.pop(307).kind == "WorkerDied"
+    assert results == {n: n for n in range(600) if n != 307}
 
 
 def test_workers_start_from_the_folder_of_the_run_and_use_one_numeric_thread(
