@@ -264,17 +264,16 @@ def count_rows(report: Path) -> dict[str, Any]:
     return {"rows": len(rows), "errors": [f"{Path(path).name}: {error}" for path, error in rows if error]}
 
 
-def marginal(figures: dict[str, Any], backend: str) -> float:
-    """CPU milliseconds of a recording whose features are computed, without what the start of a run takes."""
-    few, many = (figures[f"uncached {backend} {count}"] for count in UNCACHED)
-    return 1000 * (many["cpu_s"] - few["cpu_s"]) / (many["files"] - few["files"])
-
-
-def cached(figures: dict[str, Any], count: int) -> Row:
-    """CPU milliseconds of a recording whose features are cached, the start of the run among them."""
-    loky, dask = (1000 * figures[f"{backend} {count}"]["cpu_s"] / count for backend in ("loky", "dask"))
-    measure = f"CPU of one of {count:,} recordings, features cached: Dask"
+def cost(figures: dict[str, Any], count: int, features: str = "") -> Row:
+    """CPU milliseconds of a recording, the start of the run among them."""
+    loky, dask = (1000 * figures[f"{features}{backend} {count}"]["cpu_s"] / count for backend in ("loky", "dask"))
+    measure = f"CPU of one of {count:,} recordings, features {'computed' if features else 'cached'}: Dask"
     return Row(measure, dask, "ms", peer="loky", peer_figure=loky)
+
+
+def overhead(figures: dict[str, Any], count: int) -> float:
+    """How much more CPU time than loky Dask needs where features are cached, start included, in percent."""
+    return 100 * float(figures[f"dask {count}"]["cpu_s"] / figures[f"loky {count}"]["cpu_s"] - 1)
 
 
 def main() -> None:
@@ -300,14 +299,13 @@ def main() -> None:
         for backend, options in backends.items():
             steps.do(f"uncached {backend} {count}", lambda: bench.predict(count, "--no-cache", *options))  # noqa: B023
     figures = steps.figures
-    loky, dask = marginal(figures, "loky"), marginal(figures, "dask")
     rows = [
         Row("rows, of four workers two killed", killed["rows"], "rows"),
         Row("error rows, of one recording that kills its worker", len(killed["errors"]), "rows"),
         Row("same bytes as on one machine", float(killed["same_bytes"]), "(1 = yes)", 1, at_least=True),
-        Row("CPU of a recording: Dask", dask, "ms", peer="loky", peer_figure=loky),
-        Row("overhead of Dask", 100 * (dask / loky - 1), "%", 10),
-        *(cached(figures, count) for count in sizes),
+        *(Row(f"overhead of Dask, {count:,} recordings", overhead(figures, count), "%", 10) for count in sizes[-1:]),
+        *(cost(figures, count) for count in sizes),
+        *(cost(figures, count, "uncached ") for count in UNCACHED),
         Row("scheduler, growth from 20 % to the end", growth(killed, "scheduler"), "MB"),
         Row("client, growth from 20 % to the end", growth(killed, "client"), "MB"),
     ]
