@@ -319,8 +319,11 @@ def _open_lock(path: Path) -> int:
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:
-        return os.open(path, flags | os.O_RDONLY)  # that of another user, which may be locked all the same
+    except PermissionError as denied:
+        try:
+            return os.open(path, flags | os.O_RDONLY)  # that of another user, which may be locked all the same
+        except FileNotFoundError:
+            raise denied from None
 
 
 def _sign(path: Path, lock: int) -> bool:

@@ -315,6 +315,26 @@ def test_the_lock_of_another_users_killed_run_is_no_obstacle_but_that_of_a_live_
         assert list(Path(folder).iterdir()) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root may write everywhere: the test becomes somebody who may not")
+def test_a_folder_that_may_not_be_written_is_named_with_the_reason() -> None:
+    code = """
+        import os, sys
+        from pathlib import Path
+        from serctl.errors import ConfigError
+        from serctl.files import claim
+        os.setuid(int(sys.argv[2]))
+        try:
+            with claim(Path(sys.argv[1])):
+                pass
+        except ConfigError as error:
+            print(error)
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        said, _ = start(code, Path(folder) / "output", STRANGER).communicate()
+    assert said == f"cannot write into the folder {folder}: Permission denied\n"
+
+
 def test_a_folder_moved_aside_by_a_killed_run_is_put_back(tmp_path: Path) -> None:
     """As where the system cannot exchange two folders at once."""
     output = tmp_path / "model"

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -157,16 +158,14 @@ def _bundled(model: str) -> Bundle | None:
 
 def _described(facts: BundleFacts) -> Iterator[tuple[str, str]]:
     yield "Emotions", ", ".join(facts.labels)
-    corpora = [f"{each.name} ({', '.join(each.languages) or '?'})" for each in facts.training.corpora]
-    yield "Trained on", "; ".join(corpora) or "not known"
+    trained = [f"{each.name} ({', '.join(each.languages) or '?'})" for each in facts.training.corpora]
+    yield "Trained on", "; ".join(trained) or "not known"
     scored = facts.metrics.get("cross_validation") or facts.metrics.get("validation")
     if scored:
         yield "Tested", f"UAR {100 * scored.uar:.0f} % on {scored.n:,} utterances: {scored.protocol.description}"
-    if unlike := facts.metrics.get("left_out"):
-        yield (
-            "On other corpora",
-            f"UAR {100 * unlike.uar:.0f} % on {unlike.n:,} utterances, each corpus left out in turn",
-        )
+    if (unlike := facts.metrics.get("left_out")) and (corpora := unlike.per_corpus.values()):
+        uar = 100 * mean(each.uar for each in corpora)
+        yield "On other corpora", f"mean UAR {uar:.0f} % on {len(corpora)}, each left out in turn"
     yield "Licence", facts.licence
 
 

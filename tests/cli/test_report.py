@@ -8,12 +8,14 @@ import json
 import re
 import shutil
 from pathlib import Path  # noqa: TC003 - typer reads it at run time
+from statistics import mean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from serctl.bundle.store import load_bundle
 from serctl.cli.report import DEFAULT, _Reports
 from serctl.reports.summary import FACTS
 
@@ -76,6 +78,8 @@ def test_a_prediction_ends_as_a_page(serctl: Serctl, recordings: Path, tmp_path:
     assert tom["link"] == "./calls/%3Cb%3Etom.flac"
     assert list(FACTS).index("novelty") in [index for index, _ in tom["facts"]]
     assert "is empty" in broken["error"]
+    corpora = load_bundle("serctl-base").facts.metrics["left_out"].per_corpus.values()
+    assert f"mean UAR {100 * mean(each.uar for each in corpora):.0f} % on {len(corpora)}" in page.read_text()
 
     assert "exists: --overwrite" in serctl("predict", str(recordings), *options).stderr
     updated = serctl("predict", str(recordings), *options, "--update")
