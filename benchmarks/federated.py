@@ -397,7 +397,8 @@ def table_of(found: dict[Cell, dict[str, Any]]) -> Comparison:
             )
         )
     titles = ("setting", "fold / seed", "method", "UAR %", "membership AUC", "MB sent by a party, at most", "CPU s")
-    return Comparison("Every training, all parties in one process.", titles, tuple(lines))
+    caption = "Every training: all parties in one process; with `processes`, each in its own."
+    return Comparison(caption, titles, tuple(lines))
 
 
 def finished() -> dict[Cell, dict[str, Any]]:
