@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import re
 import shlex
@@ -32,16 +33,16 @@ GENERATE = load_generator()
 COMMANDS = dict(GENERATE.walk_commands(PROGRAM, ("serctl",)))
 
 
-def commands_of(page):
-    """The serctl commands in the page's blocks of code, those after a pipe too."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+def commands_of(text):
+    """The serctl commands in a page's blocks of code, those after a pipe too."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     pieces = [piece.strip() for line in lines for piece in line.split("|")]
     return [shlex.split(piece, comments=True) for piece in pieces if piece.startswith("serctl ")]
 
 
 def test_every_command_of_a_page_parses():
-    shown = [command for page in PAGES for command in commands_of(page)]
+    shown = [command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8"))]
     assert len(shown) > 50
     for _, *arguments in shown:
         command = PROGRAM
@@ -51,6 +52,39 @@ def test_every_command_of_a_page_parses():
             assert command is not None
         with command.make_context(command.name, arguments):
             pass
+
+
+def values(words, *names):
+    return {value for name, value in itertools.pairwise(words) if name in names}
+
+
+def test_no_command_scores_a_model_on_the_corpus_that_another_trains_it_on():
+    texts = [*(page.read_text(encoding="utf-8") for page in PAGES), GENERATE.render_commands()]
+    shown = [command[1:] for text in texts for command in commands_of(text)]
+    trained = {
+        (model, corpus)
+        for verb, corpus, *words in shown
+        if verb in ("train", "federate")
+        for model in values(words, "-o")
+    }
+    scored = {
+        *(
+            (model, corpus)
+            for verb, corpus, *words in shown
+            if verb == "evaluate"
+            for model in values(words, "--model")
+        ),
+        *(
+            (model, corpus)
+            for verb, *words in shown
+            if verb == "compare"
+            for model in words
+            for corpus in values(words, "--on")
+        ),
+    }
+    assert ("./my-model", "./corpus") in trained
+    assert ("./my-model", "./other-corpus") in scored
+    assert scored & trained == set()
 
 
 def test_the_command_reference_has_each_command_with_its_options():

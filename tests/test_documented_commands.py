@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[1]
-SAMPLES = ROOT / "sample_audio"
+SAMPLES, OTHERS = ROOT / "sample_audio", ROOT / "tests" / "samples"
 PROGRAM: Any = typer.main.get_command(app)
 
 NEED_MORE_THAN_A_SHELL = ("--mic", "--listen", "ffmpeg", "federate ./", "federate local", "federate party")
@@ -74,12 +74,22 @@ def quick(words: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the names of the commands lead to sample recordings; it keeps what they make."""
+    """A folder in which the names of the commands lead to sample recordings; it keeps what they make.
+
+    The other corpus has none of the recordings that are in the corpus.
+    """
     place = tmp_path_factory.mktemp("documented")
     for name in ("sample_audio", "recordings", "corpus"):
         (place / name).mkdir()  # find does not follow a link to a folder
         for path in SAMPLES.iterdir():
             (place / name / path.name).symlink_to(path)
+    (place / "other-corpus").mkdir()
+    known = {path.stem for path in SAMPLES.iterdir()} - {"manifest"}
+    header, *lines = (OTHERS / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if Path(line.split(",")[0]).stem not in known]
+    (place / "other-corpus" / "manifest.csv").write_text("\n".join([header, *kept]), encoding="utf-8")
+    for line in kept:
+        (place / "other-corpus" / line.split(",")[0]).symlink_to(OTHERS / line.split(",")[0])
     (place / "recording.wav").symlink_to(SAMPLES / "emma-angry.wav")
     return place
 
@@ -101,6 +111,7 @@ def run(serctl: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
         ended = serctl(*quick(words), *(["--overwrite"] if again else []), stdin=piped.stdout)
         assert ended.code == 0, ended.stderr
         assert "Traceback" not in ended.stderr
+        assert "Leaky" not in ended.stderr
         assert output is None or (place / output).exists()
 
     return make

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @command(
     app,
     "serctl compare ./evaluation ./cross-validation",
-    "serctl compare serctl-base ./my-model --on ./corpus",
+    "serctl compare serctl-base ./my-model --on ./other-corpus",
 )
 @flags("jobs", "cache")
 def compare(
@@ -40,9 +40,9 @@ def compare(
 
     Shows the paired differences of UAR, WA and ECE, or of MAE, CCC and Pearson's r for numbers, with intervals by
     resampling speakers and a permutation test, and where they disagree, by emotion and by speaker, as Markdown on
-    stdout.
+    stdout. Warns of each side that was trained on recordings or speakers of the test.
     """
-    from serctl.reports.markdown import comparison_page
+    from serctl.reports.markdown import comparison_page, is_warning
     from serctl.verbs import compare as verb
 
     found = (
@@ -51,6 +51,10 @@ def compare(
         else verb.compare([Path(each) for each in evaluations], seed=seed)
     )
     print("\n".join(map(comparison_page, found)), end="")  # noqa: T201 - data
+    stamps = {name: text for each in found for name, text in zip((each.first, each.second), each.stamps, strict=True)}
+    for name, text in stamps.items():
+        if is_warning(text):
+            console().print(f"{name}: {text}", style="yellow", markup=False, highlight=False)
 
 
 def _compare_models(
@@ -62,7 +66,4 @@ def _compare_models(
 
     loaded = [load_bundle(each) for each in models]
     with progress_bar("Extracting", quiet=quiet) as progress:
-        compared = verb.compare_models(loaded, corpora, run=given.run(progress), seed=seed)
-    for name, shared in compared.stamps:
-        console().print(f"{name}: {shared}", markup=False, highlight=False)
-    return compared.comparisons
+        return verb.compare_models(loaded, corpora, run=given.run(progress), seed=seed)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @command(
     app,
-    "serctl evaluate ./corpus -o ./evaluation",
-    "serctl evaluate ./corpus --model ./my-model -o ./of-my-model",
-    "serctl evaluate ./corpus --arch speech-attention --protocol loso -o ./cross-validation",
+    "serctl evaluate ./other-corpus -o ./evaluation",
+    "serctl evaluate ./other-corpus --model ./my-model -o ./of-my-model",
+    "serctl evaluate ./other-corpus --arch speech-attention --protocol loso -o ./cross-validation",
     "serctl evaluate ./corpus --arch mfcc --protocol speaker-kfold:2 -o ./in-two-folds",
 )
 @flags(
@@ -128,7 +128,7 @@ def _fold_printer(*, quiet: bool) -> FoldCallback:
 
 def _print_result(evaluation: Evaluation) -> None:
     from serctl.metrics import NumberScores
-    from serctl.reports.markdown import left_out, stamp
+    from serctl.reports.markdown import is_warning, left_out, stamp
 
     out = console()
     scores = evaluation.scores
@@ -138,7 +138,8 @@ def _print_result(evaluation: Evaluation) -> None:
         _print_emotions(scores)
     if (count := left_out(evaluation.facts)) != "none":
         out.print(f"left out: {count}", style="yellow", markup=False)
-    out.print(stamp(evaluation.facts), style="yellow" if "independent" not in stamp(evaluation.facts) else None)
+    shared = stamp(evaluation.facts)
+    out.print(shared, style="yellow" if is_warning(shared) else None)
     out.print(f"evaluation: {evaluation.folder}/report.md", markup=False)
 
 

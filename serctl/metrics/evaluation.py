@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping  # noqa: TC003 - read_record needs the types at run time
+from collections.abc import Callable, Mapping  # noqa: TC003 - read_record needs the types at run time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path  # noqa: TC003
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from serctl.errors import ConfigError
 from serctl.files import open_input
@@ -120,6 +120,7 @@ class NumberEvaluationFacts(Circumstances, NumberPart):
 
 
 AnyEvaluation: TypeAlias = EvaluationFacts | NumberEvaluationFacts
+_Facts = TypeVar("_Facts", EvaluationFacts, NumberEvaluationFacts, AnyEvaluation)
 
 
 def evaluation_dict(facts: AnyEvaluation) -> dict[str, Any]:
@@ -140,8 +141,22 @@ def read_evaluation(folder: Path) -> EvaluationFacts:
     Raises:
         ConfigError: there is none, or a field is missing, of another type, out of range, or of a later version.
     """
+    return _read(folder, lambda _: EvaluationFacts)
+
+
+def read_any_evaluation(folder: Path) -> AnyEvaluation:
+    """Read metrics.json of an evaluation of emotions or of numbers; see read_evaluation."""
+    return _read(folder, _kind_of)
+
+
+def _kind_of(content: Any) -> type[EvaluationFacts] | type[NumberEvaluationFacts]:
+    return NumberEvaluationFacts if isinstance(content, dict) and content.get("target") else EvaluationFacts
+
+
+def _read(folder: Path, kind_of: Callable[[Any], type[_Facts]]) -> _Facts:
     try:
         with open_input(folder / METRICS) as stream:
-            return read_record(EvaluationFacts, json.load(stream))
+            content = json.load(stream)
+            return read_record(kind_of(content), content)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder} is no evaluation: {METRICS}: {error}") from error

@@ -60,6 +60,7 @@ class Comparison:
             error.
         disagreements: how many utterances only the first, and only the second, recognises; for numbers, how many
             either is nearer to.
+        stamps: for the first and for the second, what its training and the utterances share.
         numbers: whether both predict a number.
     """
 
@@ -71,6 +72,7 @@ class Comparison:
     per_class: dict[str, tuple[float, float]]
     per_speaker: dict[str, tuple[float, float]]
     disagreements: tuple[int, int]
+    stamps: tuple[str, str]
     numbers: bool = False
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from serctl.metrics.facts import GroupScores
 
 _COMPARED = {"uar": "UAR %", "wa": "WA %", "ece": "ECE", "mae": "MAE", "ccc": "CCC", "pearson": "Pearson's r"}
+_INDEPENDENT = "Speaker-independent: training and test share no speaker and no recording"
 
 
 def evaluation_page(facts: EvaluationFacts, scores: Scores) -> str:
@@ -75,6 +76,11 @@ def stamp(facts: AnyEvaluation) -> str:
     )
 
 
+def is_warning(text: str) -> bool:
+    """Return whether a stamp warns: of shared recordings or speakers, or that nobody can tell."""
+    return not text.startswith(_INDEPENDENT)
+
+
 def left_out(facts: AnyEvaluation) -> str:
     """Return how many utterances were not tested and why; "none" if there are none.
 
@@ -105,7 +111,7 @@ def _shared_with_training(facts: AnyEvaluation) -> str:
     unknown = leakage.training_without_speaker or "unknown" in facts.per_speaker
     if unknown or not facts.per_speaker:
         return "Speakers are not known, so nobody can tell whether training and test share some"
-    return "Speaker-independent: training and test share no speaker and no recording"
+    return _INDEPENDENT
 
 
 def _score_rows(scores: Scores) -> list[str]:
@@ -155,12 +161,18 @@ def comparison_page(comparison: Comparison) -> str:
     left_out = f" {comparison.left_out} that only one of them answers are left out." if comparison.left_out else ""
     lines = [
         f"# {comparison.second} against {comparison.first}",
+        "\n".join(map(_side, ("First", "Second"), (comparison.first, comparison.second), comparison.stamps)),
         f"{comparison.utterances} utterances.{left_out} {interval.groups} {interval.unit}s were resampled for the "
         "intervals and exchanged for the tests.",
         "| score | first | second | difference (95 % interval) | p |\n|---|---|---|---|---|\n" + "\n".join(rows),
         *(_where_numbers_differ(comparison) if comparison.numbers else _where_emotions_differ(comparison)),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _side(which: str, name: str, text: str) -> str:
+    """The line on what the training and the test of one side share; a warning is bold."""
+    return f"- {which}, {name}: " + (f"**{text}**" if is_warning(text) else text)
 
 
 def _where_emotions_differ(comparison: Comparison) -> list[str]:

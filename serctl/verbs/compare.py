@@ -14,6 +14,7 @@ from serctl.errors import ConfigError
 from serctl.learning.dataset import shared_classes
 from serctl.learning.options import LabelOptions
 from serctl.metrics import Comparison, paired_differences, paired_number_differences
+from serctl.metrics.evaluation import read_any_evaluation
 from serctl.reports.markdown import stamp
 from serctl.reports.tables import read_report
 from serctl.verbs.evaluate import evaluate_model
@@ -33,11 +34,19 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Answers:
-    """What an evaluation answered: rows of its predictions by utterance, and its classes in order; none for numbers."""
+    """What an evaluation answered.
+
+    Attributes:
+        name: of the evaluation, or of its model.
+        rows: of its predictions, by utterance.
+        classes: in order; none for numbers.
+        stamp: what its training and the utterances share.
+    """
 
     name: str
     rows: dict[Key, dict[str, Any]]
     classes: tuple[str, ...]
+    stamp: str
 
     def numbers(self, keys: Sequence[Key], column: str = "predicted") -> NDArray[np.float64]:
         """Return the predicted or true numbers of utterances, float64, shape (keys,); NaN without speech."""
@@ -70,22 +79,9 @@ def compare(folders: Sequence[Path], *, seed: int = 0) -> list[Comparison]:
     return [_compare(first, other, seed) for other in others]
 
 
-@dataclass(frozen=True)
-class ComparedModels:
-    """Models on the same corpora.
-
-    Attributes:
-        comparisons: of the first model with each of the others.
-        stamps: for each model, its name and what its training and the corpora share.
-    """
-
-    comparisons: list[Comparison]
-    stamps: tuple[tuple[str, str], ...]
-
-
 def compare_models(
     models: Sequence[Bundle], corpora: Sequence[Path], *, run: Run | None = None, seed: int = 0
-) -> ComparedModels:
+) -> list[Comparison]:
     """Evaluate models on the same corpora, on the emotions that all know, and compare the first with each other one.
 
     Args:
@@ -93,6 +89,9 @@ def compare_models(
         corpora: folders of corpora, or manifests.
         run: workers and cache.
         seed: of the draws.
+
+    Returns:
+        One comparison for each of the others.
 
     Raises:
         ConfigError: there is only one model.
@@ -102,14 +101,13 @@ def compare_models(
     if len(models) < 2:
         raise ConfigError(f"expected two models or more. Received: {len(models)}")
     labels = _shared_labels(models, corpora)
-    answers, stamps = [], []
+    answers = []
     with tempfile.TemporaryDirectory() as folder:
         for number, model in enumerate(models):
             place = Path(folder) / str(number)
-            evaluation = evaluate_model(corpora, model=model, output=place, labels=labels, run=run, seed=seed)
-            stamps.append((model.identity, stamp(evaluation.facts)))
+            evaluate_model(corpora, model=model, output=place, labels=labels, run=run, seed=seed)
             answers.append(replace(read_answers(place), name=model.identity))
-    return ComparedModels([_compare(answers[0], other, seed) for other in answers[1:]], tuple(stamps))
+    return [_compare(answers[0], other, seed) for other in answers[1:]]
 
 
 def _shared_labels(models: Sequence[Bundle], corpora: Sequence[Path]) -> LabelOptions:
@@ -124,10 +122,10 @@ def _shared_labels(models: Sequence[Bundle], corpora: Sequence[Path]) -> LabelOp
 
 
 def read_answers(folder: Path) -> Answers:
-    """Read the predictions of an evaluation.
+    """Read the predictions of an evaluation, and what its training and its utterances share.
 
     Raises:
-        ConfigError: the folder holds none.
+        ConfigError: the folder holds no predictions, or no scores.
     """
     path = folder / PREDICTIONS
     try:
@@ -145,7 +143,7 @@ def read_answers(folder: Path) -> Answers:
         keyed[*name, seen[name]] = row
         seen[name] += 1
     classes = tuple(name[2:] for name in rows[0] if name.startswith("p_"))
-    return Answers(str(folder), keyed, classes)
+    return Answers(str(folder), keyed, classes, stamp(read_any_evaluation(folder)))
 
 
 def _number(value: Any) -> float:
@@ -156,7 +154,7 @@ def _compare(first: Answers, second: Answers, seed: int) -> Comparison:
     if set(first.classes) != set(second.classes):
         received = ", and ".join(", ".join(each.classes) or "numbers" for each in (first, second))
         raise ConfigError(f"expected evaluations of the same emotions. Received: {received}")
-    second = Answers(second.name, second.rows, first.classes)
+    second = replace(second, classes=first.classes)
     keys = [key for key in first.rows if key in second.rows]
     if not keys:
         raise ConfigError(f"{first.name} and {second.name} have no utterance in common")
@@ -187,6 +185,7 @@ def _compare_emotions(first: Answers, second: Answers, keys: Sequence[Key], rng:
         _means(emotions, right),
         _largest_first(_means(speakers, right)),
         (int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())),
+        (first.stamp, second.stamp),
     )
 
 
@@ -207,6 +206,7 @@ def _compare_numbers(first: Answers, second: Answers, keys: Sequence[Key], rng: 
         {},
         _largest_first(_means(speakers, errors)),
         (int((errors[0] < errors[1]).sum()), int((errors[1] < errors[0]).sum())),
+        (first.stamp, second.stamp),
         numbers=True,
     )
 

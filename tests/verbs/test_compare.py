@@ -19,7 +19,7 @@ from serctl.verbs.evaluate import evaluate_model
 from serctl.verbs.suspects import find_suspects
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from conftest import Serctl
 
@@ -47,20 +47,28 @@ def evaluation(folder: Path, right: Sequence[bool], emotions: Sequence[str] = EM
     }
     kinds = [Column(name, "float64" if name.startswith("p_") else "text") for name in table]
     write_report(folder / "predictions.parquet", columns=kinds, tables=[table])
+    return with_metrics(folder, {"uar": 0.5, "wa": 0.5, "macro_f1": 0.5, "ece": None})
+
+
+def with_metrics(folder: Path, scores: Mapping[str, float | None], **leakage: int) -> Path:
+    protocol = {"name": "loso", "description": "left out"}
+    group = {"n": 80, **dict.fromkeys(scores, 0.5)}
+    about = {"n": 80, "intervals": {}, "per_speaker": {"s0": group}, **scores}
+    (folder / "metrics.json").write_text(json.dumps({"protocol": protocol, "leakage": leakage, **about}))
     return folder
 
 
-def with_metrics(folder: Path, seen: int = 0) -> Path:
-    scores = {"n": 4, "uar": 0.5, "wa": 0.5, "macro_f1": 0.5, "ece": None, "intervals": {}}
-    facts = {"protocol": {"name": "loso", "description": "left out"}, "leakage": {"identical_audio": seen}, **scores}
-    (folder / "metrics.json").write_text(json.dumps(facts))
+def trained_on(folder: Path, **leakage: int) -> Path:
+    """The evaluation, now of what was trained on."""
+    facts = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**facts, "leakage": leakage}))
     return folder
 
 
 def test_labels_that_the_predictions_doubt_are_listed(tmp_path: Path, serctl: Serctl) -> None:
     right = [True] * 80
     right[7] = right[30] = False
-    folder = with_metrics(evaluation(tmp_path / "a", right))
+    folder = evaluation(tmp_path / "a", right)
     assert serctl("corpus", "suspects", str(folder), "-o", str(tmp_path / "s.csv")).code == 0
     rows = read_report(tmp_path / "s.csv")
     assert [(row["path"], row["emotion"], row["suggested"]) for row in rows] == [
@@ -75,9 +83,10 @@ def test_labels_that_the_predictions_doubt_are_listed(tmp_path: Path, serctl: Se
 
 def test_predictions_of_what_was_trained_on_doubt_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"5 of the recordings were trained on: expected a cross-validation"):
-        find_suspects(with_metrics(evaluation(tmp_path / "a", flags(0.5)), seen=5))
+        find_suspects(trained_on(evaluation(tmp_path / "a", flags(0.5)), identical_audio=5))
+    (tmp_path / "a" / "metrics.json").unlink()
     with pytest.raises(ConfigError, match=r"is no evaluation: metrics\.json"):
-        find_suspects(evaluation(tmp_path / "b", flags(0.5)))
+        find_suspects(tmp_path / "a")
 
 
 def flags(share: float, count: int = 80, seed: int = 0) -> list[bool]:
@@ -106,6 +115,30 @@ def test_the_better_one_is_told_from_the_worse(tmp_path: Path, serctl: Serctl) -
     assert f"| WA % | {100 * np.mean(worse):.1f} | {100 * np.mean(better):.1f} |" in shown.stdout
 
 
+@pytest.mark.parametrize(
+    ("leakage", "warning"),
+    [
+        ({"identical_audio": 76}, "Leaky: 76 test recordings were also trained on"),
+        ({"speakers_shared": 4}, "Speaker-dependent: 4 speakers were also trained on"),
+        ({"training_without_speaker": 1}, "Speakers are not known"),
+    ],
+)
+@pytest.mark.parametrize("numbers", [False, True])
+def test_each_side_says_what_it_shares_with_its_training(
+    tmp_path: Path, serctl: Serctl, leakage: dict[str, int], warning: str, numbers: bool
+) -> None:
+    names = [tmp_path / name for name in ("a", "b", "c")]
+    fair, unfair, other = (
+        evaluation_of_numbers(name, 0.2) if numbers else evaluation(name, flags(0.5)) for name in names
+    )
+    shown = serctl("compare", fair, trained_on(unfair, **leakage), other, "-q")
+    assert shown.stdout.count(f"- First, {fair}: Speaker-independent: ") == 2
+    assert f"- Second, {unfair}: **{warning}" in shown.stdout
+    assert f"- Second, {other}: Speaker-independent: " in shown.stdout
+    assert shown.stderr.startswith(f"{unfair}: {warning}")
+    assert shown.stderr.count("\n") == 1
+
+
 def test_each_other_one_is_compared_with_the_first(tmp_path: Path) -> None:
     folders = [evaluation(tmp_path / name, flags(share)) for name, share in (("a", 0.5), ("b", 0.6), ("c", 0.7))]
     assert [(Path(each.first).name, Path(each.second).name) for each in compare(folders)] == [("a", "b"), ("a", "c")]
@@ -115,11 +148,14 @@ def test_models_are_compared_on_a_corpus(serctl: Serctl, samples: Path, mfcc_bun
     done = serctl("compare", "serctl-fast", mfcc_bundle.folder, "--on", samples, "-q", "-j", 1)
     assert done.code == 0
     fast, other = load_bundle("serctl-fast"), mfcc_bundle
-    assert done.stdout.startswith(f"# {other.identity} against {fast.identity}\n\n16 utterances.")
+    assert done.stdout.startswith(f"# {other.identity} against {fast.identity}\n\n- First, {fast.identity}: ")
+    assert "\n16 utterances." in done.stdout
     labels = LabelOptions(("neutral", "happy", "sad", "angry"))
     alone = evaluate_model([samples], model=fast, output=tmp_path / "fast", labels=labels, run=Run(jobs=1))
     assert f"| UAR % | {100 * alone.scores.uar:.1f} |" in done.stdout
-    assert f"{other.identity}: " in done.stderr
+    leaky = "Leaky: 16 test recordings were also trained on"
+    assert f"{other.identity}: {leaky}" in done.stderr
+    assert f"- Second, {other.identity}: **{leaky}" in done.stdout
     assert "expected two models or more" in serctl("compare", "serctl-fast", "--on", samples).stderr
 
 
@@ -155,6 +191,9 @@ def evaluation_of_numbers(folder: Path, off: float, silent: Sequence[int] = ()) 
     }
     kinds = [Column(name, "float64" if name in ("truth", "predicted") else "text") for name in table]
     write_report(folder / "predictions.parquet", columns=kinds, tables=[table])
+    folder = with_metrics(folder, {"mae": 0.2, "ccc": None, "pearson": None})
+    facts = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**facts, "target": "mood"}))
     return folder
 
 

@@ -210,7 +210,7 @@ def test_models_of_the_same_number_are_compared(
     model: Bundle, mfcc_bundle: Bundle, numbered: Path, shared_cache: Cache
 ) -> None:
     run = Run(shared_cache, jobs=1)
-    (found,) = compare_models([model, model], [numbered], run=run).comparisons
+    (found,) = compare_models([model, model], [numbered], run=run)
     assert (found.numbers, found.utterances, found.scores["mae"].difference) == (True, 16, 0)
     with pytest.raises(ConfigError, match=r"models of the same\. Received: .*arousal"):
         compare_models([model, mfcc_bundle], [numbered], run=run)
