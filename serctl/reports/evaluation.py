@@ -8,7 +8,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from serctl.reports.html import page_head, page_part
-from serctl.reports.markdown import stamp
+from serctl.reports.markdown import stamp, subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -84,7 +84,7 @@ def write_scored_page(
     style = page_part("page.css")
     protocol, made = facts.protocol, f"Made on {facts.created}, seed {facts.seed}"
     plots = [_plot(folder / name, told) for name, told in _PLOTS.items() if (folder / name).is_file()]
-    title = f"{facts.architecture} on {', '.join(facts.corpus)}"
+    title = f"{subject(facts)} on {', '.join(facts.corpus)}"
     text = Template(page_part("evaluation.html")).substitute(
         head=page_head(title, style),
         title=escape(title),

@@ -28,7 +28,7 @@ def evaluation_page(facts: EvaluationFacts, scores: Scores) -> str:
         The page.
     """
     lines = [
-        f"# {facts.architecture} on {', '.join(facts.corpus)}",
+        f"# {subject(facts)} on {', '.join(facts.corpus)}",
         f"Protocol `{facts.protocol.name}`: {facts.protocol.description}.",
         f"**{stamp(facts)}**",
         "| score | value | 95 % interval |\n|---|---|---|\n" + "\n".join(_score_rows(scores)),
@@ -41,6 +41,11 @@ def evaluation_page(facts: EvaluationFacts, scores: Scores) -> str:
         "![Confusion matrix](confusion.png)\n\n![Reliability](reliability.png)",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def subject(facts: AnyEvaluation) -> str:
+    """Return what was evaluated: a model by its name, short digest and architecture, or an architecture."""
+    return f"{facts.model} ({facts.architecture})" if facts.model else f"{facts.architecture}"
 
 
 def made_with(utterances: int, facts: AnyEvaluation) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from serctl.reports.evaluation import GROUPS, group_section, table, write_scored_page
-from serctl.reports.markdown import left_out, made_with, shared, stamp
+from serctl.reports.markdown import left_out, made_with, shared, stamp, subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ def number_page(facts: NumberEvaluationFacts, scores: NumberScores) -> str:
     """
     groups = {"corpus": facts.per_corpus, "language": facts.per_language, "gender": facts.per_gender}
     lines = [
-        f"# {facts.target} by {facts.architecture} on {', '.join(facts.corpus)}",
+        f"# {facts.target} by {subject(facts)} on {', '.join(facts.corpus)}",
         f"Protocol `{facts.protocol.name}`: {facts.protocol.description}.",
         f"**{stamp(facts)}**",
         _rows(("score", "value", "95 % interval"), score_rows(scores)),

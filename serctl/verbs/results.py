@@ -12,7 +12,7 @@ from serctl.metrics import coverage_risk, reliability_curve, score, score_by
 from serctl.metrics.evaluation import EvaluationFacts
 from serctl.records import read_record
 from serctl.reports.evaluation import write_evaluation_page
-from serctl.reports.markdown import evaluation_page
+from serctl.reports.markdown import evaluation_page, subject
 from serctl.reports.plots import plot_confusion, plot_history, plot_reliability, plot_speakers
 from serctl.reports.schema import NO_SPEECH, Column
 from serctl.reports.tables import write_report
@@ -122,7 +122,8 @@ def plot_first_fold(folder: Path, facts: AnyEvaluation, title: str) -> None:
 
 def title_of(facts: AnyEvaluation) -> str:
     """Return the title of the plots."""
-    return f"{facts.architecture}, {facts.protocol.name}, {' + '.join(facts.corpus)}"
+    protocol = "" if facts.model else f", {facts.protocol.name}"
+    return f"{subject(facts)}{protocol}, {' + '.join(facts.corpus)}"
 
 
 def _risks(tested_part: Tested) -> dict[str, float]:

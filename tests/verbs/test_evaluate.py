@@ -22,6 +22,7 @@ from serctl.run import Run
 from serctl.transforms.speed import Speed
 from serctl.verbs.augment import AugmentOptions, augment
 from serctl.verbs.evaluate import CrossValidation, cross_validate, evaluate_model
+from serctl.verbs.results import title_of
 from serctl.verbs.train import TrainOptions, train
 
 if TYPE_CHECKING:
@@ -92,6 +93,21 @@ def test_the_folder_of_an_evaluation_is_complete(of_model: Evaluation) -> None:
     assert KEYS < set(metrics) == EvaluationFacts.__dataclass_fields__.keys()
     assert read_evaluation(of_model.folder).uar == metrics["uar"]
     assert metrics == json.loads(json.dumps(of_model.metrics))
+
+
+def test_reports_and_plots_name_the_model_or_the_architecture(
+    of_model: Evaluation, tiny_bundle: Bundle, crossed: tuple[Evaluation, list[Fold]]
+) -> None:
+    model = f"{tiny_bundle.identity} ({tiny_bundle.facts.architecture})"
+    for evaluation, named, plots in (
+        (of_model, f"{model} on samples", f"{model}, samples"),
+        (crossed[0], "mfcc on samples", "mfcc, speaker-kfold:2, samples"),
+    ):
+        assert (evaluation.folder / "report.md").read_text().startswith(f"# {named}\n")
+        page = (evaluation.folder / "report.html").read_text()
+        assert f"<title>{named}</title>" in page
+        assert f"<h1>{named}</h1>" in page
+        assert title_of(evaluation.facts) == plots
 
 
 def test_the_scores_are_those_of_the_predictions(of_model: Evaluation) -> None:

@@ -200,8 +200,10 @@ def test_a_model_is_scored_on_its_target(model: Bundle, numbered: Path, shared_c
     assert (metrics["n"], metrics["target"], metrics["leakage"]["identical_audio"]) == (16, "arousal", 16)
     assert set(metrics["per_speaker"]["numbered/emma"]) == {"n", "mae", "ccc", "pearson"}
     assert "uar" not in metrics
-    assert "Concordance" in (found.folder / "report.md").read_text()
-    assert "Concordance" in (found.folder / "report.html").read_text()
+    for name, title in (("report.md", "# arousal by {} on numbered\n"), ("report.html", "<h1>{} on numbered</h1>")):
+        report = (found.folder / name).read_text()
+        assert "Concordance" in report
+        assert title.format(f"{model.identity} (mfcc)") in report
     with pytest.raises(ConfigError, match="predicts arousal"):
         evaluate_model([numbered], model=model, output=tmp_path / "f", labels=LabelOptions(("sad",)), run=run)
 
