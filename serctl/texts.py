@@ -1,4 +1,4 @@
-"""Texts of other programs, such as lists and manifests: their encoding, and the files that they name."""
+"""Texts of other programs, such as lists and manifests: their encoding, and the files that they name; and counts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in 1 file and 2 files; the first word of the noun gets the plural's s."""
+    first, space, rest = noun.partition(" ")
+    return f"{number} {first}{'' if number == 1 else 's'}{space}{rest}"
 
 
 def read_text(stream: BinaryIO) -> str:

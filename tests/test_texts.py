@@ -13,6 +13,12 @@ from serctl import texts
 from serctl.errors import EncodingError
 from serctl.texts import find_file, read_text, split_list
 
+
+def test_one_is_singular() -> None:
+    assert texts.counted(1, "recording that failed") == "1 recording that failed"
+    assert [texts.counted(number, "file") for number in (0, 2)] == ["0 files", "2 files"]
+
+
 NAMES = ["a.wav", "b c.wav", "für.wav"]
 NFC, NFD = (unicodedata.normalize(form, "é.wav") for form in ("NFC", "NFD"))
 

@@ -14,6 +14,7 @@ import typer
 from serctl.cli._app import console, exit_code
 from serctl.cli._remedies import with_remedies
 from serctl.errors import ConfigError
+from serctl.texts import counted
 
 if TYPE_CHECKING:
     from serctl.audio.find import Search
@@ -68,8 +69,11 @@ def find_inputs(paths: list[Path] | None, files_from: str | None, *, strict: boo
 
 def _name_others(others: Counter[str], most: int = 5) -> str:
     kinds = [f"{suffix or 'without a suffix'} {count}" for suffix, count in others.most_common()]
-    rest = [f"{len(kinds) - most} more suffixes"] if len(kinds) > most else []
-    return f"{others.total()} files are not recordings: {', '.join([*kinds[:most], *rest])}"
+    rest = (
+        [f"{len(kinds) - most} more {'suffix' if len(kinds) == most + 1 else 'suffixes'}"] if len(kinds) > most else []
+    )
+    what = "file is not a recording" if others.total() == 1 else "files are not recordings"
+    return f"{others.total()} {what}: {', '.join([*kinds[:most], *rest])}"
 
 
 def _listed(files_from: str) -> list[Path]:
@@ -175,20 +179,22 @@ def _write_json(path: Path, summary: BatchSummary) -> None:
 
 
 def _nothing_to_do(summary: BatchSummary, output: Path | None) -> str:
-    outdated = f"; {summary.outdated} recordings are new or changed since: --update adds them"
-    return f"nothing to do: {output} is finished{outdated if summary.outdated else ''}"
+    if not summary.outdated:
+        return f"nothing to do: {output} is finished"
+    outdated, them = ("recordings are", "them") if summary.outdated > 1 else ("recording is", "it")
+    changed = f"{summary.outdated} {outdated} new or changed since: --update adds {them}"
+    return f"nothing to do: {output} is finished; {changed}"
 
 
 def _print_summary(summary: BatchSummary, verb: str, output: Path | None) -> None:
     out = console()
-    rate = summary.audio_s / max(summary.wall_s, 1e-6)
-    out.print(
-        f"{verb} {summary.recordings - summary.failed} of {summary.recordings} recordings, "
-        f"{_duration(summary.audio_s)} of audio in {summary.wall_s:.1f} s ({rate:.0f} x real time)",
-        markup=False,
-    )
+    done = f"{summary.recordings - summary.failed} of {counted(summary.recordings, 'recording')}"
+    time_taken = "" if summary.resumed else f" in {_speed(summary)}"
+    out.print(f"{verb} {done}, {_duration(summary.audio_s)} of audio{time_taken}", markup=False)
     if summary.resumed:
-        out.print(f"{summary.resumed} of them were finished in an earlier run", markup=False)
+        out.print(_earlier(summary), markup=False)
+    for note in summary.notes:
+        out.print(f"note: {note}", markup=False)
     for name, counter in (("emotions", summary.emotions), ("transcripts", summary.transcripts)):
         if counter:
             counts = ", ".join(f"{value} {count}" for value, count in counter.most_common())
@@ -199,6 +205,20 @@ def _print_summary(summary: BatchSummary, verb: str, output: Path | None) -> Non
         _print_failures(summary)
     if output:
         out.print(f"report: {output}", markup=False)
+
+
+def _earlier(summary: BatchSummary) -> str:
+    """What earlier runs did, and what this one did beside them."""
+    earlier = f"{summary.resumed} of them {'was' if summary.resumed == 1 else 'were'} finished in an earlier run"
+    if summary.resumed == summary.recordings:
+        return f"{earlier}; this run had nothing to do"
+    return f"{earlier}; this run: {_duration(summary.new_audio_s)} of audio in {_speed(summary)}"
+
+
+def _speed(summary: BatchSummary) -> str:
+    """The wall time, and the speed by the audio that this run worked on, if there is any."""
+    rate = summary.new_audio_s / max(summary.wall_s, 1e-6)
+    return f"{summary.wall_s:.1f} s" + (f" ({rate:.0f} x real time)" if summary.new_audio_s else "")
 
 
 def _print_failures(summary: BatchSummary, most: int = 5) -> None:

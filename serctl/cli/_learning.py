@@ -15,6 +15,7 @@ from serctl.cli._app import console
 from serctl.errors import Remedy, RunInterrupted
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions
 from serctl.models import DEFAULT_ARCHITECTURE
+from serctl.texts import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,7 +116,7 @@ def print_problems(problems: tuple[str, ...], *, quiet: bool, most: int = 5) -> 
     if quiet or not problems:
         return
     out = console()
-    out.print(f"{len(problems)} problems in the corpora:", style="yellow")
+    out.print(f"{counted(len(problems), 'problem')} in the corpora:", style="yellow")
     for problem in problems[:most]:
         out.print(f"  {problem}", markup=False)
     if len(problems) > most:

@@ -19,6 +19,7 @@ from serctl.cli._batch import SummaryJsonOption, check_summary_json, finish
 from serctl.cli._flags import WORKERS, Given, command, flags
 from serctl.errors import ConfigError
 from serctl.extras import require_extra
+from serctl.texts import counted
 
 if TYPE_CHECKING:
     from serctl.transforms.parameters import Transform
@@ -240,11 +241,11 @@ def _masks(*, count: int | None, width: float | None, time_width: float | None) 
 
 def _print_counts(summary: AugmentSummary) -> None:
     out = console()
-    out.print(f"{summary.copies} copies", markup=False)
+    out.print(f"{summary.copies} {'copy' if summary.copies == 1 else 'copies'}", markup=False)
     if summary.test_utterances:
-        out.print(f"{summary.test_utterances} utterances marked test were left alone", markup=False)
+        out.print(f"left alone: {counted(summary.test_utterances, 'utterance marked test')}", markup=False)
     if summary.problems:
         out.print(
-            f"{summary.problems} problems in the corpora were passed over: `serctl corpus scan` lists them",
+            f"passed over: {counted(summary.problems, 'problem in the corpora')}; see `serctl corpus scan`",
             markup=False,
         )

@@ -14,6 +14,7 @@ import typer
 from serctl.cli._answers import EmbedAudioOption
 from serctl.cli._app import QuietOption, command_group, console
 from serctl.cli._flags import Given, command, flags
+from serctl.texts import counted
 
 if TYPE_CHECKING:
     import click
@@ -83,5 +84,7 @@ def merge(
     summary = verb.merge(parts, output=output, run=given.make(Run))
     if not quiet:
         failed = f", {summary.failed} of them failed" if summary.failed else ""
-        console().print(f"Merged {len(parts)} parts: {summary.recordings} recordings{failed}", markup=False)
+        console().print(
+            f"Merged {counted(len(parts), 'part')}: {counted(summary.recordings, 'recording')}{failed}", markup=False
+        )
         console().print(f"report: {output}", markup=False)

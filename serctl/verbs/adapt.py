@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -41,10 +40,12 @@ class Adaptation:
     Attributes:
         statistics: of the recordings at hand or of a profile; None for those of the training data.
         label: for the report.
+        note: why nothing is adapted although it was asked for; empty otherwise.
     """
 
     statistics: Statistics | None = None
     label: str = "none"
+    note: str = ""
 
     @property
     def digest(self) -> str:
@@ -62,7 +63,7 @@ NOT_ADAPTED = Adaptation()
 
 
 def find_adaptation(recordings: Sequence[Recording], to: str, *, model: Bundle, run: Run) -> Adaptation:
-    """Measure or load what predictions are adapted by.
+    """Measure or load what predictions are adapted by; fewer recordings than the mode needs are not adapted to.
 
     Args:
         recordings: those at hand.
@@ -76,13 +77,21 @@ def find_adaptation(recordings: Sequence[Recording], to: str, *, model: Bundle, 
     if to not in ADAPT_MODES:
         profile = Statistics.load(Path(to), config=model.facts.features)
         return Adaptation(profile, f"{Path(to).name}, {profile.recordings} recordings")
-    enough = {"none": math.inf, "recordings": FEWEST_RECORDINGS, "auto": FEWEST_FOR_AUTO}[to]
-    if len(recordings) < enough:
+    if to == "none":
         return NOT_ADAPTED
+    fewest = {"recordings": FEWEST_RECORDINGS, "auto": FEWEST_FOR_AUTO}[to]
+    if len(recordings) < fewest:
+        return _too_few(to, fewest, str(len(recordings)))
     found = measure(recordings, model=model, run=run, balanced=to == "auto")
-    if found is None or found.recordings < enough:
-        return NOT_ADAPTED
-    return Adaptation(found, f"{to}, {found.recordings} recordings")
+    spoken = found.recordings if found else 0
+    if found is None or spoken < fewest:
+        return _too_few(to, fewest, f"{spoken} among {len(recordings)}")
+    return Adaptation(found, f"{to}, {spoken} recordings")
+
+
+def _too_few(to: str, fewest: int, received: str) -> Adaptation:
+    """No adaptation, with the reason."""
+    return Adaptation(note=f"not adapted: {to} needs at least {fewest} recordings with speech. Received: {received}")
 
 
 def measure(

@@ -218,8 +218,7 @@ def _make_copies(
     missing = []
     for job in todo:
         if _is_done(job, journal, output):
-            _count(summary, job, journal.read(job.target))
-            summary.resumed += 1
+            _count(summary, job, journal.read(job.target), earlier=True)
         else:
             missing.append(job)
     make = partial(augment_utterance, output=output, options=options)
@@ -250,12 +249,13 @@ def _error_table(failure: Failure) -> Table:
     return {"status": STATUS_ERROR, "error": failure.message, "copies": []}
 
 
-def _count(summary: AugmentSummary, job: _Job, table: Table) -> None:
+def _count(summary: AugmentSummary, job: _Job, table: Table, *, earlier: bool = False) -> None:
     copies = table["copies"]
     duration_s = sum(copy["duration"] for copy in copies)
     emotions = [job.utterance.emotion] * len(copies)
     summary.copies += len(copies)
-    summary.count(table | {"path": str(job.utterance.path), "duration": duration_s, "emotion": emotions})
+    row = table | {"path": str(job.utterance.path), "duration": duration_s, "emotion": emotions}
+    summary.count(row, earlier=earlier)
 
 
 def augment_utterance(job: _Job, *, output: Path, options: AugmentOptions) -> Table:

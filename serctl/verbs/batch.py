@@ -41,7 +41,8 @@ STATUS_ERROR = "error"
 class BatchSummary:
     """What a batch did: recordings, failures by message, seconds of audio, wall seconds, and what it found.
 
-    transcripts: how many answers used theirs, ignored it, or had none, where transcripts were given. others: how many
+    audio_s: of all recordings that succeeded. new_audio_s: of those that this run worked on; the others, resumed of
+    them, were finished in an earlier run. notes: what else there is to say, one sentence each. transcripts: how many answers used theirs, ignored it, or had none, where transcripts were given. others: how many
     files of each suffix were no recordings, and so were left out. finished: the report was there already, and nothing
     was done. outdated: so many recordings are not in it as they are now.
     """
@@ -50,22 +51,27 @@ class BatchSummary:
     failed: int = 0
     resumed: int = 0
     audio_s: float = 0.0
+    new_audio_s: float = 0.0
     wall_s: float = 0.0
     emotions: Counter[str] = field(default_factory=Counter)
     transcripts: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     finished: bool = False
     outdated: int = 0
 
-    def count(self, table: Table) -> None:
-        """Take in the table of one recording."""
+    def count(self, table: Table, *, earlier: bool = False) -> None:
+        """Take in the table of one recording; earlier: it was finished in an earlier run."""
         self.recordings += 1
+        self.resumed += earlier
         if _status(table) == STATUS_ERROR:
             self.failed += 1
             self.failures.append((table["path"], table["error"]))
             return
-        self.audio_s += float(table.get("duration") or 0)
+        duration_s = float(table.get("duration") or 0)
+        self.audio_s += duration_s
+        self.new_audio_s += 0.0 if earlier else duration_s
         for counter, column in ((self.emotions, "emotion"), (self.transcripts, "text")):
             values = table.get(column) or []
             counter.update([values] if isinstance(values, str) else values)
@@ -78,10 +84,12 @@ class BatchSummary:
             "failed": self.failed,
             "resumed": self.resumed,
             "audio_s": round(self.audio_s, 3),
+            "new_audio_s": round(self.new_audio_s, 3),
             "wall_s": round(self.wall_s, 3),
             "emotions": dict(self.emotions.most_common()),
             "transcripts": dict(self.transcripts.most_common()),
             "failures": [{"path": path, "error": error} for path, error in self.failures],
+            "notes": self.notes,
             "not_recordings": dict(self.others.most_common()),
         }
 
@@ -96,6 +104,7 @@ def run_batch(
     run: Run,
     on_table: Callable[[Table], None],
     writer: Writer | None = None,
+    started: float | None = None,
 ) -> BatchSummary:
     """Apply the function to every recording and write the report, or hand the tables out one by one without an output.
 
@@ -109,6 +118,7 @@ def run_batch(
         run: workers, progress, resume and overwrite.
         on_table: receives every table in the order of the inputs when there is no output.
         writer: of an output that is no table; None for that of its suffix.
+        started: when the work began, in seconds of time.monotonic, for the wall time; None for now.
 
     Returns:
         Counts and failures of the run.
@@ -117,20 +127,29 @@ def run_batch(
         StoppedAtFailureError: a recording failed, with run.fail_fast.
         RunInterrupted: Ctrl-C; the message names where the finished part is kept.
     """
-    start = time.monotonic()
-    if output is None:
-        summary = _stream(run.share(recordings), function, run, on_table)
-    else:
-        if writer is None:
-            report_format(output)
-        elif run.update:
-            raise ConfigError(f"{output} cannot be updated: expected a table", Remedy.TABLE_OUTPUT)
-        elif run.shard:
-            raise ConfigError(f"{output} cannot be merged with other shards: expected a table", Remedy.TABLE_OUTPUT)
-        with claim(output):
-            summary = _report(recordings, function, output, columns, fingerprint, run, writer)
-    summary.wall_s = time.monotonic() - start
+    started = time.monotonic() if started is None else started
+    try:
+        if output is None:
+            summary = _stream(run.share(recordings), function, run, on_table)
+        else:
+            _check_writer(writer, output, run)
+            with claim(output):
+                summary = _report(recordings, function, output, columns, fingerprint, run, writer)
+    except StoppedAtFailureError as stop:
+        stop.summary.wall_s = time.monotonic() - started
+        raise
+    summary.wall_s = time.monotonic() - started
     return summary
+
+
+def _check_writer(writer: Writer | None, output: Path, run: Run) -> None:
+    """Raise ConfigError if the output cannot hold what is asked for."""
+    if writer is None:
+        report_format(output)
+    elif run.update:
+        raise ConfigError(f"{output} cannot be updated: expected a table", Remedy.TABLE_OUTPUT)
+    elif run.shard:
+        raise ConfigError(f"{output} cannot be merged with other shards: expected a table", Remedy.TABLE_OUTPUT)
 
 
 def _stream(
@@ -210,8 +229,7 @@ def _finished(
     if ledger:
         summary.outdated = len(set(keys).difference(ledger.keys))
         for table in read_tables(output, columns) if is_table and ledger.describes(output) else ():
-            summary.count(table)
-            summary.resumed += 1
+            summary.count(table, earlier=True)
     return summary
 
 
@@ -246,8 +264,7 @@ def _write(
     todo = []
     for recording, key in zip(recordings, keys, strict=True):
         if key in journal and _status(table := journal.read(key)) != STATUS_ERROR:
-            summary.count(table)
-            summary.resumed += 1
+            summary.count(table, earlier=True)
         else:
             todo.append((recording, key))
     kept = f"{journal.path} keeps what is finished"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,7 @@ def predict(
     Raises what batch.run_batch raises, ConfigError if the windows do not suit the model or what runs the network is
     not installed, and BundleError if novelty is asked of a model that cannot tell it.
     """
+    started = time.monotonic()
     options = options or PredictOptions()
     if model.facts.target:
         check_number_options(model.facts.target.scale, options)
@@ -87,7 +89,7 @@ def predict(
     adaptation = find_adaptation(recordings, options.adapt, model=model, run=run)
     transcripts = _find_transcripts(model.facts, options)
     job = Job(model.folder, model.digest, options, run.cache, adaptation, transcripts)
-    return run_batch(
+    summary = run_batch(
         recordings,
         partial(predict_recording, job=job),
         columns=columns(model, options),
@@ -96,7 +98,10 @@ def predict(
         run=run,
         on_table=on_table,
         writer=writer,
+        started=started,
     )
+    summary.notes += [adaptation.note] if adaptation.note else []
+    return summary
 
 
 def columns(model: Bundle, options: PredictOptions | None = None) -> list[Column]:

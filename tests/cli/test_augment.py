@@ -115,8 +115,8 @@ def test_the_summary_and_the_exit_code_tell_what_happened(corpus: Path) -> None:
     summary = corpus.parent / "summary.json"
     result = run(corpus, "--speed", "1:1", "--summary-json", summary)
     assert result.exit_code == 3
-    assert "1 utterances marked test were left alone" in result.stderr
-    assert "1 problems in the corpora" in result.stderr
+    assert "left alone: 1 utterance marked test" in result.stderr
+    assert "passed over: 1 problem in the corpora" in result.stderr
     assert "Augmented 1 of 2 recordings" in result.stderr
     assert "is not audio that can be read" in result.stderr
     assert result.stdout == ""

@@ -116,12 +116,16 @@ def downloads(samples: Path, tmp_path: Path) -> Path:
 
 
 def test_files_that_are_no_recordings_are_counted_by_suffix(
-    extract: Callable[..., Any], downloads: Path, tmp_path: Path
+    extract: Callable[..., Any], samples: Path, downloads: Path, tmp_path: Path
 ) -> None:
     result = extract(downloads, "--summary-json", tmp_path / "s.json")
     assert result.code == 0
     assert "5 files are not recordings: .docx 3, " in result.stderr
     assert json.loads((tmp_path / "s.json").read_text())["not_recordings"] == {".docx": 3, ".txt": 1, "": 1}
+    (tmp_path / "one").mkdir()
+    shutil.copy(samples / "tom-sad.flac", tmp_path / "one")
+    (tmp_path / "one" / "notes.txt").write_text("text")
+    assert "1 file is not a recording: .txt 1\n" in extract(tmp_path / "one").stderr
 
 
 def test_strict_refuses_files_that_are_no_recordings(extract: Callable[..., Any], downloads: Path) -> None:
@@ -189,6 +193,32 @@ def test_the_summary_goes_to_stdout_if_the_report_does_not(
     refused = extract(samples / "tom-sad.flac", "--summary-json", "-")
     assert (refused.code, refused.stdout, "expected -o FILE" in refused.stderr) == (2, "", True)
     assert not (tmp_path / "-").exists()
+
+
+# The speed
+
+
+def test_the_speed_counts_what_this_run_worked_on(extract: Callable[..., Any], samples: Path, tmp_path: Path) -> None:
+    folder, output = tmp_path / "folder", tmp_path / "o.csv"
+    folder.mkdir()
+    shutil.copy(samples / "tom-sad.flac", folder)
+    first = extract(folder, "-o", output).stderr
+    assert re.search(r"1 of 1 recording, 3\.\d s of audio in \d+\.\d s \(\d+ x real time\)\n", first)
+    nothing = extract(folder, "-o", output, "--update").stderr
+    assert re.search(r"1 of 1 recording, 3\.\d s of audio\n", nothing)
+    assert "1 of them was finished in an earlier run; this run had nothing to do\n" in nothing
+    assert "real time" not in nothing
+    shutil.copy(samples / "emma-happy.flac", folder)
+    more = extract(folder, "-o", output, "--update", "--summary-json", tmp_path / "s.json").stderr
+    facts = json.loads((tmp_path / "s.json").read_text())
+    assert facts["new_audio_s"] < 0.6 * facts["audio_s"]
+    said = re.search(r"earlier run; this run: (\S+) s of audio in \S+ s \((\d+) x real time\)", more)
+    assert said, more
+    assert said[1] == f"{facts['new_audio_s']:.1f}"
+    assert int(said[2]) == pytest.approx(facts["new_audio_s"] / facts["wall_s"], rel=0.1, abs=1)
+    (folder / "bad.wav").write_text("no audio")
+    failed = extract(folder, "-o", output, "--update").stderr
+    assert re.search(r"earlier run; this run: 0\.0 s of audio in \d+\.\d s\n", failed)
 
 
 # Failures

@@ -80,5 +80,5 @@ def test_a_run_stopped_by_a_failure_is_resumed(serctl: Any, samples: Path, tmp_p
     assert (stopped.code, "keeps what is finished: --resume continues it" in stopped.stderr) == (3, True)
     assert not output.exists()
     resumed = serctl(*common, "--resume")
-    assert (resumed.code, "1 of them were finished in an earlier run" in resumed.stderr) == (3, True)
+    assert (resumed.code, "1 of them was finished in an earlier run" in resumed.stderr) == (3, True)
     assert serctl(*common).code == 2

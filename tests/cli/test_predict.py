@@ -203,7 +203,7 @@ def test_fail_fast_stops_and_keeps_what_is_finished(
     shutil.copy(mixed / "1.wav", mixed / "2.wav")
     result = predict(mixed, "-o", output, "--resume", jobs=jobs)
     assert result.code == 0
-    assert "1 of them were finished in an earlier run" in result.stderr
+    assert "1 of them was finished in an earlier run" in result.stderr
     assert [row["status"] for row in read_report(output)] == ["ok"] * 3
 
 
@@ -354,6 +354,14 @@ def test_who_did_not_choose_hears_of_adaptation(
 def test_one_recording_is_not_advised_to_adapt(serctl: Any, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert "Not adapted" not in serctl("predict", next(samples.glob("*.flac"))).stderr
+
+
+def test_too_few_recordings_to_adapt_to_are_one_line(predict: Callable[..., Any], samples: Path) -> None:
+    result = predict(samples / "tom-sad.flac", "--adapt", "auto")
+    assert result.code == 0
+    note = "note: not adapted: auto needs at least 10 recordings with speech. Received: 1\n"
+    assert note in result.stderr
+    assert "note:" not in predict(samples / "tom-sad.flac", "--adapt", "auto", "--quiet").stderr
 
 
 def test_the_default_model_comes_with_serctl(serctl: Any, samples: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serctl.audio.find import find_recordings
+from serctl.backends.loky import map_unordered
 from serctl.errors import ConfigError, RunInterrupted
 from serctl.features.adaptation import Statistics
 from serctl.reports.tables import read_report
@@ -84,6 +86,54 @@ def test_auto_leaves_a_few_recordings_as_they_are(samples: Path, report: Report,
         (few / path.name).symlink_to(path)
     assert {row["adaptation"] for row in report(few, "auto")} == {"none"}
     assert {row["adaptation"] for row in report(few, "recordings")} == {"recordings, 4 recordings"}
+
+
+def test_the_wall_time_covers_both_passes(samples: Path, mfcc_bundle: Bundle, run: Run) -> None:
+    passes = []
+
+    def slow_at_first(function: Any, items: Any, *, jobs: int) -> Any:
+        passes.append(time.monotonic())
+        time.sleep(0.0 if len(passes) > 1 else 0.3)
+        return map_unordered(function, items, jobs=jobs)
+
+    options = PredictOptions(adapt="recordings")
+    summary = predict(
+        find_recordings([samples]), model=mfcc_bundle, options=options, run=replace(run, backend=slow_at_first)
+    )
+    first, second = passes
+    assert summary.wall_s > second - first
+    assert summary.new_audio_s == summary.audio_s > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "mode", "note"),
+    [
+        ("tom-sad.*", "auto", "auto needs at least 10 recordings with speech. Received: 1"),
+        ("tom-*", "auto", "auto needs at least 10 recordings with speech. Received: 4"),
+        ("tom-sad.*", "recordings", "recordings needs at least 2 recordings with speech. Received: 1"),
+        ("tom-*", "recordings", None),
+        ("tom-sad.*", "none", None),
+    ],
+)
+def test_too_few_recordings_to_adapt_to_are_said(
+    samples: Path, mfcc_bundle: Bundle, run: Run, names: str, mode: str, note: str | None
+) -> None:
+    options = PredictOptions(adapt=mode)
+    summary = predict(find_recordings(sorted(samples.glob(names))), model=mfcc_bundle, options=options, run=run)
+    assert summary.notes == ([f"not adapted: {note}"] if note else [])
+    assert summary.to_dict()["notes"] == summary.notes
+
+
+def test_recordings_without_speech_are_too_few_to_adapt_to(
+    samples: Path, mfcc_bundle: Bundle, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.wav").write_text("no audio")
+    (tmp_path / "good.flac").symlink_to(samples / "tom-sad.flac")
+    options = PredictOptions(adapt="recordings")
+    summary = predict(find_recordings([tmp_path]), model=mfcc_bundle, options=options, run=run)
+    assert summary.notes == [
+        "not adapted: recordings needs at least 2 recordings with speech. Received: 1 among 2",
+    ]
 
 
 def test_a_profile_gives_the_same_answers_every_night(

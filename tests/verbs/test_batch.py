@@ -91,10 +91,12 @@ def test_a_resumed_run_does_only_what_is_missing_failed_or_changed(tmp_path: Pat
     with pytest.raises(StoppedAtFailureError, match="keeps what is finished") as raised:
         run(found, output, fail_fast=True)
     assert raised.value.remedies == (Remedy.RESUME,)
+    assert raised.value.summary.wall_s > 0
     (tmp_path / "b.wav").write_bytes(b"longer now")
     summary = run(found, output, function=partial(measure, log=log), resume=True)
     assert log.read_text().split() == ["b.wav", "bad.wav", "d.wav"]
     assert (summary.recordings, summary.resumed, summary.failed) == (4, 1, 1)
+    assert (summary.audio_s, summary.new_audio_s) == (4.5, 3.0)
     assert [row["size"] for row in read_report(output)] == [0, 10, None, 3]
     assert not journal_path(output).exists()
 
@@ -173,6 +175,7 @@ def test_an_update_does_only_what_is_new_or_changed_or_failed(tmp_path: Path, re
     summary = run(now, report, function=partial(measure_windows, log=log), columns=WINDOWS, update=True)
     assert log.read_text().split() == ["a.wav", "07"]
     assert (summary.recordings, summary.resumed, summary.emotions["happy"]) == (5, 3, 18)
+    assert (summary.audio_s, summary.new_audio_s) == (7.5, 3.0)
     run(now, tmp_path / f"again{report.suffix}", function=measure_windows, columns=WINDOWS)
     assert read_report(report) == read_report(tmp_path / f"again{report.suffix}")
 
@@ -215,6 +218,7 @@ def test_resuming_a_finished_report_does_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"longer now")
     summary = run(found, output, function=None, resume=True)
     assert (summary.finished, summary.recordings, summary.failed, summary.outdated) == (True, 2, 1, 2)
+    assert (summary.new_audio_s, summary.resumed) == (0.0, 2)
     assert output.stat().st_mtime_ns == before
 
 
