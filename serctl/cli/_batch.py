@@ -69,9 +69,8 @@ def find_inputs(paths: list[Path] | None, files_from: str | None, *, strict: boo
 
 def _name_others(others: Counter[str], most: int = 5) -> str:
     kinds = [f"{suffix or 'without a suffix'} {count}" for suffix, count in others.most_common()]
-    rest = (
-        [f"{len(kinds) - most} more {'suffix' if len(kinds) == most + 1 else 'suffixes'}"] if len(kinds) > most else []
-    )
+    hidden = len(kinds) - most
+    rest = [f"{hidden} more {'suffix' if hidden == 1 else 'suffixes'}"] if hidden > 0 else []
     what = "file is not a recording" if others.total() == 1 else "files are not recordings"
     return f"{others.total()} {what}: {', '.join([*kinds[:most], *rest])}"
 

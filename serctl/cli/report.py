@@ -84,7 +84,6 @@ def merge(
     summary = verb.merge(parts, output=output, run=given.make(Run))
     if not quiet:
         failed = f", {summary.failed} of them failed" if summary.failed else ""
-        console().print(
-            f"Merged {counted(len(parts), 'part')}: {counted(summary.recordings, 'recording')}{failed}", markup=False
-        )
+        merged = f"Merged {counted(len(parts), 'part')}: {counted(summary.recordings, 'recording')}{failed}"
+        console().print(merged, markup=False)
         console().print(f"report: {output}", markup=False)

@@ -42,9 +42,10 @@ class BatchSummary:
     """What a batch did: recordings, failures by message, seconds of audio, wall seconds, and what it found.
 
     audio_s: of all recordings that succeeded. new_audio_s: of those that this run worked on; the others, resumed of
-    them, were finished in an earlier run. notes: what else there is to say, one sentence each. transcripts: how many answers used theirs, ignored it, or had none, where transcripts were given. others: how many
-    files of each suffix were no recordings, and so were left out. finished: the report was there already, and nothing
-    was done. outdated: so many recordings are not in it as they are now.
+    them, were finished in an earlier run. notes: what else there is to say, one sentence each. transcripts: how many
+    answers used theirs, ignored it, or had none, where transcripts were given. others: how many files of each suffix
+    were no recordings, and so were left out. finished: the report was there already, and nothing was done. outdated: so
+    many recordings are not in it as they are now.
     """
 
     recordings: int = 0
