@@ -184,7 +184,7 @@ def _groups(each: Explanation) -> str:
         return _card(title, "<p>This model takes the spectrogram as it is: it has no features with names.</p>")
     found = each.contributions
     average, here = each.quantity.shown(found.reference), each.quantity.shown(each.probability)
-    caption = f"From {average} for a recording that is average in everything to {here}."
+    caption = f"From {average} for a recording that is average in everything to {here} in the window."
     return _card(title, _group_table(found, each.quantity), caption)
 
 

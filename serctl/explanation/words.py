@@ -25,14 +25,14 @@ def name_of(each: Explanation) -> str:
 
 
 def answer_words(each: Explanation) -> str:
-    """Say what the answer is, and what is explained."""
-    if each.scale:
-        low, high = each.quantity.bounds
-        return f"The answer is {each.answer} {each.quantity.shown(each.confidence)}, on a scale of {low:g} to {high:g}."
-    answer = f"The answer is {each.answer}, {100 * each.confidence:.0f} %."
-    if each.emotion == each.answer:
+    """Say what the answer to the recording is, and which answer is explained: that of a window."""
+    low, high = each.quantity.bounds
+    scale = f", on a scale of {low:g} to {high:g}" if each.scale else ""
+    answer = f"The answer to the whole recording is {each.answer} {each.quantity.shown(each.confidence)}{scale}."
+    if each.emotion == each.answer and len(each.window_start_s) == 1:
         return answer
-    return f"{answer} Explained here: {each.emotion}, {100 * each.probability:.0f} % in the window explained."
+    where = f"in the window from {each.start_s:.1f} to {each.end_s:.1f} s"
+    return f"{answer} Explained here: {each.emotion} {each.quantity.shown(each.probability)} {where}."
 
 
 def speak_for(each: Explanation) -> str:
@@ -44,11 +44,15 @@ def change_words(each: Explanation) -> list[str]:
     """Name the smallest change of each quality that changes the answer; of a number, the change that moves it most."""
     if each.scale:
         return [_largest_move(each)]
-    before = f"instead of {each.window_answer} {each.probabilities[each.window_answer]:.2f}"
+    shown = each.quantity.shown
+    before = f"instead of {each.window_answer} {shown(each.probabilities[each.window_answer])}"
     flips = _smallest_flips(each)
     if not flips:
-        return [f"None of the {len(each.counterfactuals)} changes to the voice changes the answer."]
-    return [f"With {flip.quality} {flip.change}: {flip.emotion} {flip.confidence:.2f} {before}." for flip in flips]
+        return [f"None of the {len(each.counterfactuals)} changes to the voice changes the answer to the window."]
+    return [
+        f"With {flip.quality} {flip.change}, the window is {flip.emotion} {shown(flip.confidence)} {before}."
+        for flip in flips
+    ]
 
 
 def _largest_move(each: Explanation) -> str:
@@ -57,7 +61,7 @@ def _largest_move(each: Explanation) -> str:
     after, before = each.quantity.shown(most.probability), each.quantity.shown(each.probability)
     return (
         f"Of {len(each.counterfactuals)} changes to the voice, {most.quality} {most.change} moves {each.emotion} most: "
-        f"{after} instead of {before}."
+        f"{after} instead of {before} in the window."
     )
 
 

@@ -197,11 +197,12 @@ def _style() -> Iterator[None]:
 
 
 def new_figure(height_in: float, title: str, subtitle: str = "") -> Figure:
-    """Make an empty figure of the usual width, with its title in lines that fit."""
+    """Make an empty figure of the usual width, with its title and its subtitle in lines that fit."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH_IN, height_in))
-    figure.suptitle("\n".join([*textwrap.wrap(title, _TITLE_CHARACTERS), subtitle]).strip(), fontsize=15)
+    lines = [line for text in (title, subtitle) for line in textwrap.wrap(text, _TITLE_CHARACTERS)]
+    figure.suptitle("\n".join(lines), fontsize=15)
     return figure
 
 

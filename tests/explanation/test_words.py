@@ -56,18 +56,23 @@ def explanation() -> Explanation:
 
 def test_the_smallest_change_of_each_quality_is_named(explanation: Explanation) -> None:
     assert change_words(explanation) == [
-        "With pitch 10 % lower: sad 0.61 instead of angry 0.72.",
-        "With tempo 20 % slower: sad 0.55 instead of angry 0.72.",
+        "With pitch 10 % lower, the window is sad 61\u00a0% instead of angry 72\u00a0%.",
+        "With tempo 20 % slower, the window is sad 55\u00a0% instead of angry 72\u00a0%.",
     ]
     firm = replace(explanation, counterfactuals=explanation.counterfactuals[2:3])
-    assert change_words(firm) == ["None of the 1 changes to the voice changes the answer."]
+    assert change_words(firm) == ["None of the 1 changes to the voice changes the answer to the window."]
 
 
-def test_another_emotion_than_the_answer_is_said_to_be_explained(explanation: Explanation) -> None:
-    assert answer_words(explanation) == "The answer is angry, 70 %."
-    assert answer_words(replace(explanation, emotion="sad")).endswith(
-        "Explained here: sad, 28 % in the window explained."
-    )
+def test_each_probability_is_said_to_be_of_the_recording_or_of_the_window(explanation: Explanation) -> None:
+    whole = "The answer to the whole recording is angry 70\u00a0%."
+    window = "Explained here: angry 72\u00a0% in the window from 0.0 to 3.0 s."
+    assert answer_words(explanation) == f"{whole} {window}"
+    assert f"{whole} {window}" in make_page([explanation])
+    other = window.replace("angry 72", "sad 28")
+    assert answer_words(replace(explanation, emotion="sad")) == f"{whole} {other}"
+    alone = {"window_start_s": (0,), "window_end_s": (3,), "window_probability": (0.7,)}
+    assert answer_words(replace(explanation, **alone)) == whole
+    assert answer_words(replace(explanation, emotion="sad", **alone)) == f"{whole} {other}"
 
 
 @pytest.mark.parametrize(("novelty", "warned"), [(None, False), (0.94, False), (0.95, True)])
@@ -105,13 +110,18 @@ def test_a_number_is_written_as_one(explanation: Explanation) -> None:
             Counterfactual("tempo", "20 % slower", "pain", 8.1, 8.1),
         ),
     )
-    assert answer_words(number) == "The answer is pain 6.3, on a scale of 0 to 10."
-    assert change_words(number) == ["Of 2 changes to the voice, pitch 10 % lower moves pain most: 6.0 instead of 7.2."]
+    assert answer_words(number) == (
+        "The answer to the whole recording is pain 6.3, on a scale of 0 to 10. "
+        "Explained here: pain 7.2 in the window from 0.0 to 3.0 s."
+    )
+    assert change_words(number) == [
+        "Of 2 changes to the voice, pitch 10 % lower moves pain most: 6.0 instead of 7.2 in the window."
+    ]
     assert "mean pain 0.3 against 0.5" in order_words(FAITH, number.quantity)
     page = make_page([number])
     assert "Which moments raise pain" in page
     assert '<td class="n">+2.1</td>' in page
-    assert "From 4.1 for a recording that is average in everything to 7.2." in page
+    assert "From 4.1 for a recording that is average in everything to 7.2 in the window." in page
     assert "%</text>" not in page
     assert "probability of" not in page.lower()
     assert json.loads(json.dumps(number.to_dict(), allow_nan=False))["scale"]["high"] == 10

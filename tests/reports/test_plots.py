@@ -173,6 +173,14 @@ def test_confusion_of_many_classes_leaves_out_the_counts():
     assert "100 %\n(7)" not in shown
 
 
+def test_title_and_subtitle_are_cut_into_lines_that_fit():
+    figure = plots.new_figure(4, "a title " * 15, "a subtitle " * 15)
+    figure.draw_without_rendering()
+    box = figure._suptitle.get_window_extent()
+    assert (box.x0 >= 0, box.x1 <= figure.bbox.width) == (True, True)
+    assert figure.get_suptitle().count("subtitle") == 15
+
+
 def test_confusion_shortens_and_flattens_long_names(tmp_path):
     classes = ["an emotion with a very long name", "with a\nnew line"]
     shown = texts(plots._confusion_figure([[1, 0], [0, 1]], classes, title="t"))

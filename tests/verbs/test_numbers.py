@@ -166,7 +166,7 @@ def test_a_number_is_explained(model: Bundle, samples: Path, tmp_path: Path, ser
     total = sum(each["points"] for each in by_group["groups"])
     assert total == pytest.approx(here - by_group["reference"], abs=1e-5)
     assert serctl(*common, "-o", tmp_path / "why.html").code == 0
-    assert "The answer is arousal" in (tmp_path / "why.html").read_text(encoding="utf-8")
+    assert "The answer to the whole recording is arousal" in (tmp_path / "why.html").read_text(encoding="utf-8")
 
 
 def test_a_page_shows_numbers_by_their_range(model: Bundle, samples: Path, tmp_path: Path, serctl: Serctl) -> None:
