@@ -129,6 +129,14 @@ class Bundle:
             raise BundleError(f"{self.identity}: expected novelty of version {NOVELTY_VERSION}, not {facts.version}")
         return Novelty.load(self.folder / NOVELTY, n_functionals=len(functional_names(self.facts.features)))
 
+    def require_weights(self) -> None:
+        """Raise BundleError if the bundle holds no weights to start from."""
+        if not (self.folder / WEIGHTS).exists():
+            raise BundleError(
+                f"{self.identity} holds no {WEIGHTS} to start from: it was exported, or trained before they were kept; "
+                "use the model it comes from, or train it again"
+            )
+
     def weights(self) -> list[NDArray[np.float16]]:
         """Read the weights of the network while it was trained, in its own order, float16.
 

@@ -67,9 +67,9 @@ class ExportOptions:
     )
     with_frontend: bool = option(
         False,
-        "Add end_to_end.tflite: samples in, calibrated probabilities out, for devices without Python; of cnn, resnet, "
-        "lstm, separable, separable-small and cnn-large models. Its network has float32 weights; with dynamic and "
-        "int8, int8 weights. It is compared with Python on the recordings to verify.",
+        "Add end_to_end.tflite: samples in, calibrated probabilities out, for devices without Python; of cnn, cnn3d, "
+        "resnet, lstm, separable, separable-small and cnn-large models. Its network has float32 weights; with dynamic "
+        "and int8, int8 weights. It is compared with Python on the recordings to verify.",
     )
     name: str = option("", "Name of the new model. Default: the old one's with the quantization.")
     command: str = ""

@@ -29,11 +29,7 @@ def rebuild(model: Bundle) -> keras.Model:
     """
     from serctl.learning.fit import restore
 
-    if not (model.folder / WEIGHTS).exists():
-        raise BundleError(
-            f"{model.identity} holds no {WEIGHTS} to start from: it was exported, or trained before they were kept; "
-            "export the model it comes from, or train it again"
-        )
+    model.require_weights()
     facts = model.facts
     spec = ModelSpec(
         n_frames=facts.n_frames,

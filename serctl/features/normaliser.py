@@ -173,13 +173,17 @@ class Normaliser:
         return (log_mel - self.mel_mean) / self.mel_sd
 
     def standardise(self, window: Features) -> Features:
-        """Return the window with all of its features in standard deviations from the mean."""
+        """Return the window with its features in standard deviations from the mean.
+
+        Another normaliser is fitted on such windows, and gives its network the same states as this one does.
+        """
         log_mel = ((window.log_mel.astype(np.float32) - self.mel_mean) / self.mel_sd).astype(window.log_mel.dtype)
         functionals = (window.functionals - self.functional_mean) / self.functional_sd
         states = window.states
         if states is not None:
             mean, sd = self.state_scale()
-            states = ((states - mean) / sd).astype(np.float16)
+            # Times the deviation that state_scale computes from functionals in deviations: sqrt(1 + 0 + 1).
+            states = (np.sqrt(2) * (states - mean) / sd).astype(np.float16)
         return replace(window, log_mel=log_mel, functionals=functionals, states=states)
 
     def save(self, path: Path) -> None:

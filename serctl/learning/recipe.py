@@ -150,6 +150,7 @@ def _check_base(base: Bundle, recipe: Recipe) -> None:
         is_causal, remedy = ("causal", Remedy.CAUSAL) if base.causal else ("not causal", Remedy.NOT_CAUSAL)
         raise ConfigError(f"{base.identity} is {is_causal}, and so is what continues from it", remedy)
     _check_features(base, recipe.network_features)
+    base.require_weights()
 
 
 def _check_teacher(teacher: Bundle, recipe: Recipe, classes: Sequence[str]) -> None:

@@ -375,6 +375,7 @@ def test_parties_train_together_and_a_server_that_starts_again_goes_on(tmp_path:
     found, went = federate(*parties, checkpoint=tmp_path / "server.npz")
     assert [(each.number, each.parties) for each in went] == [(1, ("north", "south-1")), (2, ("north", "south-1"))]
     assert found.plan.class_counts == {"angry": 18, "sad": 18}
+    assert max(each.loss for each in went) < 2  # of the prediction alone; that of the experts together is above 3
     assert found.refused == ()
     assert {name: each.confusion.sum() for name, each in found.scores.items()} == {"north": 6, "south-1": 6}
     assert found.traffic["north"].rounds == 2

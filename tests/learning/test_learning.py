@@ -234,7 +234,9 @@ def test_a_teacher_may_hear_what_its_student_does_not(samples: Path, tiny_bundle
     assert exported.parity.windows > 0
 
 
-def test_a_model_that_is_not_made_for_this_is_refused(happy_and_sad: Dataset, mfcc_bundle: Bundle) -> None:
+def test_a_model_that_is_not_made_for_this_is_refused(
+    happy_and_sad: Dataset, mfcc_bundle: Bundle, tmp_path: Path
+) -> None:
     other = FeatureConfig(window_s=2.0)
     with pytest.raises(
         ConfigError, match=r"is of the architecture mfcc: expected the same for the new one\. Received: speech"
@@ -243,6 +245,8 @@ def test_a_model_that_is_not_made_for_this_is_refused(happy_and_sad: Dataset, mf
     assert raised.value.remedies == (Remedy.ARCHITECTURE,)
     with pytest.raises(ConfigError, match="was trained on other features"):
         Recipe(architecture="mfcc", features=other, base=mfcc_bundle)
+    with pytest.raises(BundleError, match=r"holds no weights\.npz to start from: it was exported, or trained before"):
+        Recipe(architecture="mfcc", base=replace(mfcc_bundle, folder=tmp_path))
     with pytest.raises(ConfigError, match="was trained on other features"):
         check_recipe(Recipe(architecture="mfcc", features=other, teachers=(mfcc_bundle,)), happy_and_sad)
     with pytest.raises(ConfigError, match="knows angry, happy, neutral, sad: expected all of calm, happy, sad"):

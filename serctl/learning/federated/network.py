@@ -161,7 +161,7 @@ class LocalNetwork:
         self._last = self._loaded = None  # the steps change both
 
     def step(self, batch: Any, rate: float) -> float:
-        """Take a step with a learning rate on a batch of learning.batches; returns the loss."""
+        """Take a step with a learning rate on a batch of learning.batches; returns the loss of the prediction."""
         return float(self._step(*batch, np.float32(rate)))
 
     def predict(self, inputs: Mapping[str, Any]) -> Any:
@@ -175,10 +175,10 @@ class LocalNetwork:
         with tf.GradientTape() as tape:
             outputs = keras.tree.flatten(self.model(inputs, training=True))
             losses = [self._loss(*each) for each in zip(targets, outputs, weights, strict=True)]
-            loss = sum([*losses, *self.model.losses])
+            total = sum([*losses, *self.model.losses])
         variables = self.model.trainable_variables
-        self._optimizer.apply(tape.gradient(loss, [each.value for each in variables]), variables)
-        return loss
+        self._optimizer.apply(tape.gradient(total, [each.value for each in variables]), variables)
+        return losses[0]
 
     def _begin_round(self, correction: Arrays | None, pull: Any, step: Any) -> None:
         self._optimizer.begin(self.model.trainable_variables, correction, pull, step)
