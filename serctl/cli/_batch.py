@@ -143,14 +143,12 @@ def finish(
     summary.others.update(others or {})
     if summary_json:
         _write_json(summary_json, summary)
-    if summary.finished:
-        if not quiet:
-            console().print(_nothing_to_do(summary, output), markup=False)
-        return
-    if not quiet:
-        _print_summary(summary, verb, output)
-    elif summary.failed:
+    if quiet:
         _print_kinds(summary)
+    elif summary.finished:
+        console().print(_nothing_to_do(summary, output), markup=False)
+    else:
+        _print_summary(summary, verb, output)
     code = exit_code(done=summary.recordings, failed=summary.failed)
     if code:
         raise typer.Exit(code)
@@ -178,11 +176,13 @@ def _write_json(path: Path, summary: BatchSummary) -> None:
 
 
 def _nothing_to_do(summary: BatchSummary, output: Path | None) -> str:
-    if not summary.outdated:
-        return f"nothing to do: {output} is finished"
-    outdated, them = ("recordings are", "them") if summary.outdated > 1 else ("recording is", "it")
-    changed = f"{summary.outdated} {outdated} new or changed since: --update adds {them}"
-    return f"nothing to do: {output} is finished; {changed}"
+    said = f"nothing to do: {output} is finished"
+    if summary.failed:
+        said += f"; {counted(summary.failed, 'recording')} in it failed: --update tries again"
+    if summary.outdated:
+        are = "recordings are" if summary.outdated > 1 else "recording is"
+        said += f"; {summary.outdated} {are} new or changed since: --update adds what is new"
+    return said
 
 
 def _print_summary(summary: BatchSummary, verb: str, output: Path | None) -> None:

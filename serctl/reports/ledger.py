@@ -66,12 +66,14 @@ class Ledger:
         keys: one for each input, which names it and its state.
         report: digest of the report's bytes.
         part: which share of a run it is; None for a whole one.
+        failed: how many of the inputs failed; a table tells itself.
     """
 
     fingerprint: str
     keys: tuple[str, ...]
     report: str
     part: Part | None = None
+    failed: int = 0
 
     def check(self, output: Path, *, fingerprint: str, shard: Shard | None = None) -> None:
         """Make sure that this run would have made the report.
@@ -99,9 +101,11 @@ def ledger_path(output: Path) -> Path:
     return output.with_name(f".{output.name}.ledger")
 
 
-def write_ledger(output: Path, *, fingerprint: str, keys: Sequence[str], part: Part | None = None) -> None:
+def write_ledger(
+    output: Path, *, fingerprint: str, keys: Sequence[str], part: Part | None = None, failed: int = 0
+) -> None:
     """Write down what the report, just finished, is about. Raises OSError if that cannot be written."""
-    facts = {"fingerprint": fingerprint, "keys": list(keys), "report": _digest(output)}
+    facts = {"fingerprint": fingerprint, "keys": list(keys), "report": _digest(output), "failed": failed}
     with atomic_path(ledger_path(output)) as draft:
         draft.write_text(json.dumps(facts | ({"part": part.to_dict()} if part else {})), encoding="utf-8")
 
@@ -112,7 +116,8 @@ def read_ledger(output: Path) -> Ledger | None:
         with open_input(ledger_path(output)) as stream:
             values = json.load(stream)
         part = Part.from_dict(values["part"]) if "part" in values else None
-        return Ledger(str(values["fingerprint"]), tuple(map(str, values["keys"])), str(values["report"]), part)
+        keys, failed = tuple(map(str, values["keys"])), int(values.get("failed", 0))
+        return Ledger(str(values["fingerprint"]), keys, str(values["report"]), part, failed)
     except (OSError, ValueError, TypeError, KeyError, RecursionError, ConfigError):
         return None
 

@@ -203,7 +203,7 @@ def _report(
         summary = _write(recordings, keys, function, journal, run)
         write_report(output, columns=columns, tables=map(journal.read, keys), writer=writer)
         if not is_stream(output):
-            write_ledger(output, fingerprint=made_by, keys=keys, part=part)
+            write_ledger(output, fingerprint=made_by, keys=keys, part=part, failed=summary.failed)
         journal.discard()
     return summary
 
@@ -229,6 +229,8 @@ def _finished(
     summary = BatchSummary(finished=True)
     if ledger:
         summary.outdated = len(set(keys).difference(ledger.keys))
+        if not is_table:
+            summary.recordings, summary.resumed, summary.failed = len(ledger.keys), len(ledger.keys), ledger.failed
         for table in read_tables(output, columns) if is_table and ledger.describes(output) else ():
             summary.count(table, earlier=True)
     return summary

@@ -50,12 +50,23 @@ def test_a_finished_report_is_resumed_without_work_and_updated_with_what_is_new(
     (recordings / "zz-new.wav").symlink_to(find_recordings([samples])[2].path)
     done = extract("-o", output, "--resume")
     assert done.stderr == (
-        f"nothing to do: {output} is finished; 1 recordings are new or changed since: --update adds them\n"
+        f"nothing to do: {output} is finished; 1 recording is new or changed since: --update adds what is new\n"
     )
     done = extract("-o", output, "--update")
     assert done.code == 0
     assert "2 of them were finished in an earlier run" in done.stderr
     assert [Path(row["path"]).name for row in read_report(output)][-1] == "zz-new.wav"
+
+
+def test_a_finished_report_with_failures_ends_again_with_their_exit_code(
+    extract: Callable[..., Any], recordings: Path, tmp_path: Path
+) -> None:
+    (recordings / "broken.wav").write_bytes(b"RIFF")
+    output = tmp_path / "o.csv"
+    assert extract("-o", output).code == 3
+    done = extract("-o", output, "--resume")
+    said = f"nothing to do: {output} is finished; 1 recording in it failed: --update tries again\n"
+    assert (done.code, done.stderr) == (3, said)
 
 
 def test_a_run_without_a_cache_that_can_be_used_warns_once(recordings: Path, tmp_path: Path) -> None:

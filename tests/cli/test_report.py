@@ -84,7 +84,8 @@ def test_a_prediction_ends_as_a_page(serctl: Serctl, recordings: Path, tmp_path:
     assert "exists: --overwrite" in serctl("predict", str(recordings), *options).stderr
     updated = serctl("predict", str(recordings), *options, "--update")
     assert (updated.code, "cannot be updated: expected a table: -o NAME.csv" in updated.stderr) == (2, True)
-    assert serctl("predict", str(recordings), *options, "--resume").code == 0
+    resumed = serctl("predict", str(recordings), *options, "--resume")
+    assert (resumed.code, resumed.stderr) == (3, "")
 
     embedded = serctl("predict", str(recordings), *options, "--overwrite", "--per", "window", "--embed-audio")
     assert embedded.code == 3
