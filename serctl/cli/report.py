@@ -56,7 +56,8 @@ def html(
     """Make one self-contained page of a report, to look at and to send.
 
     It shows totals, each emotion's share over the day, and a table of the recordings with their timelines; a click
-    plays the moment. Rows of `--per segment` or `--per window` give the timelines.
+    plays the moment. Rows of `--per segment` or `--per window` give the timelines, and the column of `--novelty` the
+    warning of recordings that are unlike the training recordings.
     """
     from serctl.verbs.report import make_page
 

@@ -23,7 +23,7 @@ from serctl.reports.schema import NO_SPEECH, UNCERTAIN
 from serctl.reports.summary import FACTS, WARNINGS, Summary, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from serctl.reports.ranges import Ranges
@@ -75,6 +75,7 @@ def write_page(path: Path, rows: Iterable[Mapping[str, Any]], page: Page) -> Non
 def _render(summary: Summary, page: Page) -> str:
     style, script = page_part("page.css"), page_part("page.js")
     sounds = dict(_sounds(summary, page))
+    nothing_checked = len(summary.unchecked) == len(WARNINGS)
     return Template(page_part("page.html")).substitute(
         head=page_head(summary.title, style, script),
         title=escape(summary.title),
@@ -90,6 +91,9 @@ def _render(summary: Summary, page: Page) -> str:
         figure=escape(page.ranges.name.capitalize()) if page.ranges else "Confidence",
         about="".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in page.about),
         limits="".join(f"<li>{escape(each)}</li>" for each in page.limits),
+        unchecked=_unchecked(summary.unchecked),
+        warned="" if nothing_checked else '<option value="warned">with a warning</option>',
+        warnings="Errors" if nothing_checked else "Warnings",
         data=_packed(summary, page, list(sounds)),
         sounds="\n".join(
             f'<script type="application/octet-stream" id="sound-{number}">{text}</script>'
@@ -150,6 +154,12 @@ def _bar(index: int, mark: str, shares: Mapping[str, float], page: Page) -> str:
     )
     even = " even" if index % 2 else ""
     return f'<div><div class="bar">{parts}</div><div class="mark{even}">{escape(mark)}</div></div>'
+
+
+def _unchecked(names: Sequence[str]) -> str:
+    """The sentence on the warnings that the report does not tell; empty if it tells all."""
+    named = ", ".join(f"{WARNINGS[name][0]} ({name})" for name in names)
+    return f"<p>Not checked, because the report does not have these values: {escape(named)}.</p>" if names else ""
 
 
 def _table(summary: Summary) -> str:

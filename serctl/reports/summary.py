@@ -89,7 +89,8 @@ class Summary:
     """A report as a page shows it.
 
     title: of the page. entries: what the rows of its list are. shares: of the time with speech, by emotion. course: the
-    same for consecutive parts, each with its mark.
+    same for consecutive parts, each with its mark. unchecked: the warnings, by their column, of which the report holds
+    no value, so that nobody can tell whether a recording has them.
     """
 
     recordings: list[Shown]
@@ -101,6 +102,7 @@ class Summary:
     course: list[tuple[str, dict[str, float]]]
     course_title: str
     course_unit: str
+    unchecked: list[str]
 
 
 def summarise(rows: Iterable[Row], ranges: Ranges | None = None) -> Summary:
@@ -124,16 +126,18 @@ def summarise(rows: Iterable[Row], ranges: Ranges | None = None) -> Summary:
         _shown(group, index, len(folder), ranges, apart=several[str(group[0]["path"])] > 1) for group in groups
     ]
     course_title, unit, course = _course(recordings, emotions, what)
+    unchecked = _unchecked(recordings)
     return Summary(
         recordings,
         f"{what} in {len(several):,} recording{'' if len(several) == 1 else 's'}",
         "recordings" if len(several) == len(groups) else "channels",
         emotions,
-        _totals(recordings),
+        _totals(recordings, unchecked),
         _shares(recordings, emotions),
         course,
         course_title,
         unit,
+        unchecked,
     )
 
 
@@ -218,17 +222,32 @@ def _number(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), 4)
 
 
-def _totals(recordings: Sequence[Shown]) -> list[tuple[str, str]]:
+def _unchecked(recordings: Sequence[Shown]) -> list[str]:
+    """The warnings, by their column, that no recording with a result has a value of."""
+    results = [each for each in recordings if not each.error]
+    told = {list(FACTS)[number] for each in results for number, _ in each.facts}
+    return [name for name in WARNINGS if name not in told] if results else []
+
+
+def _totals(recordings: Sequence[Shown], unchecked: Sequence[str]) -> list[tuple[str, str]]:
     whole = list({each.path: each for each in recordings}.values())
     failed = sum(each.error is not None for each in whole)
     hours = sum(each.duration or 0 for each in whole if not each.error) / 3600
     length = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+    warned = f"{len({each.path for each in recordings if each.warnings}):,}"
     return [
         ("With a result", f"{len(whole) - failed:,}"),
         ("Failed", f"{failed:,}"),
-        ("With a warning", f"{len({each.path for each in recordings if each.warnings}):,}"),
+        *([(_warned(unchecked), warned)] if len(unchecked) < len(WARNINGS) else []),
         ("Length", length),
     ]
+
+
+def _warned(unchecked: Sequence[str]) -> str:
+    """What the number of recordings with a warning is called: by the warnings checked, unless all are."""
+    *others, last = (short for name, (short, _) in WARNINGS.items() if name not in unchecked)
+    named = f"{', '.join(others)} or {last}" if others else last
+    return named.capitalize() if unchecked else "With a warning"
 
 
 def _shares(recordings: Iterable[Shown], emotions: Sequence[str]) -> dict[str, float]:

@@ -100,7 +100,7 @@ def test_totals_and_shares_are_those_of_the_rows() -> None:
     assert dict(summary.totals) == {
         "With a result": "5",
         "Failed": "1",
-        "With a warning": "1",
+        "Clipped or noisy": "1",
         "Length": "0.3 min",
     }
     assert summary.shares == pytest.approx({"neutral": 2 / 11, "happy": 2 / 11, "angry": 7 / 11})
@@ -109,6 +109,46 @@ def test_totals_and_shares_are_those_of_the_rows() -> None:
     first = summary.recordings[0]
     assert (first.name, summary.emotions[first.emotion or 0], first.confidence) == ("a.wav", "angry", 0.5)
     assert first.segments == ((0, 2, 1, 0.8), (2, 4, 2, 0.9))
+
+
+CHECKED = {"clipping": 0.0, "snr_db": 30.0, "bandwidth_hz": 8000.0, "silence": 0.1, "novelty": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("columns", "total", "unchecked", "head"),
+    [
+        (5, ("With a warning", "1"), None, "Warnings"),
+        (4, ("Clipped, noisy, narrow band or mostly silent", "0"), "unlike training (novelty).", "Warnings"),
+        (
+            1,
+            ("Clipped", "0"),
+            "noisy (snr_db), narrow band (bandwidth_hz), mostly silent (silence), unlike",
+            "Warnings",
+        ),
+        (0, None, "clipped (clipping), noisy (snr_db), narrow band", "Errors"),
+    ],
+)
+@pytest.mark.parametrize("absent", ["column", "value"])
+def test_a_warning_that_cannot_be_told_is_not_counted_as_none(
+    tmp_path: Path, columns: int, total: tuple[str, str] | None, unchecked: str | None, head: str, absent: str
+) -> None:
+    values = dict(list(CHECKED.items())[:columns])
+    empty = dict.fromkeys(CHECKED, float("nan")) if absent == "value" else {}
+    one = {name: value for name, value in row("a.wav").items() if name not in CHECKED}
+    rows = [{**one, **empty, **values}, failed("broken.wav", "empty")]
+    known = ("With a result", "Failed", "Length")
+    assert [each for each in summarise(rows).totals if each[0] not in known] == ([total] if total else [])
+    write_page(tmp_path / "page.html", rows, Page())
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    sentence = (
+        f"Not checked, because the report does not have these values: {unchecked}" if unchecked else "Not checked"
+    )
+    assert text.count(sentence) == (2 if unchecked else 0)  # with the totals, and with the table
+    assert (f">{head}</button>" in text, ">with a warning<" in text) == (True, columns > 0)
+
+
+def test_a_report_of_failures_alone_has_nothing_to_check() -> None:
+    assert summarise([failed("broken.wav", "empty")]).unchecked == []
 
 
 def test_the_hour_is_taken_from_the_names() -> None:
@@ -140,7 +180,7 @@ def test_channels_are_shown_apart_and_their_recording_is_embedded_once(tmp_path:
 def test_a_recording_of_several_channels_counts_once() -> None:
     summary = summarise([row("call.wav", channel=1), row("call.wav", channel=2, snr_db=1.0), row("x.wav", channel=1)])
     assert (summary.title, summary.entries) == ("Emotions in 2 recordings", "channels")
-    assert dict(summary.totals) == {"With a result": "2", "Failed": "0", "With a warning": "1", "Length": "0.1 min"}
+    assert dict(summary.totals) == {"With a result": "2", "Failed": "0", "Clipped or noisy": "1", "Length": "0.1 min"}
     assert [each.channel for each in summary.recordings] == [1, 2, None]  # x.wav has no other channel
 
 
