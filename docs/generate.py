@@ -30,7 +30,10 @@ COMMANDS_INTRODUCTION = """\
 Made from the program itself: what `serctl COMMAND --help` shows. Data goes to stdout, everything else to stderr.
 
 Exit codes: 0 all good; 1 something else broke, such as a full disk; 2 wrong usage; 3 some recordings failed; 4 no
-recording succeeded; 130 interrupted.
+recording succeeded; 130 interrupted. `predict`, `extract`, `augment`, `train` and `evaluate` end with 3 after the
+results of the other recordings are written; too few of them to train or to score is wrong usage. Commands that report
+on recordings or choose among them (`corpus`, `adapt`, `export`, `compare`, `report`) say what they left out and end
+with 0.
 """
 
 

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from serctl.cli._app import console
+import typer
+
+from serctl.cli._app import EXIT_SOME_FAILED, console
 from serctl.errors import Remedy, RunInterrupted
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions
 from serctl.models import DEFAULT_ARCHITECTURE
@@ -109,6 +111,15 @@ def duration(seconds: float) -> str:
 def next_use(folder: Path, *, causal: bool) -> str:
     """The command that runs a new model: a causal one follows speech while it goes on."""
     return f"{'stream FILE' if causal else 'predict RECORDINGS'} --model {shlex.quote(str(folder))}"
+
+
+def tell_of_failures(failed: int, *, quiet: bool) -> None:
+    """End with the exit code of recordings that failed, after the results are written; do nothing without any."""
+    if not failed:
+        return
+    if quiet:
+        console().print(f"error: {counted(failed, 'recording')} could not be read", markup=False)
+    raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def print_problems(problems: tuple[str, ...], *, quiet: bool, most: int = 5) -> None:

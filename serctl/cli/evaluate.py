@@ -11,7 +11,15 @@ import typer
 
 from serctl.cli._app import CorpusArgument, QuietOption, app, console, progress_bar
 from serctl.cli._flags import Given, command, flags
-from serctl.cli._learning import command_line, duration, epoch_printer, keeping, make_recipe, print_problems
+from serctl.cli._learning import (
+    command_line,
+    duration,
+    epoch_printer,
+    keeping,
+    make_recipe,
+    print_problems,
+    tell_of_failures,
+)
 from serctl.errors import ConfigError
 from serctl.extras import require_extra
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions, ProtocolOptions
@@ -58,7 +66,8 @@ def evaluate(
 
     Writes metrics.json, predictions.parquet, confusion.csv, plots and report.md to the folder; the report says
     what training and test share. A cross-validation saves every fold as it ends, and --resume continues from there. The
-    options of training apply to --arch only.
+    options of training apply to --arch only. Exit code: 0 all good, 2 wrong usage, 3 some recordings could not be read
+    and are left out.
     """
     arch = given["architecture"]
     if (arch is None) != (given["protocol"] is None) or (model is not None and arch is not None):
@@ -71,6 +80,7 @@ def evaluate(
     print_problems(evaluation.problems, quiet=quiet)
     if not quiet:
         _print_result(evaluation)
+    tell_of_failures(evaluation.facts.left_out["failed"], quiet=quiet)
 
 
 def _evaluate_model(corpora: list[Path], output: Path, given: Given, model: str | None, *, quiet: bool) -> Evaluation:

@@ -10,7 +10,15 @@ import typer
 
 from serctl.cli._app import CorpusArgument, QuietOption, app, console, progress_bar
 from serctl.cli._flags import WORKERS, Given, command, flags
-from serctl.cli._learning import command_line, epoch_printer, keeping, make_recipe, next_use, print_problems
+from serctl.cli._learning import (
+    command_line,
+    epoch_printer,
+    keeping,
+    make_recipe,
+    next_use,
+    print_problems,
+    tell_of_failures,
+)
 from serctl.extras import require_extra
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions, RecordOptions
 
@@ -50,7 +58,8 @@ def train(
 
     The model is a bundle, a folder that `serctl predict --model` runs. The architecture is speech-attention unless
     --arch or --from says otherwise. Some speakers are held out to choose the epoch and to calibrate the confidences. An
-    interrupted run leaves its checkpoints in OUTPUT.partial, and --resume continues from there.
+    interrupted run leaves its checkpoints in OUTPUT.partial, and --resume continues from there. Exit code: 0 all good,
+    2 wrong usage, 3 some recordings could not be read and are left out.
     """
     require_extra("train", "training")
     from serctl import api
@@ -67,6 +76,7 @@ def train(
     print_problems(result.dataset.problems, quiet=quiet)
     if not quiet:
         _print_result(result, causal=options.causal)
+    tell_of_failures(result.dataset.failed, quiet=quiet)
 
 
 def _print_result(result: TrainResult, *, causal: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from serctl.reports.html import page_head, page_part
 from serctl.reports.markdown import stamp, subject
+from serctl.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -124,8 +125,9 @@ def _scores(scores: Scores) -> Iterable[tuple[str, str]]:
 def _left_out(facts: EvaluationFacts, scores: Scores) -> str:
     failed, other_classes = (facts.left_out.get(name, 0) for name in ("failed", "other_classes"))
     return (
-        f"Left out: {failed} recordings that failed, {other_classes} utterances of other "
-        f"classes. No speech was found in {scores.no_speech.sum()} utterances: they count as wrong."
+        f"Left out: {counted(failed, 'recording that failed')}, "
+        f"{counted(other_classes, 'utterance of other classes')}. "
+        f"No speech was found in {counted(scores.no_speech.sum(), 'utterance')}: they count as wrong."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from serctl.metrics.facts import Leakage
+from serctl.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,12 +97,12 @@ def left_out(facts: AnyEvaluation) -> str:
         The counts, without a full stop.
     """
     reasons = {
-        "failed": "recordings that failed",
-        "other_classes": "utterances of other classes",
-        "repeated": "utterances whose recording is there already",
+        "failed": "recording that failed",
+        "other_classes": "utterance of other classes",
+        "repeated": "utterance whose recording is there already",
     }
     counts = {reason: facts.left_out.get(name, 0) for name, reason in reasons.items()}
-    return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count) or "none"
+    return ", ".join(counted(count, reason) for reason, count in counts.items() if count) or "none"
 
 
 def _shared_with_training(facts: AnyEvaluation) -> str:

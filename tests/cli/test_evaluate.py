@@ -67,9 +67,28 @@ def test_what_is_left_out_is_said(serctl: Any, samples: Path, tiny_bundle: Bundl
     again = (tmp_path / "corpus" / "sad" / "0.flac").read_bytes()
     (tmp_path / "corpus" / "sad" / "again.flac").write_bytes(again)
     result = serctl("evaluate", tmp_path / "corpus", "--model", tiny_bundle.folder, "-o", tmp_path / "e", "--jobs", 1)
-    left_out = "left out: 2 utterances of other classes, 1 utterances whose recording is there already"
+    left_out = "left out: 2 utterances of other classes, 1 utterance whose recording is there already"
     assert left_out in result.stderr
     assert left_out.capitalize() in (tmp_path / "e" / "report.md").read_text()
+
+
+def with_unreadable(manifest: Path) -> Path:
+    """The manifest with a recording more, which is no audio."""
+    (manifest.parent / "bad.wav").write_text("no audio")
+    manifest.write_text(manifest.read_text() + f"\n{manifest.parent / 'bad.wav'},sad,emma")
+    return manifest
+
+
+def test_recordings_that_failed_are_in_the_exit_code(
+    serctl: Any, manifest: Callable[..., Path], tiny_bundle: Bundle, shared_cache: Cache, tmp_path: Path
+) -> None:
+    corpus = with_unreadable(manifest(*HAPPY, "emma-sad", "tom-sad"))
+    common = ("--model", tiny_bundle.folder, "-o", tmp_path / "e", "--jobs", 1, "--cache-dir", shared_cache.folder)
+    result = serctl("evaluate", corpus, *common)
+    assert (result.code, "left out: 1 recording that failed\n" in result.stderr) == (3, True)
+    assert json.loads((tmp_path / "e" / "metrics.json").read_text())["n"] == 6
+    quiet = serctl("evaluate", corpus, *common, "--overwrite", "--quiet")
+    assert (quiet.code, quiet.stderr) == (3, "error: 1 recording could not be read\n")
 
 
 @pytest.mark.parametrize(
@@ -121,8 +140,8 @@ def test_a_corpus_that_does_not_suffice_is_refused(
 def test_a_class_of_two_utterances_is_evaluated(
     cross_validate: Callable[..., Any], manifest: Callable[..., Path], tmp_path: Path
 ) -> None:
-    result = cross_validate(manifest(*HAPPY, "emma-sad", "tom-sad"))
-    assert result.code == 0
+    result = cross_validate(with_unreadable(manifest(*HAPPY, "emma-sad", "tom-sad")))
+    assert result.code == 3
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert {name: each["n"] for name, each in metrics["per_class"].items()} == {"happy": 4, "sad": 2}
 

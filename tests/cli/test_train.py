@@ -100,12 +100,15 @@ def train(serctl: Any, shared_cache: Cache, tmp_path: Path, tensorflow: None) ->
     return lambda *arguments: serctl("train", *arguments, "-o", tmp_path / "m", "--cache-dir", shared_cache.folder)
 
 
-def test_a_corpus_of_one_speaker_is_divided_at_random_and_that_is_said(
+def test_a_corpus_of_one_speaker_is_divided_at_random_and_failures_are_in_the_exit_code(
     train: Callable[..., Any], manifest: Callable[..., Path], tmp_path: Path
 ) -> None:
     names = ("emma-happy", "emma-sad", "tom-happy", "tom-sad")
-    result = train(manifest(*names, speaker="the one"), *QUICK)
-    assert result.code == 0
+    corpus = manifest(*names, speaker="the one")
+    (tmp_path / "bad.wav").write_text("no audio")
+    corpus.write_text(corpus.read_text() + f"\n{tmp_path / 'bad.wav'},sad,the one")
+    result = train(corpus, *QUICK)
+    assert (result.code, "1 problem in the corpora:\n" in result.stderr) == (3, True)
     assert (
         "held out: 2 utterances (happy 1, sad 1); random utterances, since no corpus has two speakers" in result.stderr
     )
