@@ -33,13 +33,14 @@ def read_npz(path: Path, *, most_bytes: int) -> dict[str, NDArray[Any]]:
         The arrays by name, in the order of their names.
 
     Raises:
-        NpzError: the file is unreadable, too large, or holds anything but floating-point numbers.
+        NpzError: the file is unreadable, too large, or holds anything but floating-point numbers; the caller adds its
+            name.
     """
     try:
         with open_input(path) as stream, zipfile.ZipFile(stream) as content:
             members = content.infolist()
             if sum(member.file_size for member in members) > most_bytes:
-                raise NpzError(f"{path}: expected at most {most_bytes:,} bytes of arrays")
+                raise NpzError(f"expected at most {most_bytes:,} bytes of arrays")
             arrays = {}
             for member in sorted(members, key=lambda each: each.filename):
                 with content.open(member) as file:
@@ -50,7 +51,8 @@ def read_npz(path: Path, *, most_bytes: int) -> dict[str, NDArray[Any]]:
     except NpzError:
         raise
     except UNREADABLE_NPZ as error:
-        raise NpzError(f"{path}: cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise NpzError(f"cannot be read: {reason}") from error
 
 
 def _check_header(file: Any, size: int) -> None:

@@ -213,8 +213,13 @@ def _read_manifest(folder: Path) -> bytes:
     try:
         _check_size(path, _MOST_MANIFEST_BYTES)
         return path.read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{folder} is not a model: expected a folder that training or export wrote, with its {MANIFEST}, "
+            f"or the name of a bundled model ({', '.join(bundled_models())})"
+        ) from error
     except OSError as error:
-        raise BundleError(f"{folder}: expected a model bundle with a readable {MANIFEST}: {error}") from error
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _check_size(path: Path, most: int) -> None:

@@ -47,6 +47,8 @@ EmbedAudioOption = Annotated[
     ),
 ]
 
+_PAGE = ".html"
+
 
 class Target:
     """Where the answers go.
@@ -86,7 +88,7 @@ class Target:
         self._folder = path if form else None
         self.report = None if form else path
         self._form = LABEL_FORMATS[form] if form else label_format(path) if path else None
-        self._page = not form and path is not None and path.suffix.lower() == ".html"
+        self._page = not form and path is not None and path.suffix.lower() == _PAGE
         self._excel, self._embed_audio, self._overwrite = excel, embed_audio, bool(given["overwrite"])
         self._scale = facts.target.scale if facts.target else None
         self.options = self._options(given, tells_novelty=facts.novelty is not None)
@@ -104,6 +106,11 @@ class Target:
         return given.make(PredictOptions, **changed)
 
     def _check(self, given: Given) -> None:
+        if self.report and not (self._form or self._page):
+            from serctl.reports.labels import LABEL_FORMATS
+            from serctl.reports.schema import report_format
+
+            report_format(self.report, others=(_PAGE, *(each.suffix for each in LABEL_FORMATS.values())))
         if self._embed_audio and not self._page:
             raise ConfigError("--embed-audio puts recordings into a page: expected -o NAME.html with it")
         if self._excel and not (self.report and self.report.suffix.lower() == ".csv"):

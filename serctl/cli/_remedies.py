@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from serctl.errors import Remedy
+from serctl.errors import Remedy, SerctlError
 
 if TYPE_CHECKING:
-    from serctl.errors import RunInterrupted, SerctlError
+    from serctl.errors import RunInterrupted
 
 REMEDIES = {
     Remedy.OVERWRITE: "--overwrite replaces it",
@@ -49,4 +49,5 @@ REMEDIES = {
 def with_remedies(error: SerctlError | RunInterrupted) -> str:
     """Return the message of an error, followed by the flags that help."""
     remedies = ", or ".join(REMEDIES[remedy] for remedy in error.remedies)
-    return f"{error}: {remedies}" if remedies else str(error)
+    mark = ": " if isinstance(error, SerctlError) else "; "
+    return f"{error}{mark}{remedies}" if remedies else str(error)

@@ -23,6 +23,7 @@ from serctl.cli._learning import (
 from serctl.errors import ConfigError
 from serctl.extras import require_extra
 from serctl.learning.options import Augmentation, FitOptions, LabelOptions, NetworkOptions, ProtocolOptions
+from serctl.verbs.options import ADAPT_MODES
 
 if TYPE_CHECKING:
     from serctl.corpora import Fold
@@ -72,6 +73,9 @@ def evaluate(
     arch = given["architecture"]
     if (arch is None) != (given["protocol"] is None) or (model is not None and arch is not None):
         raise ConfigError("expected either --model MODEL, or --arch NAME together with --protocol NAME")
+    word = next((each for each in corpora if str(each) in ADAPT_MODES and not each.exists()), None)
+    if given["adapt"] and word:
+        raise ConfigError(f"evaluate --adapt takes no value: it adapts each corpus to its recordings. Received: {word}")
     require_extra("train", "evaluation")
     if arch is None:
         evaluation = _evaluate_model(corpora, output, given, model, quiet=quiet)

@@ -54,12 +54,21 @@ class ColumnBlock:
 Columns = Sequence[Column | ColumnBlock]
 
 
-def report_format(path: Path) -> Format:
-    """The format that the suffix asks for. Raises ConfigError for any other suffix."""
+def report_format(path: Path, *, what: str = "an output", others: Sequence[str] = ()) -> Format:
+    """Return the format that the suffix of a report stands for.
+
+    Args:
+        path: of the report.
+        what: what it is, for the error.
+        others: further suffixes that the caller would take instead, for the error.
+
+    Raises:
+        ConfigError: it is another suffix.
+    """
     try:
         return _FORMATS[path.suffix.lower()]
     except KeyError:
-        raise ConfigError(f"expected an output ending in {', '.join(_FORMATS)}. Received: {path}") from None
+        raise ConfigError(f"expected {what} ending in {', '.join([*_FORMATS, *others])}. Received: {path}") from None
 
 
 def headers(columns: Columns) -> list[str]:

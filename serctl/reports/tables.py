@@ -76,7 +76,7 @@ def write_excel(path: Path, *, columns: Columns, tables: Iterable[Table]) -> Non
 
 def iterate_report(path: Path, columns: Columns) -> Iterator[dict[str, Any]]:
     """Yield the rows of a report with these columns, None where a value is missing; a part of them is in memory."""
-    form = report_format(path)
+    form = report_format(path, what="a report")
     if form == "parquet":
         yield from iterate_parquet(path)
     else:
@@ -89,7 +89,7 @@ def read_report(path: Path) -> list[dict[str, Any]]:
 
     CSV does not carry types: a column is taken for numbers where each of its values is one.
     """
-    form = report_format(path)
+    form = report_format(path, what="a report")
     if form == "parquet":
         return read_parquet(path)
     with path.open(encoding="utf-8-sig", newline="") as stream:

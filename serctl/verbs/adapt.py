@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -75,6 +76,8 @@ def find_adaptation(recordings: Sequence[Recording], to: str, *, model: Bundle, 
         ConfigError: a profile cannot be read, or is for other features.
     """
     if to not in ADAPT_MODES:
+        if not os.path.exists(to):  # noqa: PTH110 - Path.exists raises for a NUL
+            raise ConfigError(f"cannot adapt to {to}: expected {', '.join(ADAPT_MODES)}, or the file of a profile")
         profile = Statistics.load(Path(to), config=model.facts.features)
         return Adaptation(profile, f"{Path(to).name}, {profile.recordings} recordings")
     if to == "none":
@@ -91,7 +94,7 @@ def find_adaptation(recordings: Sequence[Recording], to: str, *, model: Bundle, 
 
 def _too_few(to: str, fewest: int, received: str) -> Adaptation:
     """No adaptation, with the reason."""
-    return Adaptation(note=f"not adapted: {to} needs at least {fewest} recordings with speech. Received: {received}")
+    return Adaptation(note=f"not adapted: '{to}' needs at least {fewest} recordings with speech. Received: {received}")
 
 
 def measure(

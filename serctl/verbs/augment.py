@@ -20,6 +20,7 @@ from serctl.errors import AudioError, ConfigError, CorpusError, Failure, Remedy,
 from serctl.files import claim
 from serctl.reports.journal import Journal
 from serctl.run import Progress, Run
+from serctl.texts import counted
 from serctl.transforms.apply import apply_transforms, file_generator
 from serctl.transforms.babble import Babble
 from serctl.transforms.noise import Noise
@@ -232,7 +233,8 @@ def _make_copies(
                 run.progress(Progress(summary.recordings, len(todo), summary.failed))
     except KeyboardInterrupt:
         remove_drafts(output)
-        done = f"{summary.recordings} of {len(todo)} utterances are finished in {output}"
+        verb = "is" if summary.recordings == 1 else "are"
+        done = f"{summary.recordings} of {counted(len(todo), 'utterance')} {verb} finished and kept in {output}"
         raise RunInterrupted(done, Remedy.RESUME) from None
 
 

@@ -17,6 +17,7 @@ from serctl.reports.ledger import Ledger, Part, read_ledger, read_tables, write_
 from serctl.reports.schema import headers, report_format, utf8
 from serctl.reports.tables import Writer, check_output, write_report
 from serctl.run import Progress, Run, listening
+from serctl.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -280,8 +281,9 @@ def _write(
                 show()
                 _stop_at_failure(table, run, summary, kept, Remedy.RESUME)
     except KeyboardInterrupt:
-        done = f"{summary.recordings} of {len(recordings)} recordings are finished: {kept}"
-        raise RunInterrupted(done, Remedy.RESUME) from None
+        verb = "is" if summary.recordings == 1 else "are"
+        done = f"{summary.recordings} of {counted(len(recordings), 'recording')} {verb} finished"
+        raise RunInterrupted(f"{done} and kept in {journal.path}", Remedy.RESUME) from None
     return summary
 
 

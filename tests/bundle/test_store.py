@@ -188,7 +188,7 @@ def test_a_changed_manifest_is_another_model(copy: Path, tiny_bundle: Bundle) ->
 def test_no_model_by_that_name(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no model nowhere: expected the folder of a bundle or a bundled model"):
         load_bundle("nowhere")
-    with pytest.raises(BundleError, match=r"readable bundle\.json"):
+    with pytest.raises(BundleError, match=r"is not a model: expected a folder"):
         load_bundle(tmp_path)
 
 

@@ -42,4 +42,8 @@ def test_an_adapted_evaluation_says_so(serctl: Any, samples: Path, tmp_path: Pat
 def test_a_profile_that_is_not_there_is_wrong_usage(serctl: Any, samples: Path, tmp_path: Path) -> None:
     done = serctl("predict", samples / "tom-sad.flac", "--adapt", tmp_path / "none.profile")
     assert done.code == 2
-    assert "expected a profile" in done.stderr
+    assert "or the file of a profile" in done.stderr
+    (tmp_path / "none.profile").write_text("text")
+    done = serctl("predict", samples / "tom-sad.flac", "--adapt", tmp_path / "none.profile")
+    assert done.code == 2
+    assert done.stderr.count("none.profile") == 1

@@ -61,7 +61,7 @@ def test_rttm_holds_all_recordings(serctl: Serctl, recordings: Path, tmp_path: P
         (("--format", "srt"), "expected -o FOLDER"),
         (("--excel", "-o", "x.parquet"), "expected -o NAME.csv"),
         (("--excel",), "expected -o NAME.csv"),
-        (("-o", "x.doc"), "expected an output ending in"),
+        (("-o", "x.doc"), "expected an output ending in .csv, .parquet, .jsonl, .html, .srt, "),
     ],
 )
 def test_what_does_not_go_together_is_refused(

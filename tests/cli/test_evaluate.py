@@ -103,6 +103,11 @@ def test_either_a_model_or_an_architecture_with_a_protocol(
     assert "expected either --model MODEL, or --arch NAME together with --protocol NAME" in result.stderr
 
 
+def test_adapt_takes_no_value(serctl: Any, samples: Path, tmp_path: Path) -> None:
+    result = serctl("evaluate", samples, "--adapt", "auto", "-o", tmp_path / "e")
+    assert (result.code, "evaluate --adapt takes no value" in result.stderr) == (2, True)
+
+
 HAPPY = ("emma-happy", "tom-happy", "jana-happy", "marek-happy")
 
 

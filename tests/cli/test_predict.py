@@ -247,13 +247,21 @@ def test_resuming_needs_a_file(predict: Callable[..., Any], mixed: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-o", "o.xyz"], "expected an output ending in .csv, .parquet, .jsonl"),
+        (
+            ["-o", "o.xlsx"],
+            "ending in .csv, .parquet, .jsonl, .html, .srt, .vtt, .txt, .TextGrid, .rttm. Received: o.xlsx\n",
+        ),
         (["-o", "."], "expected"),
         (["--window", "0.1"], "Invalid value for '--window'"),
         (["--min-confidence", "1.5"], "1.5"),
         (["--jobs", "-2"], "-2"),
         (["--per", "minute"], "minute"),
         (["--model", "nowhere"], "no model nowhere"),
+        (
+            ["--model", "."],
+            "error: . is not a model: expected a folder that training or export wrote, with its bundle.json",
+        ),
+        (["--adapt", "foo"], "error: cannot adapt to foo: expected none, recordings, auto, or the file of a profile\n"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(
@@ -359,7 +367,7 @@ def test_one_recording_is_not_advised_to_adapt(serctl: Any, samples: Path, monke
 def test_too_few_recordings_to_adapt_to_are_one_line(predict: Callable[..., Any], samples: Path) -> None:
     result = predict(samples / "tom-sad.flac", "--adapt", "auto")
     assert result.code == 0
-    note = "note: not adapted: auto needs at least 10 recordings with speech. Received: 1\n"
+    note = "note: not adapted: 'auto' needs at least 10 recordings with speech. Received: 1\n"
     assert note in result.stderr
     assert "note:" not in predict(samples / "tom-sad.flac", "--adapt", "auto", "--quiet").stderr
 
@@ -411,8 +419,7 @@ def test_a_killed_run_keeps_the_old_report_and_can_be_resumed(
     else:
         assert running.returncode == 130
         assert "interrupted: " in stderr
-        assert "of 201 recordings are finished" in stderr
-        assert f"{journal} keeps what is finished: --resume continues it" in stderr
+        assert f"of 201 recordings are finished and kept in {journal}; --resume continues it\n" in stderr
         assert "Traceback" not in stderr
 
     result = predict(many, "-o", output, "--resume")

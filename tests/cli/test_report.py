@@ -115,7 +115,7 @@ def test_a_page_is_made_of_an_earlier_report(serctl: Serctl, recordings: Path, t
         ("list.jsonl", b"[1]\n", "is not a report of predict"),
         ("broken.parquet", b"PAR1", "is not a report of predict"),
         ("bytes.csv", b"\xff\xfe\x00", "is not a report of predict"),
-        ("report.txt", b"", "expected"),
+        ("report.html", b"", "expected a report ending in .csv, .parquet, .jsonl. Received: "),
     ],
 )
 def test_what_is_no_report_is_refused(

@@ -108,9 +108,9 @@ def test_the_wall_time_covers_both_passes(samples: Path, mfcc_bundle: Bundle, ru
 @pytest.mark.parametrize(
     ("names", "mode", "note"),
     [
-        ("tom-sad.*", "auto", "auto needs at least 10 recordings with speech. Received: 1"),
-        ("tom-*", "auto", "auto needs at least 10 recordings with speech. Received: 4"),
-        ("tom-sad.*", "recordings", "recordings needs at least 2 recordings with speech. Received: 1"),
+        ("tom-sad.*", "auto", "'auto' needs at least 10 recordings with speech. Received: 1"),
+        ("tom-*", "auto", "'auto' needs at least 10 recordings with speech. Received: 4"),
+        ("tom-sad.*", "recordings", "'recordings' needs at least 2 recordings with speech. Received: 1"),
         ("tom-*", "recordings", None),
         ("tom-sad.*", "none", None),
     ],
@@ -132,7 +132,7 @@ def test_recordings_without_speech_are_too_few_to_adapt_to(
     options = PredictOptions(adapt="recordings")
     summary = predict(find_recordings([tmp_path]), model=mfcc_bundle, options=options, run=run)
     assert summary.notes == [
-        "not adapted: recordings needs at least 2 recordings with speech. Received: 1 among 2",
+        "not adapted: 'recordings' needs at least 2 recordings with speech. Received: 1 among 2",
     ]
 
 

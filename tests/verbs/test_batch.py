@@ -117,7 +117,7 @@ def test_ctrl_c_says_what_is_kept_and_where(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     output = tmp_path / "o.csv"
-    with pytest.raises(RunInterrupted, match=r"2 of 3 recordings are finished: .*o\.csv\.partial keeps"):
+    with pytest.raises(RunInterrupted, match=r"2 of 3 recordings are finished and kept in .*o\.csv\.partial$"):
         run(recordings(tmp_path, "a.wav", "b.wav", "c.wav"), output, progress=interrupt)
     assert not output.exists()
     with Journal(output, fingerprint="one", resume=True) as journal:
