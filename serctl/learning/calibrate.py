@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from serctl.features import FeatureConfig, Features, Normaliser, encoder_parameters
 from serctl.metrics import fit_temperature, temperature_scale
-from serctl.runtime.recogniser import merge_probabilities
+from serctl.runtime.recogniser import log_probabilities, merge_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from serctl.learning.left_out import LeftOut
     from serctl.metrics import Scale
     from serctl.models import ModelSpec
-
-
-_SMALLEST_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True)
@@ -110,21 +107,18 @@ def calibrate(learned: Learned, validation: Sequence[Example]) -> Learned:
     if not validation:
         return learned
     windows, languages = [each.variants[0] for each in validation], [each.language for each in validation]
-    temperature = fit_temperature(_log(_raw(learned, windows, languages)), [example.label for example in validation])
+    temperature = fit_temperature(_logs(learned, windows, languages), [example.label for example in validation])
     return replace(learned, temperature=temperature)
 
 
 def _calibrated(learned: Learned, windows: Sequence[Features], languages: Sequence[str | None]) -> NDArray[np.float64]:
-    return temperature_scale(_log(_raw(learned, windows, languages)), learned.temperature)
+    return temperature_scale(_logs(learned, windows, languages), learned.temperature)
 
 
-def _raw(learned: Learned, windows: Sequence[Features], languages: Sequence[str | None]) -> NDArray[np.float32]:
+def _logs(learned: Learned, windows: Sequence[Features], languages: Sequence[str | None]) -> NDArray[np.float64]:
     from serctl.learning.fit import predict_windows
 
-    return predict_windows(
+    raw = predict_windows(
         learned.fitted.model, windows, normaliser=learned.normaliser, spec=learned.spec, languages=languages
     )
-
-
-def _log(probabilities: NDArray[Any]) -> NDArray[Any]:
-    return np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
+    return log_probabilities(raw, () if learned.scale else windows, hop_s=learned.config.hop_s)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SMALLEST_PROBABILITY = 1e-7
 """The lower limit of probabilities before their logarithm is taken."""
 
+ENOUGH_SPEECH_S = 1.0
+"""Answers to less speech than this are less often right than their network says (docs/guides/predict.md)."""
+
 ATTENTION_OUTPUT = "attention"
 """Name of the output, where a network has one, that holds the weight of each moment."""
 
@@ -177,7 +180,29 @@ def calibrated(raw: NDArray[np.float32], temperature: float) -> NDArray[np.float
     Returns:
         float64, shape (windows, labels).
     """
-    return temperature_scale(np.log(np.maximum(raw, SMALLEST_PROBABILITY)), temperature)
+    return temperature_scale(log_probabilities(raw), temperature)
+
+
+def log_probabilities(
+    raw: NDArray[np.float32], windows: Sequence[Features] = (), *, hop_s: float = 0.0
+) -> NDArray[np.float64]:
+    """Compute the logarithms of probabilities, softened where a window has little speech.
+
+    Where a window has half of ENOUGH_SPEECH_S, they are divided by 2, and so on. The label stays the same.
+
+    Args:
+        raw: output of a network, float32, shape (windows, labels).
+        windows: what each row is the answer to; empty: nothing is softened.
+        hop_s: seconds of a frame of the windows.
+
+    Returns:
+        float64, shape (windows, labels); probabilities after a softmax.
+    """
+    logs = np.log(np.maximum(raw, SMALLEST_PROBABILITY)).astype(np.float64)
+    if not len(windows):
+        return logs
+    seconds = hop_s * np.maximum([len(window.log_mel) for window in windows], 1)
+    return logs / np.maximum(ENOUGH_SPEECH_S / seconds, 1.0)[:, None]
 
 
 class Recogniser:
@@ -221,7 +246,9 @@ class Recogniser:
         rows = self._inputs_of(windows, languages or [None] * len(windows))
         # One window at a time: the network has a fixed batch of one, which is planned once.
         raw = np.concatenate([self._network.run(row) for row in rows])
-        return calibrated(raw, self._temperature)
+        facts = self.bundle.facts
+        logs = log_probabilities(raw, () if facts.target else windows, hop_s=facts.features.hop_s)
+        return temperature_scale(logs, self._temperature)
 
     def attention(self, window: Features, language: str | None = None) -> NDArray[np.float32] | None:
         """Compute how much each moment of a window counts when the network averages over time.
