@@ -18,7 +18,7 @@ from serctl.features import spectral
 from serctl.features.activity import FLOOR_FROM_S, LOWEST_FLOOR_DB, SPEECH_OVER_FLOOR_DB
 from serctl.features.config import LONGEST_WINDOW
 from serctl.models import architecture_names, find_architecture
-from serctl.runtime.recogniser import SMALLEST_PROBABILITY
+from serctl.runtime.recogniser import ENOUGH_SPEECH_S, SMALLEST_PROBABILITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,8 +129,10 @@ def _whole(network: Any, facts: BundleFacts, normaliser: Normaliser) -> Callable
         scaled = (log_mel - normaliser.mel_mean) / normaliser.mel_sd * mask[:, None]
         raw = network(log_mel=scaled[None], mask=mask[None])["probabilities"]
         logarithms = tf.math.log(tf.maximum(raw, SMALLEST_PROBABILITY))
+        speech_s = config.hop_s * tf.cast(tf.maximum(active, 1), tf.float32)
+        softening = tf.maximum(ENOUGH_SPEECH_S / speech_s, 1.0)
         return {
-            "probabilities": tf.nn.softmax(logarithms / facts.temperature),
+            "probabilities": tf.nn.softmax(logarithms / (facts.temperature * softening)),
             "speech_frames": tf.where(_is_silent(power, first, active, config), 0, active)[None],
         }
 

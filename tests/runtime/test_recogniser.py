@@ -12,7 +12,7 @@ from serctl.explanation.listener import Listener
 from serctl.explanation.recording import attention_of
 from serctl.features import Features, functional_names
 from serctl.models import ModelSpec
-from serctl.runtime.recogniser import Recogniser, merge_probabilities
+from serctl.runtime.recogniser import Recogniser, load_network, merge_probabilities, network_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ def test_litert_says_what_keras_says(tiny_bundle: Bundle, tmp_path: Path) -> Non
     model = keras_model(tiny_bundle)
     network = to_litert(model, n_frames=tiny_bundle.facts.n_frames)
     converted = changed(tiny_bundle, tmp_path, model=network, temperature=1.0)
-    judged = windows(tiny_bundle)
+    judged = windows(tiny_bundle)[1:]  # a second or more
     expected = predict_windows(
         model, judged, normaliser=tiny_bundle.normaliser, spec=spec_of(tiny_bundle), languages=[None] * len(judged)
     )
@@ -114,6 +114,16 @@ def test_the_temperature_softens_the_probabilities(tiny_bundle: Bundle, tmp_path
     plain, soft = judged_with(1.0), judged_with(3.0)
     expected = plain ** (1 / 3)
     np.testing.assert_allclose(soft, expected / expected.sum(axis=1, keepdims=True), atol=1e-6)
+
+
+def test_less_than_a_second_of_speech_lowers_the_confidence_and_keeps_the_label(tiny_bundle: Bundle) -> None:
+    short = windows(tiny_bundle)[0]  # 40 frames of 10 ms
+    network, inputs = load_network(tiny_bundle.model_path), network_inputs(tiny_bundle, [short], [None])
+    raw = network.run({name: inputs[name] for name in network.inputs})[0].astype(np.float64)
+    expected = raw ** (0.4 / tiny_bundle.facts.temperature)
+    (found,) = Recogniser(tiny_bundle).probabilities([short])
+    np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-6)
+    assert found.max() < raw.max() - 0.01
 
 
 def test_a_window_is_judged_alike_alone_and_among_others(tiny_bundle: Bundle) -> None:
