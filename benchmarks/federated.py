@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from _common import Comparison, Row, make_parser, parse, print_table, save_result, say, serctl
+from _common import run as run_command
 from _runs import THREADS, WORK
 
 if TYPE_CHECKING:
@@ -232,10 +232,10 @@ def by_processes(cell: Cell, shares: Shares, data: Path) -> dict[str, Any]:
     federation = ["--rounds", cell.rounds, "--strategy", METHODS[PROCESSES]["strategy"]]
     model = place / "model"
     command = [serctl(), "federate", "local", *folders_in(place / "parties"), "-o", model, "--overwrite", "-q"]
-    finish_command([*command, *among, *network, *labels, *federation])
+    run_command(list(map(str, [*command, *among, *network, *labels, *federation])))
     scores = place / "scores"
     command = [serctl(), "evaluate", *folders_in(place / "test"), "--model", model, "-o", scores, "--overwrite", "-q"]
-    finish_command(command)
+    run_command(list(map(str, command)))
     made = json.loads((model / "bundle.json").read_text())["training"]["federation"]
     return {
         "uar": {"all": 100 * json.loads((scores / "metrics.json").read_text())["uar"]},
@@ -248,11 +248,6 @@ def by_processes(cell: Cell, shares: Shares, data: Path) -> dict[str, Any]:
 def folders_in(place: Path) -> list[Path]:
     """The corpora there."""
     return sorted(place.iterdir())
-
-
-def finish_command(words: Sequence[object]) -> None:
-    """Run a command to its end."""
-    subprocess.run([str(word) for word in words], check=True)
 
 
 def learned_of(found: Federated) -> Learned:

@@ -26,7 +26,7 @@ _LIMITS = """\
 - It classifies how speech sounds, not what a person feels. Do not decide about people with it.
 - Expect less on speech unlike the training data above: other languages, speakers, rooms, microphones, or spontaneous
   speech where it is acted. Check on labelled recordings of your own with `serctl evaluate`.
-- Windows below one second hold little evidence; the confidence is lowered for them, and a threshold on it
+- Windows below one second hold little evidence; the confidence says so, and a threshold on it
   leaves them unnamed."""
 
 

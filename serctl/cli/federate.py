@@ -224,8 +224,8 @@ def _round_printer(*, quiet: bool) -> RoundCallback:
         left = duration((now - last) * (scores.rounds - scores.number))
         last = now
         # The parties score the weights that a round starts from; there are none to score before the first.
-        before = f"  UAR after round {scores.number - 1}: {100 * scores.val_uar:.1f} %"
-        score = "" if math.isnan(scores.val_uar) else before
+        known = not math.isnan(scores.val_uar)
+        score = f"  UAR after round {scores.number - 1}: {100 * scores.val_uar:.1f} %" if known else ""
         line = (
             f"  round {scores.number:3d}/{scores.rounds}  loss {scores.loss:.3f}{score}  "
             f"{len(scores.parties)} parties; {left} left  "

@@ -20,9 +20,8 @@ import numpy as np
 from serctl.bundle.store import load_bundle
 from serctl.errors import BundleError
 from serctl.features import compute_features
-from serctl.metrics import temperature_scale
 from serctl.runtime.litert import load_litert
-from serctl.runtime.recogniser import load_network, log_probabilities, network_inputs
+from serctl.runtime.recogniser import calibrated, load_network, network_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,8 +140,7 @@ def _load_python(path: Path, folder: Path) -> Run:
         samples = window["samples"][0, : window["n_samples"][0]]
         features = compute_features(samples, bundle.facts.features)
         raw = run(network_inputs(bundle, [features], [None]))
-        logs = log_probabilities(raw, [features], hop_s=bundle.facts.features.hop_s)
-        return temperature_scale(logs, bundle.facts.temperature)
+        return calibrated(raw, bundle.facts.temperature, [features], hop_s=bundle.facts.features.hop_s)
 
     return run_with_front_end
 

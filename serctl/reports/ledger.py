@@ -101,9 +101,7 @@ def ledger_path(output: Path) -> Path:
     return output.with_name(f".{output.name}.ledger")
 
 
-def write_ledger(
-    output: Path, *, fingerprint: str, keys: Sequence[str], part: Part | None = None, failed: int = 0
-) -> None:
+def write_ledger(output: Path, *, fingerprint: str, keys: Sequence[str], failed: int, part: Part | None = None) -> None:
     """Write down what the report, just finished, is about. Raises OSError if that cannot be written."""
     facts = {"fingerprint": fingerprint, "keys": list(keys), "report": _digest(output), "failed": failed}
     with atomic_path(ledger_path(output)) as draft:

@@ -170,17 +170,21 @@ def network_inputs(
     return inputs
 
 
-def calibrated(raw: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+def calibrated(
+    raw: NDArray[np.float32], temperature: float, windows: Sequence[Features] = (), *, hop_s: float = 0.0
+) -> NDArray[np.float64]:
     """Calibrate the probabilities of a network.
 
     Args:
         raw: output of the network, float32, shape (windows, labels).
         temperature: divides the log-probabilities.
+        windows: as for log_probabilities.
+        hop_s: as for log_probabilities.
 
     Returns:
         float64, shape (windows, labels).
     """
-    return temperature_scale(log_probabilities(raw), temperature)
+    return temperature_scale(log_probabilities(raw, windows, hop_s=hop_s), temperature)
 
 
 def log_probabilities(
@@ -247,8 +251,7 @@ class Recogniser:
         # One window at a time: the network has a fixed batch of one, which is planned once.
         raw = np.concatenate([self._network.run(row) for row in rows])
         facts = self.bundle.facts
-        logs = log_probabilities(raw, () if facts.target else windows, hop_s=facts.features.hop_s)
-        return temperature_scale(logs, self._temperature)
+        return calibrated(raw, self._temperature, () if facts.target else windows, hop_s=facts.features.hop_s)
 
     def attention(self, window: Features, language: str | None = None) -> NDArray[np.float32] | None:
         """Compute how much each moment of a window counts when the network averages over time.

@@ -64,7 +64,7 @@ def merge(parts: Sequence[Path], *, output: Path, run: Run | None = None) -> Bat
         summary, keys = BatchSummary(), list[str]()
         write_report(output, columns=opened[0].part.columns, tables=_merged(opened, summary, keys))
         if not is_stream(output):
-            write_ledger(output, fingerprint=opened[0].ledger.fingerprint, keys=keys)
+            write_ledger(output, fingerprint=opened[0].ledger.fingerprint, keys=keys, failed=summary.failed)
     summary.wall_s = time.monotonic() - start
     return summary
 

@@ -19,10 +19,9 @@ from serctl.export.frontend import _whole, end_to_end_to_litert, longest_samples
 from serctl.export.options import ExportOptions
 from serctl.export.original import rebuild
 from serctl.features import FeatureConfig, Normaliser, compute_features, functional_names, is_silent
-from serctl.metrics import temperature_scale
 from serctl.run import Run
 from serctl.runtime.litert import load_litert
-from serctl.runtime.recogniser import log_probabilities, network_inputs
+from serctl.runtime.recogniser import calibrated, network_inputs
 from serctl.verbs.export import export
 
 if TYPE_CHECKING:
@@ -89,8 +88,7 @@ class Twins:
         inputs = network_inputs(self.bundle, [features], [None])
         raw = self.network(log_mel=inputs["log_mel"], mask=inputs["mask"])["probabilities"]
         silent = is_silent(features.functionals, config)
-        logs = log_probabilities(raw, [features], hop_s=config.hop_s)
-        found = temperature_scale(logs, self.bundle.facts.temperature)[0]
+        found = calibrated(raw, self.bundle.facts.temperature, [features], hop_s=config.hop_s)[0]
         return found, 0 if silent else len(features.log_mel)
 
 
